@@ -1,0 +1,13 @@
+# Everything comes from the system's packages (Debian 12, Ubuntu 24.04); `./run` installs them.
+find_package(Threads REQUIRED)
+find_package(fmt REQUIRED)
+find_package(nlohmann_json REQUIRED)
+find_package(CLI11 REQUIRED)
+find_package(Protobuf REQUIRED)
+find_package(ZLIB REQUIRED)
+find_package(PkgConfig REQUIRED)
+pkg_check_modules(hwy REQUIRED IMPORTED_TARGET libhwy)
+pkg_check_modules(utf8proc REQUIRED IMPORTED_TARGET libutf8proc)
+add_library(hwy::hwy ALIAS PkgConfig::hwy)
+add_library(utf8proc ALIAS PkgConfig::utf8proc)
+find_program(FLATC flatc REQUIRED)

@@ -1,0 +1,75 @@
+# How this project's targets are made. Sources are found by folder, so a new file edits no build list.
+
+add_library(tenon_options INTERFACE)
+target_compile_options(tenon_options INTERFACE -Wall -Wextra -Wshadow -Wconversion)
+if(TENON_WERROR)
+  target_compile_options(tenon_options INTERFACE -Werror)
+endif()
+if(TENON_SANITIZE)
+  target_compile_options(tenon_options INTERFACE -fsanitize=${TENON_SANITIZE} -fno-omit-frame-pointer -fno-sanitize-recover=all)
+  target_link_options(tenon_options INTERFACE -fsanitize=${TENON_SANITIZE})
+endif()
+
+# tenon_library(NAME FOLDERS a b …): a static library of src/a/**.cc, src/b/**.cc …
+function(tenon_library name)
+  cmake_parse_arguments(ARG "" "" "FOLDERS" ${ARGN})
+  set(sources)
+  foreach(folder ${ARG_FOLDERS})
+    file(GLOB_RECURSE found CONFIGURE_DEPENDS ${PROJECT_SOURCE_DIR}/src/${folder}/*.cc)
+    list(APPEND sources ${found})
+  endforeach()
+  add_library(${name} STATIC ${sources})
+  target_include_directories(${name} PUBLIC $<BUILD_INTERFACE:${PROJECT_SOURCE_DIR}/include> $<INSTALL_INTERFACE:include>
+                                     PRIVATE ${PROJECT_SOURCE_DIR}/src ${PROJECT_BINARY_DIR}/generated)
+  target_link_libraries(${name} PRIVATE $<BUILD_INTERFACE:tenon_options>)
+  # One object per instruction set: the file's suffix names it.
+  foreach(source ${sources})
+    if(source MATCHES "_avx512\\.cc$")
+      set_source_files_properties(${source} PROPERTIES COMPILE_OPTIONS "-O3;-mavx512f;-mavx512bw;-mavx512dq;-mavx512vl;-mavx512cd;-mfma;-mavx2;-mf16c;-mbmi;-mbmi2;-mprefer-vector-width=512")
+    elseif(source MATCHES "_avx2\\.cc$")
+      set_source_files_properties(${source} PROPERTIES COMPILE_OPTIONS "-O3;-mavx2;-mfma;-mf16c;-mbmi;-mbmi2")
+    elseif(source MATCHES "/src/ops/")
+      set_source_files_properties(${source} PROPERTIES COMPILE_OPTIONS "$<$<CONFIG:Release>:-O3>")
+    endif()
+  endforeach()
+endfunction()
+
+# Generated headers and sources live in the build folder only.
+function(tenon_flatbuffers target schema)
+  get_filename_component(base ${schema} NAME_WE)
+  get_filename_component(folder ${schema} DIRECTORY)
+  string(REPLACE "src/" "" folder ${folder})
+  set(out ${PROJECT_BINARY_DIR}/generated/${folder})
+  file(MAKE_DIRECTORY ${out})
+  add_custom_command(OUTPUT ${out}/${base}_generated.h
+    COMMAND ${FLATC} --cpp --scoped-enums -o ${out} ${PROJECT_SOURCE_DIR}/${schema}
+    DEPENDS ${PROJECT_SOURCE_DIR}/${schema} COMMENT "FlatBuffers ${schema}")
+  target_sources(${target} PRIVATE ${out}/${base}_generated.h)
+endfunction()
+
+function(tenon_protobuf target proto)
+  get_filename_component(base ${proto} NAME_WE)
+  get_filename_component(folder ${proto} DIRECTORY)
+  string(REPLACE "src/" "" folder ${folder})
+  set(out ${PROJECT_BINARY_DIR}/generated/${folder})
+  file(MAKE_DIRECTORY ${out})
+  add_custom_command(OUTPUT ${out}/${base}.pb.cc ${out}/${base}.pb.h
+    COMMAND protobuf::protoc --cpp_out=${out} -I ${PROJECT_SOURCE_DIR}/src/${folder} ${PROJECT_SOURCE_DIR}/${proto}
+    DEPENDS ${PROJECT_SOURCE_DIR}/${proto} COMMENT "protobuf ${proto}")
+  target_sources(${target} PRIVATE ${out}/${base}.pb.cc)
+  set_source_files_properties(${out}/${base}.pb.cc PROPERTIES COMPILE_OPTIONS "-w")
+  target_include_directories(${target} SYSTEM PRIVATE ${out})
+endfunction()
+
+# The command line: tools/*.cc -> build/<preset>/tenon.
+function(tenon_program)
+  file(GLOB sources CONFIGURE_DEPENDS ${PROJECT_SOURCE_DIR}/tools/*.cc)
+  if(NOT sources)
+    return()
+  endif()
+  add_executable(tenon_cli ${sources})
+  set_target_properties(tenon_cli PROPERTIES OUTPUT_NAME tenon RUNTIME_OUTPUT_DIRECTORY ${PROJECT_BINARY_DIR})
+  target_include_directories(tenon_cli PRIVATE ${PROJECT_SOURCE_DIR}/src ${PROJECT_SOURCE_DIR})
+  target_link_libraries(tenon_cli PRIVATE tenon tenon_options fmt::fmt-header-only nlohmann_json::nlohmann_json CLI11::CLI11 ZLIB::ZLIB)
+  install(TARGETS tenon_cli RUNTIME DESTINATION bin)
+endfunction()

@@ -1,0 +1,95 @@
+// The one interface between the compiler, the runtime and the code that computes: reference, CPU, CUDA, plugins.
+//
+// Build time:  supports -> configs -> prepack (weights, once, into the engine).
+// Load time:   prepare(problem, config) -> Launcher: attributes read, instruction set chosen, nothing left to decide.
+// Run time:    Launcher::launch with pointers and concrete shapes; neither allocates nor synchronises.
+#pragma once
+
+#include <memory>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "ops/op_def.h"
+
+namespace tenon::kernels {
+
+using ir::Attrs;
+using ir::Op;
+using ir::Tensor;
+using ir::TensorType;
+using ops::RunArgs;
+
+// One step as plain data: what is to be computed, on which types. Sizes may be symbolic. Made from an IR node at build time
+// and from the plan at load time; the two are equal.
+struct Problem {
+  Op op{};
+  Attrs attrs;
+  std::vector<TensorType> inputs;     // shape and dtype as in the graph, also for packed weights
+  std::vector<bool> present;          // present[i]: input i is given
+  std::vector<bool> constant;         // constant[i]: input i is a weight
+  std::vector<TensorType> outputs;
+
+  bool has(int i) const { return i < static_cast<int>(present.size()) && present[static_cast<size_t>(i)]; }
+};
+
+// Yes, or why not: "head_dim 80 is not a multiple of 16".
+struct Support {
+  std::string reason;  // empty: supported
+  explicit operator bool() const { return reason.empty(); }
+  static Support yes() { return {}; }
+  static Support no(std::string why) { return {std::move(why)}; }
+};
+
+// One way to run a kernel. `text` is what the plan stores, logs print and the timing cache keys on: "rows=6,cols=64".
+struct Config {
+  std::string text;
+  std::string numerics;  // order over K, split, instruction family: the token count may choose among equal tags only
+  double cost = 0;       // estimated seconds at the profile's optimum; the least wins when nothing is timed
+};
+
+class Launcher {
+ public:
+  virtual ~Launcher() = default;
+  // Bytes of scratch for these concrete shapes (data pointers are null here).
+  virtual size_t workspace(const RunArgs&, int threads) const {
+    (void)threads;
+    return 0;
+  }
+  // Errors: bad-input (an id out of range, a mask that is not 0/1), naming the row.
+  virtual Status launch(const RunArgs& args) const = 0;
+};
+
+class Kernel {
+ public:
+  virtual ~Kernel() = default;
+  // Stable names, stored in engines: "cpu.linear.f32". The version changes when config texts or packed layouts change meaning.
+  virtual std::string_view id() const = 0;
+  virtual int version() const { return 1; }
+  virtual Support supports(const Problem&) const = 0;
+  // Best guess first; never empty for a supported problem.
+  virtual std::vector<Config> configs(const Problem&) const { return {Config{}}; }
+  // The bytes that the engine stores for constant input `index`, or nothing to store the tensor as it is. The layout depends
+  // on the problem, not on the machine at hand nor on the config, so that all configs and instruction sets share it.
+  virtual Result<std::optional<Tensor>> prepack(const Problem&, int index, const Tensor&) const {
+    (void)index;
+    return std::optional<Tensor>{};
+  }
+  // True when launch reads its inputs only at the indices it writes: output 0 may then share the memory of input `index`.
+  virtual bool in_place(const Problem&, int index) const {
+    (void)index;
+    return false;
+  }
+  virtual Result<std::unique_ptr<Launcher>> prepare(const Problem&, const Config&) const = 0;
+};
+
+// Candidates of a target in order of preference, closed by the reference kernel, which supports everything.
+enum class Target { kReference, kCpu };
+std::span<const Kernel* const> kernel_list(Target target);
+const Kernel* find_kernel(std::string_view id);
+
+// One per folder.
+const Kernel& reference_kernel();                 // kernels/reference
+std::span<const Kernel* const> cpu_kernel_list();  // kernels/cpu
+
+}  // namespace tenon::kernels

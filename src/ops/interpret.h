@@ -1,0 +1,34 @@
+// Runs a graph node by node with the ops' reference loops: the oracle for `tenon verify`, and the evaluator of constant
+// sub-graphs when weights are folded and packed.
+#pragma once
+
+#include <map>
+#include <string>
+
+#include "ops/create.h"
+
+namespace tenon::ops {
+
+// Values of symbols during a run.
+using Symbols = std::map<std::string, int64_t, std::less<>>;
+
+// Concrete shapes for one node; allocates its outputs and runs its reference loop. Errors: those of the reference, with the
+// node's name; out-of-memory.
+Result<std::vector<Tensor>> run_reference(const Node& node, std::span<const Tensor> inputs, const Symbols& symbols);
+
+// The value of a sub-graph over constants only. Errors: internal when `value` depends on a graph input.
+Result<Tensor> evaluate_constant(const Value& value);
+// True when `value` depends on constants only.
+bool is_constant_expression(const Value& value);
+
+struct InterpretOptions {
+  ThreadPool* pool = nullptr;
+  // Called after each node with its outputs; for per-layer comparison.
+  std::function<void(const Node&, std::span<const Tensor>)> observe;
+};
+
+// All outputs of a graph, in order. Inputs by position; symbols are bound from their shapes and must agree. Values are freed
+// after their last use. Errors: bad-input (count, dtype, shape), and the references' own.
+Result<std::vector<Tensor>> interpret(const Graph& graph, std::span<const Tensor> inputs, const InterpretOptions& options = {});
+
+}  // namespace tenon::ops

@@ -1,0 +1,211 @@
+"""Hugging Face models through both exporters: all pairs of the options, not their full product."""
+
+import itertools
+import random
+
+import torch
+import transformers
+
+from .common import Case, Output, make_input_maker, widen
+
+TINY = {
+    "vocab_size": 120,
+    "hidden_size": 32,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 4,
+    "intermediate_size": 64,
+    "max_position_embeddings": 66,
+}
+DISTILBERT = {"vocab_size": 120, "dim": 32, "n_layers": 2, "n_heads": 4, "hidden_dim": 64, "max_position_embeddings": 66}
+# name: (class prefix, config arguments, pad id, number of token types)
+ARCHITECTURES = {
+    "bert": ("Bert", TINY, 0, 2),
+    "roberta": ("Roberta", {**TINY, "type_vocab_size": 1, "pad_token_id": 1}, 1, 1),
+    "distilbert": ("DistilBert", DISTILBERT, 0, 0),
+    # The embeddings narrower than the layers, as in the published ELECTRA: a projection sits between them.
+    "electra": ("Electra", {**TINY, "embedding_size": 16}, 0, 2),
+    "mpnet": ("MPNet", {**TINY, "pad_token_id": 1}, 1, 0),
+    "minilm": ("Bert", TINY, 0, 2),
+}
+HEADS = {
+    "encoder": "Model",
+    "sequence_classification": "ForSequenceClassification",
+    "token_classification": "ForTokenClassification",
+    "question_answering": "ForQuestionAnswering",
+    "masked_lm": "ForMaskedLM",
+    "pretraining": "ForPreTraining",
+    "next_sentence": "ForNextSentencePrediction",
+    "mean_pooling": "Model",
+}
+SHORT_HEADS = {
+    "encoder": "enc", "sequence_classification": "seqcls", "token_classification": "tokcls",
+    "question_answering": "qa", "masked_lm": "mlm", "pretraining": "pretrain", "next_sentence": "nsp",
+    "mean_pooling": "pool",
+}  # fmt: skip
+
+FACTORS = {
+    "architecture": list(ARCHITECTURES),
+    "head": list(HEADS),
+    "exporter": ["torchscript", "dynamo"],
+    "mask": [True, False],
+    "types": [True, False],
+    "positions": [False, True],
+    "attention": ["sdpa", "eager"],
+    "axes": ["dynamic", "static"],
+    "folding": [True, False],
+    "opset": ["oldest", "middle", "newest"],
+}
+# Each level of the opset factor walks through several opsets, so that the pairs stay few.
+OPSETS = {
+    ("torchscript", "oldest"): [11, 12, 13],
+    ("torchscript", "middle"): [14, 16, 17, 15],
+    ("torchscript", "newest"): [20, 18, 19],
+    ("dynamo", "oldest"): [18, 19],
+    ("dynamo", "middle"): [20, 21, 22],
+    ("dynamo", "newest"): [23, 24],
+}
+
+
+def allowed(choice):
+    """Combinations that exist. Called with partial choices: an absent key forbids nothing."""
+    architecture, head = choice.get("architecture"), choice.get("head")
+    if (architecture == "minilm") != (head == "mean_pooling") and architecture and head:
+        return False
+    if head == "pretraining" and architecture not in ("bert", "electra", None):
+        return False
+    if head == "next_sentence" and architecture not in ("bert", None):
+        return False
+    if choice.get("types") and architecture in ("distilbert", "mpnet"):
+        return False
+    # Mean pooling is over the mask.
+    if choice.get("mask") is False and (architecture == "minilm" or head == "mean_pooling"):
+        return False
+    # scaled_dot_product_attention reaches ONNX in opset 14 of the TorchScript exporter.
+    return not (
+        choice.get("exporter") == "torchscript" and choice.get("attention") == "sdpa" and choice.get("opset") == "oldest"
+    )
+
+
+def pairwise(factors, seed=7):
+    """Greedy all-pairs: every step takes, of some random completions, the one with most uncovered pairs."""
+    rng = random.Random(seed)
+    open_pairs = set()
+    for (a, values_a), (b, values_b) in itertools.combinations(factors.items(), 2):
+        open_pairs |= {((a, x), (b, y)) for x in values_a for y in values_b if allowed({a: x, b: y})}
+    rows = []
+    while open_pairs:
+        best, best_gain = None, 0
+        for _ in range(200):
+            row = dict(rng.choice(sorted(open_pairs, key=repr)))
+            for name in rng.sample(list(factors), len(factors)):
+                if name not in row:
+                    options = [value for value in factors[name] if allowed({**row, name: value})]
+                    if not options:
+                        break
+                    row[name] = rng.choice(options)
+            if len(row) < len(factors) or not allowed(row):
+                continue
+            covered = {pair for pair in open_pairs if all(row[name] == value for name, value in pair)}
+            if len(covered) > best_gain:
+                best, best_gain, best_covered = row, len(covered), covered
+        if best is None:
+            raise RuntimeError(f"pairs that no combination holds: {sorted(open_pairs, key=repr)}")
+        open_pairs -= best_covered
+        rows.append(best)
+    return rows
+
+
+class MeanPooling(torch.nn.Module):
+    """The two modules that sentence-transformers puts behind the encoder, with its spelling."""
+
+    def __init__(self, encoder, normalize=True):
+        super().__init__()
+        self.encoder, self.normalize = encoder, normalize
+
+    def forward(self, input_ids, attention_mask, token_type_ids=None, position_ids=None):
+        tokens = self.encoder(
+            input_ids=input_ids, attention_mask=attention_mask, token_type_ids=token_type_ids, position_ids=position_ids
+        )[0]
+        expanded = attention_mask.unsqueeze(-1).expand(tokens.size()).to(tokens.dtype)
+        pooled = torch.sum(tokens * expanded, 1) / torch.clamp(expanded.sum(1), min=1e-9)
+        return torch.nn.functional.normalize(pooled, p=2, dim=1) if self.normalize else pooled
+
+
+def make_config(architecture, **overrides):
+    prefix, arguments, _, _ = ARCHITECTURES[architecture]
+    return getattr(transformers, prefix + "Config")(**{**arguments, **overrides})
+
+
+def make_model(architecture, head, attention="eager", seed=0, **overrides):
+    """A tiny random model. Deterministic: the weights depend on the seed only."""
+    prefix = ARCHITECTURES[architecture][0]
+    if head == "token_classification":
+        overrides["num_labels"] = 5
+    elif head == "sequence_classification":
+        overrides["num_labels"] = 3
+    config = make_config(architecture, **overrides)
+    # Tuples rather than dictionaries: what the TorchScript exporter wants.
+    config.return_dict = False
+    config._attn_implementation = attention
+    model = getattr(transformers, prefix + HEADS[head])(config)
+    widen(model, seed)
+    return MeanPooling(model) if head == "mean_pooling" else model
+
+
+def outputs_of(architecture, head):
+    if head == "mean_pooling":
+        return [Output("sentence_embedding", "sequence")]
+    if head == "encoder":
+        pooler = [] if architecture in ("distilbert", "electra") else [Output("pooler_output", "first")]
+        return [Output("last_hidden_state", "tokens"), *pooler]
+    if head == "question_answering":
+        return [Output("start_logits", "tokens"), Output("end_logits", "tokens")]
+    if head == "pretraining" and architecture == "bert":
+        return [Output("prediction_logits", "tokens"), Output("seq_relationship_logits", "first")]
+    per_sequence = head in ("sequence_classification", "next_sentence")
+    return [Output("logits", "first" if per_sequence else "tokens")]
+
+
+def make_case(choice, seed):
+    architecture, head, exporter = choice["architecture"], choice["head"], choice["exporter"]
+    _, _, pad_id, type_vocab = ARCHITECTURES[architecture]
+    names = ["input_ids"]
+    names += ["attention_mask"] * choice["mask"] + ["token_type_ids"] * choice["types"]
+    names += ["position_ids"] * choice["positions"]
+    flags = ["mask"] * choice["mask"] + ["types"] * choice["types"] + ["pos"] * choice["positions"]
+    flags += [choice["attention"], {"dynamic": "dyn", "static": "static"}[choice["axes"]]]
+    flags += [] if choice["folding"] else ["nofold"]
+    short = {"torchscript": "ts", "dynamo": "dynamo"}[exporter]
+    return Case(
+        name="-".join([architecture, SHORT_HEADS[head], f"{short}{choice['opset']}", *flags]),
+        model=make_model(architecture, head, choice["attention"], seed),
+        outputs=outputs_of(architecture, head),
+        make_inputs=make_input_maker(names, pad_id, max(1, type_vocab), first_position=pad_id + 1 if pad_id else 0),
+        architecture=architecture,
+        head=head,
+        exporter=exporter,
+        opset=choice["opset"],
+        attention=choice["attention"],
+        axes=choice["axes"],
+        folding=choice["folding"],
+        packable=True if choice["mask"] else None,
+        reason="" if choice["mask"] else "no mask: every position counts, there is nothing to pack away",
+        pad_id=pad_id,
+        keep_metadata=False,
+    )
+
+
+def export_choices():
+    """The pairwise rows with concrete opsets, BERT first."""
+    rows = pairwise(FACTORS)
+    walked = dict.fromkeys(OPSETS, 0)
+    for row in rows:
+        level = (row["exporter"], row["opset"])
+        row["opset"] = OPSETS[level][walked[level] % len(OPSETS[level])]
+        walked[level] += 1
+    return sorted(rows, key=lambda row: list(ARCHITECTURES).index(row["architecture"]))
+
+
+def cases():
+    for seed, choice in enumerate(export_choices()):
+        yield make_case(choice, seed)
