@@ -23,8 +23,11 @@ struct PlanValue {
   TensorType type;
   Kind kind = Kind::kTemporary;
   int source = -1;    // kInput: index of the input; kWeight: index of the weight
-  int alias_of = -1;  // a view of another value's memory (reshape); -1: its own
-  int first_step = -1, last_step = -1;  // live range over all steps, aliases included; outputs live to the end
+  int alias_of = -1;      // shares the memory of an earlier value (a reshape, or in_place); -1: its own
+  bool in_place = false;  // with alias_of: the step that makes this value overwrites that one, which nothing reads later
+  // Live range over all steps, aliases included; outputs live to the end. Inputs and weights have none. Not stored:
+  // compute_live_ranges.
+  int first_step = -1, last_step = -1;
 };
 
 struct PlanWeight {
@@ -95,9 +98,35 @@ struct Plan {
   std::vector<PlanStep> steps;
   std::vector<PlanRegion> regions;
   std::vector<Profile> profiles;
-  // Row offsets of the packing (pack_tokens outputs), -1 when the model stays padded.
+  Dim tokens = 0;  // what KernelChoice::max_tokens is compared with: a data symbol, or batch*seq; 0: nothing is
+  // The packing (pack_tokens), -1 when the model stays padded.
   int packing_mask_input = -1;    // which input is the 0/1 mask; -1: computed in the graph or none
-  int row_offsets_value = -1;
+  int row_offsets_value = -1;     // i32[batch + 1]
 };
+
+// The value whose memory `value` lies in. Aliases must point backwards, which check_plan makes sure of.
+int root_of(const Plan& plan, int value);
+
+// "step 12, linear %y": for messages.
+std::string describe_step(const Plan& plan, int step);
+
+// Fills in PlanValue::first_step and last_step of every temporary root.
+void compute_live_ranges(Plan& plan);
+
+// What checking a plan finds out and running it needs.
+struct PlanFacts {
+  std::vector<int> symbol_region;  // per symbol: the first region in which it is known
+  std::vector<int> value_region;   // per value: the region that defines it; 0 for inputs and weights
+  struct Equality {
+    Dim a, b;
+    int region = 0;
+  };
+  std::vector<Equality> equalities;  // inference assumed these sizes to be equal; the runtime checks them
+};
+
+// Checks everything that the runtime relies on: indices, order of definitions, regions, aliases, attributes as the ops
+// define them, types as they infer, symbols known before they are used, weights inside their section of `weight_bytes`.
+// Errors: bad-engine, naming the step or value.
+Result<PlanFacts> check_plan(const Plan& plan, uint64_t weight_bytes);
 
 }  // namespace tenon::engine

@@ -6,6 +6,7 @@
 #pragma once
 
 #include <memory>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -69,11 +70,18 @@ class Kernel {
   virtual Support supports(const Problem&) const = 0;
   // Best guess first; never empty for a supported problem.
   virtual std::vector<Config> configs(const Problem&) const { return {Config{}}; }
-  // The bytes that the engine stores for constant input `index`, or nothing to store the tensor as it is. The layout depends
-  // on the problem, not on the machine at hand nor on the config, so that all configs and instruction sets share it.
-  virtual Result<std::optional<Tensor>> prepack(const Problem&, int index, const Tensor&) const {
+  // The type of what the engine stores for constant input `index`, or nothing to store the tensor as it is. Known before the
+  // weights are, so that an engine is laid out, and a foreign one checked, without computing them. The layout depends on the
+  // problem, not on the machine at hand nor on the config, so that all configs and instruction sets share it.
+  virtual std::optional<TensorType> packed_type(const Problem&, int index) const {
     (void)index;
-    return std::optional<Tensor>{};
+    return std::nullopt;
+  }
+  // The bytes of packed_type, for the inputs that have one: then RunArgs::inputs[index].data points at them, with the shape
+  // and dtype of the problem.
+  virtual Result<Tensor> prepack(const Problem&, int index, const Tensor&) const {
+    (void)index;
+    return error(ErrorCode::kInternal, "{} packs no weights", id());
   }
   // True when launch reads its inputs only at the indices it writes: output 0 may then share the memory of input `index`.
   virtual bool in_place(const Problem&, int index) const {

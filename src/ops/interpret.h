@@ -2,23 +2,24 @@
 // sub-graphs when weights are folded and packed.
 #pragma once
 
-#include <map>
-#include <string>
+#include <functional>
+#include <span>
+#include <vector>
 
 #include "ops/create.h"
+#include "ops/sizes.h"
 
 namespace tenon::ops {
 
-// Values of symbols during a run.
-using Symbols = std::map<std::string, int64_t, std::less<>>;
-
 // Concrete shapes for one node; allocates its outputs and runs its reference loop. Errors: those of the reference, with the
-// node's name; out-of-memory.
-Result<std::vector<Tensor>> run_reference(const Node& node, std::span<const Tensor> inputs, const Symbols& symbols);
+// node's name; out-of-memory. Outputs of `constant` and `reshape` share memory.
+Result<std::vector<Tensor>> run_reference(const Node& node, std::span<const Tensor> inputs, const Symbols& symbols,
+                                          ThreadPool* pool = nullptr);
 
-// The value of a sub-graph over constants only. Errors: internal when `value` depends on a graph input.
+// The value of a sub-graph over constants only. Errors: internal when `value` depends on a graph input or a symbol;
+// invalid-argument when a constant is without its data.
 Result<Tensor> evaluate_constant(const Value& value);
-// True when `value` depends on constants only.
+// True when `value` depends on constants only: on no graph input and on no symbolic size.
 bool is_constant_expression(const Value& value);
 
 struct InterpretOptions {

@@ -12,7 +12,7 @@ import time
 
 from generator import common
 
-GROUPS = ["exports"]
+GROUPS = ["exports", "masks", "checkpoints"]
 
 
 def versions():
@@ -40,8 +40,8 @@ def main():
                 continue
             start = time.monotonic()
             try:
-                entry = common.write_case(case, index)
-                print(f"{case.name}: {entry['ort_vs_pytorch']} ({time.monotonic() - start:.1f} s)", flush=True)
+                entry = case.write(index)
+                print(f"{case.name}: {entry['checked_to']} ({time.monotonic() - start:.1f} s)", flush=True)
             except Exception as error:
                 index.pop(case.name, None)
                 failures.append((case.name, f"{type(error).__name__}: {error}".splitlines()[0]))

@@ -55,6 +55,24 @@ FACTORS = {
     "folding": [True, False],
     "opset": ["oldest", "middle", "newest"],
 }
+# What users export most: always present, whatever the pairs need.
+ALWAYS = [
+    ("bert", "torchscript", "sdpa", 14),
+    ("bert", "torchscript", "eager", 17),
+    ("bert", "dynamo", "sdpa", 18),
+    ("bert", "dynamo", "eager", 20),
+    ("bert", "dynamo", "sdpa", 23),  # the oldest opset with an Attention node
+    ("roberta", "torchscript", "sdpa", 14),
+    ("roberta", "dynamo", "eager", 18),
+    ("distilbert", "torchscript", "eager", 11),
+    ("distilbert", "dynamo", "sdpa", 20),
+    ("electra", "torchscript", "eager", 14),
+    ("electra", "dynamo", "sdpa", 23),
+    ("mpnet", "torchscript", "eager", 14),
+    ("mpnet", "dynamo", "eager", 18),
+    ("minilm", "torchscript", "eager", 11),
+    ("minilm", "dynamo", "sdpa", 20),
+]
 # Each level of the opset factor walks through several opsets, so that the pairs stay few.
 OPSETS = {
     ("torchscript", "oldest"): [11, 12, 13],
@@ -79,6 +97,9 @@ def allowed(choice):
         return False
     # Mean pooling is over the mask.
     if choice.get("mask") is False and (architecture == "minilm" or head == "mean_pooling"):
+        return False
+    # transformers has no sdpa variant of MPNet's attention with relative position bias.
+    if architecture == "mpnet" and choice.get("attention") == "sdpa":
         return False
     # scaled_dot_product_attention reaches ONNX in opset 14 of the TorchScript exporter.
     return not (
@@ -176,6 +197,11 @@ def make_case(choice, seed):
     flags += [choice["attention"], {"dynamic": "dyn", "static": "static"}[choice["axes"]]]
     flags += [] if choice["folding"] else ["nofold"]
     short = {"torchscript": "ts", "dynamo": "dynamo"}[exporter]
+    packable, reason = True, ""
+    if not choice["mask"]:
+        packable, reason = None, "no mask: every position counts, there is nothing to pack away"
+    elif choice["axes"] == "static":
+        packable, reason = None, "static axes: the mask allows packing, but the shape is written into the graph"
     return Case(
         name="-".join([architecture, SHORT_HEADS[head], f"{short}{choice['opset']}", *flags]),
         model=make_model(architecture, head, choice["attention"], seed),
@@ -188,10 +214,10 @@ def make_case(choice, seed):
         attention=choice["attention"],
         axes=choice["axes"],
         folding=choice["folding"],
-        packable=True if choice["mask"] else None,
-        reason="" if choice["mask"] else "no mask: every position counts, there is nothing to pack away",
+        packable=packable,
+        reason=reason,
         pad_id=pad_id,
-        keep_metadata=False,
+        notes="relative position bias added to the scores" if architecture == "mpnet" else "",
     )
 
 
@@ -203,6 +229,20 @@ def export_choices():
         level = (row["exporter"], row["opset"])
         row["opset"] = OPSETS[level][walked[level] % len(OPSETS[level])]
         walked[level] += 1
+    usual = {"mask": True, "positions": False, "axes": "dynamic", "folding": True}
+    always = [
+        {
+            **usual,
+            "architecture": architecture,
+            "head": "mean_pooling" if architecture == "minilm" else "encoder",
+            "types": architecture in ("bert", "electra", "minilm"),
+            "exporter": exporter,
+            "attention": attention,
+            "opset": opset,
+        }
+        for architecture, exporter, attention, opset in ALWAYS
+    ]
+    rows = always + [row for row in rows if row not in always]
     return sorted(rows, key=lambda row: list(ARCHITECTURES).index(row["architecture"]))
 
 

@@ -1,0 +1,50 @@
+// Opens engine files, trusting nothing that they say.
+#pragma once
+
+#include <memory>
+#include <span>
+#include <string>
+
+#include "base/mapped_file.h"
+#include "base/thread_pool.h"
+#include "engine/metadata.h"
+#include "engine/plan.h"
+
+namespace tenon::engine {
+
+// A checked engine file, mapped into memory. Immutable.
+class EngineFile {
+ public:
+  // `pool` shares the work of checking checksums. Errors: not-found, io, bad-engine (truncated, damaged, foreign),
+  // engine-version (made by a newer Tenon); all name the file.
+  static Result<std::shared_ptr<const EngineFile>> open(const std::string& path, ThreadPool* pool = nullptr);
+  // The same for bytes in memory, which must start at a multiple of 64 and which `owner` keeps alive.
+  static Result<std::shared_ptr<const EngineFile>> from_bytes(std::span<const std::byte> bytes, std::shared_ptr<const void> owner,
+                                                              const std::string& name, ThreadPool* pool = nullptr);
+
+  const std::string& name() const { return name_; }
+  uint64_t file_bytes() const { return bytes_.size(); }
+  const Plan& plan() const { return plan_; }
+  const PlanFacts& facts() const { return facts_; }
+  // Without the texts and the tokenizer, which stay in the file until they are asked for.
+  const Metadata& metadata() const { return metadata_; }
+  std::string_view tokenizer() const { return tokenizer_; }
+  // Everything. Errors: bad-engine.
+  Result<Metadata> read_texts() const;
+  const std::byte* weight(int index) const { return weights_.data() + plan_.weights[static_cast<size_t>(index)].offset; }
+  uint64_t weight_bytes() const { return weights_.size(); }
+
+ private:
+  EngineFile() = default;
+  Status read(ThreadPool* pool);
+
+  std::string name_;
+  std::shared_ptr<const void> owner_;
+  std::span<const std::byte> bytes_, texts_, weights_;
+  std::string_view tokenizer_;
+  Plan plan_;
+  PlanFacts facts_;
+  Metadata metadata_;
+};
+
+}  // namespace tenon::engine

@@ -1,0 +1,156 @@
+#include "engine/writer.h"
+
+#include <fcntl.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <cstdio>
+#include <cstring>
+#include <utility>
+
+#include "engine/format.h"
+#include "engine/tables.h"
+
+namespace tenon::engine {
+namespace {
+
+// A file that exists under its final name only after commit().
+class TemporaryFile {
+ public:
+  explicit TemporaryFile(std::string path) : path_(std::move(path)), temporary_(path_ + ".XXXXXX") {}
+  ~TemporaryFile() {
+    if (fd_ >= 0) ::close(fd_);
+    if (created_) ::unlink(temporary_.c_str());
+  }
+  TemporaryFile(const TemporaryFile&) = delete;
+  TemporaryFile& operator=(const TemporaryFile&) = delete;
+
+  Status open() {
+    fd_ = ::mkostemp(temporary_.data(), O_CLOEXEC);
+    if (fd_ < 0) return failed("cannot be created");
+    created_ = true;
+    const mode_t mask = ::umask(0);  // mkostemp makes the file private; the engine gets what open(2) would have given
+    ::umask(mask);
+    if (::fchmod(fd_, 0666 & ~mask) != 0) return failed("cannot be made readable");
+    return {};
+  }
+
+  Status write_at(uint64_t offset, std::span<const std::byte> bytes) {
+    while (!bytes.empty()) {
+      const ssize_t n = ::pwrite(fd_, bytes.data(), bytes.size(), static_cast<off_t>(offset));
+      if (n < 0 && errno == EINTR) continue;
+      if (n <= 0) return failed("cannot be written");
+      offset += static_cast<uint64_t>(n);
+      bytes = bytes.subspan(static_cast<size_t>(n));
+    }
+    return {};
+  }
+
+  Status resize(uint64_t size) {
+    if (::ftruncate(fd_, static_cast<off_t>(size)) != 0) return failed("cannot be written");
+    return {};
+  }
+
+  Status commit() {
+    if (::fsync(fd_) != 0) return failed("cannot be written");
+    if (::close(std::exchange(fd_, -1)) != 0) return failed("cannot be written");
+    if (::rename(temporary_.c_str(), path_.c_str()) != 0) return failed("cannot be replaced");
+    created_ = false;
+    return {};
+  }
+
+ private:
+  Status failed(const char* what) const { return error(ErrorCode::kIo, "{} {}: {}", path_, what, std::strerror(errno)); }
+
+  std::string path_, temporary_;
+  int fd_ = -1;
+  bool created_ = false;
+};
+
+// Appends one section to the file while its checksum is taken.
+class SectionWriter {
+ public:
+  SectionWriter(TemporaryFile& file, SectionKind kind, uint64_t offset) : file_(file), section_{static_cast<uint32_t>(kind), 0, offset, 0, 0} {}
+
+  Status append(std::span<const std::byte> bytes) {
+    TENON_TRY(file_.write_at(section_.offset + section_.size, bytes));
+    hasher_.update(bytes);
+    section_.size += bytes.size();
+    return {};
+  }
+  Status pad_to(uint64_t size) {
+    static constexpr std::byte kZeros[kWeightAlignment] = {};
+    while (section_.size < size) TENON_TRY(append(std::span(kZeros).first(std::min<uint64_t>(size - section_.size, sizeof kZeros))));
+    return {};
+  }
+  Section finish() {
+    section_.checksum = hasher_.finish();
+    return section_;
+  }
+
+ private:
+  TemporaryFile& file_;
+  Section section_;
+  SectionHasher hasher_;
+};
+
+Status append_weights(SectionWriter& section, const Plan& plan, const WeightSource& source) {
+  for (size_t i = 0; i < plan.weights.size(); ++i) {
+    const PlanWeight& w = plan.weights[i];
+    auto made = source(static_cast<int>(i));
+    if (!made.ok()) return made.status().with_context("weight " + w.name);
+    const ir::Tensor& tensor = made.value();
+    const TensorType type{tensor.dtype(), ir::to_shape(tensor.shape())};
+    if (!(type == w.type) || !tensor.has_data()) {
+      return error(ErrorCode::kInternal, "weight {} came as {}, planned as {}", w.name, type.to_string(), w.type.to_string());
+    }
+    TENON_TRY(section.pad_to(w.offset));
+    TENON_TRY(section.append({tensor.data(), tensor.bytes()}));
+  }
+  return {};
+}
+
+std::span<const std::byte> bytes_of(const std::string& s) { return std::as_bytes(std::span(s.data(), s.size())); }
+
+}  // namespace
+
+void place_weights(Plan& plan) {
+  uint64_t offset = 0;
+  for (PlanWeight& w : plan.weights) {
+    int64_t numel = 1;
+    for (const Dim& d : w.type.shape) numel *= d.value();
+    w.bytes = static_cast<uint64_t>(numel) * dtype_size(w.type.dtype);
+    w.offset = align_up(offset, kWeightAlignment);
+    offset = w.offset + w.bytes;
+  }
+}
+
+Result<WriteResult> write_engine(const std::string& path, const Plan& plan, const Metadata& metadata, const WeightSource& source) {
+  TemporaryFile file(path);
+  TENON_TRY(file.open());
+  Header header;
+  uint64_t end = sizeof(Header);
+  const auto write_section = [&](size_t index, SectionKind kind, std::span<const std::byte> bytes) -> Status {
+    SectionWriter section(file, kind, align_up(end, kSectionAlignment));
+    TENON_TRY(section.append(bytes));
+    header.sections[index] = section.finish();
+    end = header.sections[index].offset + bytes.size();
+    return {};
+  };
+  TENON_TRY(write_section(0, SectionKind::kTables, encode_tables(plan, metadata)));
+  TENON_TRY(write_section(1, SectionKind::kTexts, encode_texts(metadata)));
+  TENON_TRY(write_section(2, SectionKind::kTokenizer, bytes_of(metadata.tokenizer)));
+  SectionWriter weights(file, SectionKind::kWeights, align_up(end, kPageAlignment));
+  TENON_TRY(append_weights(weights, plan, source));
+  header.sections[3] = weights.finish();
+  header.file_size = header.sections[3].offset + header.sections[3].size;
+  TENON_TRY(file.resize(header.file_size));
+  header.checksum = header_checksum(header);
+  TENON_TRY(file.write_at(0, std::as_bytes(std::span(&header, 1))));
+  TENON_TRY(file.commit());
+  return WriteResult{header.file_size, header.sections[3].size};
+}
+
+}  // namespace tenon::engine

@@ -1,0 +1,139 @@
+#include "hf/config.h"
+
+#include <array>
+#include <optional>
+#include <string_view>
+
+#include "hf/json.h"
+
+namespace tenon::hf {
+namespace {
+
+// Far beyond any model of these families; keeps sizes computed from them small.
+constexpr int64_t kMaxSize = int64_t{1} << 24;
+constexpr int64_t kMaxLayers = 1000;
+
+// The defaults of transformers' configuration classes, and where DistilBERT's names differ.
+struct Defaults {
+  std::string_view model_type;
+  int64_t vocab_size, hidden_size, layers, heads, intermediate_size, max_positions, type_vocab_size, pad_token_id;
+  double layer_norm_eps;
+};
+constexpr std::array<Defaults, 7> kDefaults = {{
+    {"bert", 30522, 768, 12, 12, 3072, 512, 2, 0, 1e-12},
+    {"roberta", 50265, 768, 12, 12, 3072, 512, 2, 1, 1e-12},
+    {"xlm-roberta", 30522, 768, 12, 12, 3072, 512, 2, 1, 1e-12},
+    {"camembert", 30522, 768, 12, 12, 3072, 512, 2, 1, 1e-12},
+    {"distilbert", 30522, 768, 6, 12, 3072, 512, 0, 0, 1e-12},
+    {"electra", 30522, 256, 12, 4, 1024, 512, 2, 0, 1e-12},
+    {"mpnet", 30527, 768, 12, 12, 3072, 512, 0, 1, 1e-12},
+}};
+
+Result<const Defaults*> find_defaults(const std::string& model_type) {
+  std::string known;
+  for (const Defaults& d : kDefaults) {
+    if (d.model_type == model_type) return &d;
+    known += (known.empty() ? "" : ", ") + std::string(d.model_type);
+  }
+  if (model_type.empty()) return error(ErrorCode::kBadModel, "\"model_type\" is missing");
+  return error(ErrorCode::kUnsupported, "model type '{}' is not supported; supported are {} (others import through ONNX)", model_type, known);
+}
+
+Result<Activation> parse_activation(const std::string& name) {
+  static constexpr std::array<std::pair<std::string_view, Activation>, 12> kNames = {{
+      {"gelu", Activation::kGelu},
+      {"gelu_python", Activation::kGelu},
+      {"gelu_new", Activation::kGeluTanh},
+      {"gelu_fast", Activation::kGeluTanh},
+      {"gelu_pytorch_tanh", Activation::kGeluTanh},
+      {"quick_gelu", Activation::kGeluSigmoid},
+      {"relu", Activation::kRelu},
+      {"silu", Activation::kSilu},
+      {"swish", Activation::kSilu},
+      {"tanh", Activation::kTanh},
+      {"sigmoid", Activation::kSigmoid},
+      {"linear", Activation::kNone},
+  }};
+  for (const auto& [text, kind] : kNames)
+    if (text == name) return kind;
+  return error(ErrorCode::kUnsupported, "activation '{}' is not supported", name);
+}
+
+Result<int64_t> get_size(const Json& json, const char* key, int64_t fallback, int64_t least, int64_t most) {
+  TENON_ASSIGN(const int64_t value, get_int(json, key, fallback));
+  if (value < least || value > most) return error(ErrorCode::kBadModel, "\"{}\" is {}, not within {} to {}", key, value, least, most);
+  return value;
+}
+
+// {"0": "NEGATIVE", "1": "POSITIVE"}: keys are the indices, in any order, none left out.
+Result<std::vector<std::string>> get_labels(const Json& json) {
+  constexpr int64_t kMaxLabels = 1'000'000;
+  const auto map = json.find("id2label");
+  const bool named = map != json.end() && map->is_object() && !map->empty();
+  TENON_ASSIGN(int64_t count, get_size(json, "num_labels", 2, 1, kMaxLabels));
+  if (named) count = static_cast<int64_t>(map->size());
+  std::vector<std::string> labels;
+  for (int64_t i = 0; i < count; ++i) {
+    labels.push_back("LABEL_" + std::to_string(i));
+    if (!named) continue;
+    const auto label = map->find(std::to_string(i));
+    if (label == map->end() || !label->is_string()) return error(ErrorCode::kBadModel, "\"id2label\" has no name for label {} of {}", i, count);
+    labels.back() = label->get<std::string>();
+  }
+  return labels;
+}
+
+Result<std::string> get_architecture(const Json& json) {
+  const auto list = json.find("architectures");
+  if (list == json.end() || list->is_null() || (list->is_array() && list->empty())) return std::string();
+  if (!list->is_array() || !list->front().is_string()) return error(ErrorCode::kBadModel, "\"architectures\" is not a list of names");
+  return list->front().get<std::string>();
+}
+
+Status refuse_variants(const Json& json) {
+  TENON_ASSIGN(const std::string positions, get_string(json, "position_embedding_type", "absolute"));
+  if (positions != "absolute") return error(ErrorCode::kUnsupported, "position_embedding_type '{}' is not supported", positions);
+  TENON_ASSIGN(const bool decoder, get_bool(json, "is_decoder", false));
+  if (decoder) return error(ErrorCode::kUnsupported, "decoders (is_decoder) are not supported");
+  return {};
+}
+
+Result<Config> parse_config(const Json& json) {
+  Config c;
+  TENON_ASSIGN(c.model_type, get_string(json, "model_type", ""));
+  TENON_ASSIGN(const Defaults* d, find_defaults(c.model_type));
+  TENON_TRY(refuse_variants(json));
+  const bool distilbert = c.model_type == "distilbert";
+  TENON_ASSIGN(c.architecture, get_architecture(json));
+  TENON_ASSIGN(c.vocab_size, get_size(json, "vocab_size", d->vocab_size, 1, kMaxSize));
+  TENON_ASSIGN(c.hidden_size, get_size(json, distilbert ? "dim" : "hidden_size", d->hidden_size, 1, kMaxSize));
+  const bool electra = c.model_type == "electra";
+  c.embedding_size = c.hidden_size;
+  if (electra) {
+    TENON_ASSIGN(c.embedding_size, get_size(json, "embedding_size", 128, 1, kMaxSize));
+  }
+  TENON_ASSIGN(c.layers, get_size(json, distilbert ? "n_layers" : "num_hidden_layers", d->layers, 1, kMaxLayers));
+  TENON_ASSIGN(c.heads, get_size(json, distilbert ? "n_heads" : "num_attention_heads", d->heads, 1, kMaxSize));
+  TENON_ASSIGN(c.intermediate_size, get_size(json, distilbert ? "hidden_dim" : "intermediate_size", d->intermediate_size, 1, kMaxSize));
+  TENON_ASSIGN(c.max_positions, get_size(json, "max_position_embeddings", d->max_positions, 1, kMaxSize));
+  TENON_ASSIGN(c.type_vocab_size, get_size(json, "type_vocab_size", d->type_vocab_size, 0, kMaxSize));
+  TENON_ASSIGN(c.pad_token_id, get_size(json, "pad_token_id", d->pad_token_id, 0, kMaxSize));
+  TENON_ASSIGN(c.layer_norm_eps, get_number(json, "layer_norm_eps", d->layer_norm_eps));
+  TENON_ASSIGN(const std::string activation, get_string(json, distilbert ? "activation" : "hidden_act", "gelu"));
+  TENON_ASSIGN(c.activation, parse_activation(activation));
+  TENON_ASSIGN(c.tied_embeddings, get_bool(json, "tie_word_embeddings", true));
+  TENON_ASSIGN(c.problem_type, get_string(json, "problem_type", ""));
+  TENON_ASSIGN(c.labels, get_labels(json));
+  if (c.hidden_size % c.heads != 0) return error(ErrorCode::kBadModel, "{} columns do not divide by {} heads", c.hidden_size, c.heads);
+  return c;
+}
+
+}  // namespace
+
+Result<Config> read_config(const std::string& path) {
+  TENON_ASSIGN(const Json json, read_object(path));
+  auto config = parse_config(json);
+  return config.ok() ? std::move(config) : config.status().with_context(path);
+}
+
+}  // namespace tenon::hf

@@ -1,0 +1,175 @@
+// The product at the heart of linear, matmul and attention: one register tile, and what feeds it.
+#pragma once
+
+#include "kernels/cpu/math-inl.h"
+
+HWY_BEFORE_NAMESPACE();
+namespace tenon::kernels::cpu::HWY_NAMESPACE {
+namespace {
+
+// Accumulators fill the registers: 8 x 48 of 32 vectors of 16, 6 x 16 of 16 vectors of 8.
+#if HWY_TARGET == HWY_SCALAR
+constexpr int kTileRows = 4, kTilePanels = 1;
+#elif HWY_CAP_GE512
+constexpr int kTileRows = 8, kTilePanels = 3;
+#else
+constexpr int kTileRows = 6, kTilePanels = 1;
+#endif
+
+template <int kRows, int kPanels>
+void gemm_tile(const GemmTile& t) {
+  constexpr int kPerPanel = static_cast<int>(kPanel / kLanes);
+  constexpr int kVectors = kPanels * kPerPanel;
+  float* const c = t.c;
+  const int64_t c_stride = t.c_stride;
+  V sum[kRows][kVectors];
+  HWY_UNROLL(32)
+  for (int r = 0; r < kRows; ++r) {
+    HWY_UNROLL(32)
+    for (int v = 0; v < kVectors; ++v) sum[r][v] = hn::Zero(d);
+  }
+  if (t.accumulate) {
+    HWY_UNROLL(32)
+    for (int r = 0; r < kRows; ++r) {
+      HWY_UNROLL(32)
+      for (int v = 0; v < kVectors; ++v) sum[r][v] = load(c + r * c_stride + v * kLanes);
+    }
+  }
+  const float* a = t.a;
+  const float* b = t.b;
+  const float* next = t.prefetch;
+  const int64_t a_stride = t.a_stride, panel_stride = t.b_panel_stride;
+  for (int64_t k = t.k; k > 0; --k) {
+    V column[kVectors];
+    HWY_UNROLL(32)
+    for (int v = 0; v < kVectors; ++v) column[v] = load(b + v / kPerPanel * panel_stride + v % kPerPanel * kLanes);
+    HWY_UNROLL(32)
+    for (int r = 0; r < kRows; ++r) {
+      const V x = set(a[r]);
+      HWY_UNROLL(32)
+      for (int v = 0; v < kVectors; ++v) sum[r][v] = hn::MulAdd(x, column[v], sum[r][v]);
+    }
+    if (next != nullptr) {
+      __builtin_prefetch(next, 0, 2);
+      next += kPanel;
+    }
+    a += a_stride;
+    b += kPanel;
+  }
+  HWY_UNROLL(32)
+  for (int r = 0; r < kRows; ++r) {
+    HWY_UNROLL(32)
+    for (int v = 0; v < kVectors; ++v) store(sum[r][v], c + r * c_stride + v * kLanes);
+  }
+}
+
+template <int kRows>
+void gemm_rows(const GemmTile& t) {
+#if HWY_CAP_GE512
+  if (t.panels == 3) return gemm_tile<kRows, 3>(t);
+  if (t.panels == 2) return gemm_tile<kRows, 2>(t);
+#endif
+  gemm_tile<kRows, 1>(t);
+}
+
+void gemm(const GemmTile& t) {
+  switch (t.rows) {
+    case 1: return gemm_rows<1>(t);
+    case 2: return gemm_rows<2>(t);
+    case 3: return gemm_rows<3>(t);
+    case 4: return gemm_rows<4>(t);
+#if HWY_TARGET != HWY_SCALAR
+    case 5: return gemm_rows<5>(t);
+    case 6: return gemm_rows<6>(t);
+#endif
+#if HWY_CAP_GE512
+    case 7: return gemm_rows<7>(t);
+    case 8: return gemm_rows<8>(t);
+#endif
+    default: return;
+  }
+}
+
+template <Activation kActivation>
+HWY_INLINE V activate(V x) {
+  switch (kActivation) {
+    case Activation::kNone: return x;
+    case Activation::kRelu: return relu(x);
+    case Activation::kGelu: return gelu(x);
+    case Activation::kGeluTanh: return gelu_tanh(x);
+    case Activation::kGeluSigmoid: return gelu_sigmoid(x);
+    case Activation::kTanh: return tanh(x);
+    case Activation::kSigmoid: return sigmoid(x);
+    case Activation::kSilu: return silu(x);
+  }
+  return x;
+}
+
+template <Activation kActivation>
+void epilogue_rows(float* c, int64_t c_stride, int rows, int64_t columns, const Epilogue& e) {
+  for (int r = 0; r < rows; ++r, c += c_stride) {
+    const float* residual = e.residual == nullptr ? nullptr : e.residual + r * e.residual_stride;
+    int64_t j = 0;
+    for (; j + kLanes <= columns; j += kLanes) {
+      V x = load(c + j);
+      if (e.bias != nullptr) x = hn::Add(x, load(e.bias + j));
+      x = activate<kActivation>(x);
+      if (residual != nullptr) x = hn::Add(x, load(residual + j));
+      store(x, c + j);
+    }
+    if (const int64_t n = columns - j; n > 0) {
+      V x = load(c + j, n);
+      if (e.bias != nullptr) x = hn::Add(x, load(e.bias + j, n));
+      x = activate<kActivation>(x);
+      if (residual != nullptr) x = hn::Add(x, load(residual + j, n));
+      store(x, c + j, n);
+    }
+  }
+}
+
+void epilogue(float* c, int64_t c_stride, int rows, int64_t columns, const Epilogue& e) {
+  switch (e.activation) {
+    case Activation::kNone: return epilogue_rows<Activation::kNone>(c, c_stride, rows, columns, e);
+    case Activation::kRelu: return epilogue_rows<Activation::kRelu>(c, c_stride, rows, columns, e);
+    case Activation::kGelu: return epilogue_rows<Activation::kGelu>(c, c_stride, rows, columns, e);
+    case Activation::kGeluTanh: return epilogue_rows<Activation::kGeluTanh>(c, c_stride, rows, columns, e);
+    case Activation::kGeluSigmoid: return epilogue_rows<Activation::kGeluSigmoid>(c, c_stride, rows, columns, e);
+    case Activation::kTanh: return epilogue_rows<Activation::kTanh>(c, c_stride, rows, columns, e);
+    case Activation::kSigmoid: return epilogue_rows<Activation::kSigmoid>(c, c_stride, rows, columns, e);
+    case Activation::kSilu: return epilogue_rows<Activation::kSilu>(c, c_stride, rows, columns, e);
+  }
+}
+
+#if HWY_TARGET != HWY_SCALAR
+// Four columns of four rows, transposed.
+HWY_INLINE void transpose_4x4(const float* x, int64_t stride, int64_t width, float* out) {
+  const hn::FixedTag<float, 4> d4;
+  const auto r0 = hn::LoadU(d4, x), r1 = hn::LoadU(d4, x + stride);
+  const auto r2 = hn::LoadU(d4, x + 2 * stride), r3 = hn::LoadU(d4, x + 3 * stride);
+  const auto low01 = hn::InterleaveLower(d4, r0, r1), high01 = hn::InterleaveUpper(d4, r0, r1);
+  const auto low23 = hn::InterleaveLower(d4, r2, r3), high23 = hn::InterleaveUpper(d4, r2, r3);
+  hn::StoreU(hn::ConcatLowerLower(d4, low23, low01), d4, out);
+  hn::StoreU(hn::ConcatUpperUpper(d4, low23, low01), d4, out + width);
+  hn::StoreU(hn::ConcatLowerLower(d4, high23, high01), d4, out + 2 * width);
+  hn::StoreU(hn::ConcatUpperUpper(d4, high23, high01), d4, out + 3 * width);
+}
+#endif
+
+void transpose_rows(const float* x, int64_t stride, int rows, int64_t k, int width, float* out) {
+  int64_t done = 0;
+#if HWY_TARGET != HWY_SCALAR
+  const int quads = rows / 4 * 4;
+  for (; done + 4 <= k; done += 4) {
+    float* to = out + done * width;
+    for (int r = 0; r < quads; r += 4) transpose_4x4(x + r * stride + done, stride, width, to + r);
+    for (int i = 0; i < 4; ++i)
+      for (int r = quads; r < width; ++r) to[i * width + r] = r < rows ? x[r * stride + done + i] : 0.0f;
+  }
+#endif
+  for (; done < k; ++done)
+    for (int r = 0; r < width; ++r) out[done * width + r] = r < rows ? x[r * stride + done] : 0.0f;
+}
+
+}  // namespace
+}  // namespace tenon::kernels::cpu::HWY_NAMESPACE
+HWY_AFTER_NAMESPACE();

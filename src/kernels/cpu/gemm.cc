@@ -1,0 +1,154 @@
+#include "kernels/cpu/gemm.h"
+
+#include <algorithm>
+
+namespace tenon::kernels::cpu {
+namespace {
+
+constexpr int kPackWidth = 8;       // rows side by side in a packed block of X, whatever the tile uses of them
+constexpr int64_t kBlockRows = 128;  // a block of X, 128 x 1024 floats at most, stays in the second-level cache
+constexpr int64_t kBlockK = 1024;
+constexpr int64_t kScratch = 8 * 3 * kPanel;  // one tile of Y, for columns that do not fill a panel
+
+int64_t ceil_div(int64_t a, int64_t b) { return (a + b - 1) / b; }
+
+// Blocks over K are chosen by K alone.
+int64_t block_k(int64_t k) { return std::max<int64_t>(1, ceil_div(k, ceil_div(k, kBlockK))); }
+
+int64_t thread_floats(int64_t rows, int64_t k) {
+  const int64_t block_rows = std::min(ceil_div(rows, kPackWidth) * kPackWidth * 2, 2 * kBlockRows);
+  return block_rows * block_k(k) + kScratch;
+}
+
+// How many threads share the rows; the others share the columns.
+int row_groups(int64_t tiles, int64_t panels, int threads) {
+  int best = 1;
+  double least = 0;
+  for (int groups = 1; groups <= threads; ++groups) {
+    if (threads % groups != 0) continue;
+    const double work = static_cast<double>(ceil_div(tiles, groups)) * static_cast<double>(ceil_div(panels, threads / groups));
+    const double packing = 0.3 * static_cast<double>(ceil_div(tiles, groups));  // each column group packs X again
+    if (groups == 1 || work + packing < least) {
+      least = work + packing;
+      best = groups;
+    }
+  }
+  return best;
+}
+
+struct Range {
+  int64_t begin = 0, end = 0;
+};
+
+Range share(int64_t count, int64_t index, int64_t parts) { return {count * index / parts, count * (index + 1) / parts}; }
+
+class Worker {
+ public:
+  Worker(const VectorCode& code, const Gemm& g, float* workspace)
+      : code_(code), g_(g), block_k_(block_k(g.k)), packed_(workspace + kScratch), scratch_(workspace) {}
+
+  // Tiles of rows [rows.begin, rows.end) x panels of columns.
+  void run(Range tiles, Range panels) const {
+    const int64_t per_block = std::max<int64_t>(1, kBlockRows / code_.tile_rows);
+    const int64_t blocks = ceil_div(tiles.end - tiles.begin, per_block);
+    for (int64_t i = 0; i < blocks; ++i) {
+      const Range part = share(tiles.end - tiles.begin, i, blocks);
+      run_block({tiles.begin + part.begin, tiles.begin + part.end}, panels);
+    }
+  }
+
+ private:
+  int64_t rows_of(int64_t tile) const { return std::min<int64_t>(code_.tile_rows, g_.rows - tile * code_.tile_rows); }
+
+  void run_block(Range tiles, Range panels) const {
+    for (int64_t k = 0; k < std::max<int64_t>(g_.k, 1); k += block_k_) {
+      const int64_t depth = std::min(block_k_, g_.k - k);
+      for (int64_t t = tiles.begin; t < tiles.end; ++t) {
+        const float* x = g_.x + t * code_.tile_rows * g_.x_stride + k;
+        code_.transpose_rows(x, g_.x_stride, static_cast<int>(rows_of(t)), depth, kPackWidth,
+                             packed_ + (t - tiles.begin) * depth * kPackWidth);
+      }
+      for (int64_t p = panels.begin; p < panels.end; p += code_.tile_panels) {
+        const int count = static_cast<int>(std::min<int64_t>(code_.tile_panels, panels.end - p));
+        for (int64_t t = tiles.begin; t < tiles.end; ++t) {
+          const bool prefetch = t - tiles.begin < code_.tile_panels && p + code_.tile_panels < panels.end;
+          const float* next = g_.w + std::min(p + code_.tile_panels + t - tiles.begin, panels.end - 1) * g_.k * kPanel + k * kPanel;
+          run_tile(t, packed_ + (t - tiles.begin) * depth * kPackWidth, p, count, k, depth, prefetch ? next : nullptr);
+        }
+      }
+    }
+  }
+
+  void run_tile(int64_t tile, const float* a, int64_t panel, int panels, int64_t k, int64_t depth, const float* prefetch) const {
+    const int rows = static_cast<int>(rows_of(tile));
+    const int64_t row = tile * code_.tile_rows, column = panel * kPanel;
+    const int64_t columns = std::min<int64_t>(panels * kPanel, g_.columns - column);
+    float* y = g_.y + row * g_.y_stride + column;
+    GemmTile t{.a = a, .a_stride = kPackWidth, .b = g_.w + panel * g_.k * kPanel + k * kPanel, .b_panel_stride = g_.k * kPanel,
+               .c = y, .c_stride = g_.y_stride, .k = depth, .rows = rows, .panels = panels, .accumulate = k > 0,
+               .prefetch = prefetch};
+    const bool partial = columns < panels * kPanel;
+    if (partial) {
+      t.c = scratch_;
+      t.c_stride = panels * kPanel;
+      if (k > 0)
+        for (int r = 0; r < rows; ++r) std::copy_n(y + r * g_.y_stride, columns, scratch_ + r * t.c_stride);
+    }
+    code_.gemm(t);
+    if (partial)
+      for (int r = 0; r < rows; ++r) std::copy_n(scratch_ + r * t.c_stride, columns, y + r * g_.y_stride);
+    const Epilogue& all = g_.epilogue;
+    const bool plain = all.bias == nullptr && all.residual == nullptr && all.activation == Activation::kNone;
+    if (k + depth < g_.k || plain) return;
+    Epilogue e = all;
+    if (e.bias != nullptr) e.bias += column;
+    if (e.residual != nullptr) e.residual += row * e.residual_stride + column;
+    code_.epilogue(y, g_.y_stride, rows, columns, e);
+  }
+
+  const VectorCode& code_;
+  const Gemm& g_;
+  int64_t block_k_;
+  float* packed_;
+  float* scratch_;
+};
+
+}  // namespace
+
+void pack_panels(const float* w, int64_t row_stride, int64_t column_stride, int64_t k, int64_t columns, float* packed,
+                 int64_t begin_panel, int64_t end_panel) {
+  for (int64_t p = begin_panel; p < end_panel; ++p) {
+    float* out = packed + p * k * kPanel;
+    const float* from = w + p * kPanel * column_stride;
+    const int64_t filled = std::min<int64_t>(kPanel, columns - p * kPanel);
+    for (int64_t i = 0; i < k; ++i, out += kPanel) {
+      for (int64_t j = 0; j < filled; ++j) out[j] = from[i * row_stride + j * column_stride];
+      std::fill(out + filled, out + kPanel, 0.0f);
+    }
+  }
+}
+
+size_t gemm_workspace(int64_t rows, int64_t k, int threads) {
+  return static_cast<size_t>(thread_floats(rows, k) * threads) * sizeof(float);
+}
+
+void gemm(const VectorCode& code, const Gemm& g, void* workspace, ThreadPool* pool) {
+  if (g.rows == 0 || g.columns == 0) return;
+  const int threads = pool == nullptr ? 1 : pool->threads();
+  const int64_t tiles = ceil_div(g.rows, code.tile_rows), panels = ceil_div(g.columns, kPanel);
+  const int64_t groups = ceil_div(panels, code.tile_panels);  // of columns
+  const int row_parts = row_groups(tiles, groups, threads), column_parts = threads / row_parts;
+  const int64_t floats = thread_floats(g.rows, g.k);
+  const auto body = [&](int64_t begin, int64_t end, int thread) {
+    const Worker worker(code, g, static_cast<float*>(workspace) + thread * floats);
+    for (int64_t i = begin; i < end; ++i) {
+      const Range columns = share(groups, i % column_parts, column_parts);
+      const Range part{columns.begin * code.tile_panels, std::min(columns.end * code.tile_panels, panels)};
+      worker.run(share(tiles, i / column_parts, row_parts), part);
+    }
+  };
+  if (pool == nullptr) return body(0, 1, 0);
+  pool->parallel_for(threads, body);
+}
+
+}  // namespace tenon::kernels::cpu

@@ -1,0 +1,34 @@
+// Y = epilogue(X W) for a packed W, split over threads and caches.
+//
+// A row's result depends on that row and W alone: neither the other rows, nor the thread count, nor the blocking change the
+// order in which its products are summed. Instruction sets with fused multiply-add agree bit for bit before the epilogue.
+#pragma once
+
+#include <cstddef>
+
+#include "base/thread_pool.h"
+#include "kernels/cpu/vector_code.h"
+
+namespace tenon::kernels::cpu {
+
+struct Gemm {
+  const float* x = nullptr;  // [rows, k]
+  int64_t x_stride = 0;
+  const float* w = nullptr;  // panels of [k, columns]
+  float* y = nullptr;        // [rows, columns]; shares no memory with x or the residual
+  int64_t y_stride = 0;
+  int64_t rows = 0, k = 0, columns = 0;
+  Epilogue epilogue;
+};
+
+// Floats of the packed form of a [k, columns] matrix.
+constexpr int64_t packed_size(int64_t k, int64_t columns) { return (columns + kPanel - 1) / kPanel * kPanel * k; }
+// Packs w [k, columns]; element (i, j) stands at w[i * row_stride + j * column_stride]. `panels` below all: [begin, end) only.
+void pack_panels(const float* w, int64_t row_stride, int64_t column_stride, int64_t k, int64_t columns, float* packed,
+                 int64_t begin_panel, int64_t end_panel);
+
+// Bytes of scratch that `gemm` needs.
+size_t gemm_workspace(int64_t rows, int64_t k, int threads);
+void gemm(const VectorCode& code, const Gemm& g, void* workspace, ThreadPool* pool);
+
+}  // namespace tenon::kernels::cpu

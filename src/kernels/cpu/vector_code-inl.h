@@ -1,0 +1,31 @@
+// The table of one instruction set.
+#pragma once
+
+#include "kernels/cpu/apply-inl.h"
+#include "kernels/cpu/gemm-inl.h"
+#include "kernels/cpu/rows-inl.h"
+
+namespace tenon::kernels::cpu::HWY_NAMESPACE {
+namespace {
+
+constexpr VectorCode table(Isa isa) {
+  VectorCode t;
+  t.isa = isa;
+  t.tile_rows = kTileRows;
+  t.tile_panels = kTilePanels;
+  t.gemm = gemm;
+  t.epilogue = epilogue;
+  t.transpose_rows = transpose_rows;
+  t.softmax_block = softmax_block;
+  t.scale = scale;
+  t.add_scaled = add_scaled;
+  t.layer_norm = layer_norm;
+  t.rms_norm = rms_norm;
+  t.softmax = softmax;
+  t.reduce = reduce;
+  t.apply = apply;
+  return t;
+}
+
+}  // namespace
+}  // namespace tenon::kernels::cpu::HWY_NAMESPACE

@@ -1,0 +1,29 @@
+// The operators that can be imported.
+#pragma once
+
+#include <cstdint>
+#include <span>
+#include <string_view>
+
+#include "onnx/call.h"
+
+namespace tenon::onnx {
+
+inline constexpr int64_t kOldestOpset = 11;
+inline constexpr int64_t kNewestOpset = 24;
+
+struct OpRow {
+  std::string_view domain;  // empty: the standard operators
+  std::string_view name;
+  int64_t first;  // opsets of the domain for which the row holds
+  int64_t last;
+  int inputs;  // how many leading inputs must be present
+  Status (*import)(Call&);
+};
+
+std::span<const OpRow> op_table();
+
+// Null when there is none.
+const OpRow* find_op(std::string_view domain, std::string_view name, int64_t opset);
+
+}  // namespace tenon::onnx

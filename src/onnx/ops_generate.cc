@@ -1,0 +1,117 @@
+// Tensors made from nothing but sizes and constants.
+#include <algorithm>
+#include <cmath>
+
+#include "onnx/ops.h"
+#include "onnx/tensors.h"
+
+namespace tenon::onnx {
+namespace {
+
+// Constants up to this size stay literals; larger ones are parameters under the name of their output.
+constexpr int64_t kMaxLiteral = 16;
+
+// The number of elements of start, start + step, … before limit, when all are integers known up to symbols.
+Dim range_size(const Dim& start, const Dim& limit, int64_t step) {
+  const Dim distance = step > 0 ? limit - start : start - limit;
+  const Dim width(step > 0 ? step : -step);
+  return Dim::floordiv(Dim::max(distance, Dim(0)) + width - Dim(1), width);
+}
+
+// A range over constants that are no integers.
+Status float_range(Call& c) {
+  double bounds[3];
+  for (int i = 0; i < 3; ++i) {
+    TENON_ASSIGN(const Tensor tensor, c.constant_of(i));
+    if (tensor.numel() != 1) return error(ErrorCode::kBadModel, "input {} is no scalar", i);
+    bounds[i] = tensor.at(0);
+  }
+  const auto [start, limit, step] = bounds;
+  const double count = std::ceil((limit - start) / step);
+  constexpr double kMost = 1 << 24;
+  if (!(std::abs(count) <= kMost)) return error(ErrorCode::kBadModel, "a range from {} to {} by {}", start, limit, step);
+  const Dim size(static_cast<int64_t>(std::max(count, 0.0)));
+  const DType dtype = c.input(0)->dtype();
+  TENON_ASSIGN(Value * y, c.emit(Op::k_iota, {}, {{"start", Shape{Dim(0)}}, {"size", Shape{size}}, {"dtype", DType::kI64}}));
+  TENON_ASSIGN(y, c.cast(y, dtype));
+  TENON_ASSIGN(y, c.emit(Op::k_mul, {y, c.scalar(dtype, step)}));
+  return c.yield(Op::k_add, {y, c.scalar(dtype, start)});
+}
+
+}  // namespace
+
+Status import_constant(Call& c) {
+  if (c.has("value")) {
+    TENON_ASSIGN(Tensor tensor, c.tensor("value"));
+    if (tensor.numel() <= kMaxLiteral) return c.yield(c.literal(std::move(tensor)));
+    return c.yield(c.parameter(std::move(tensor)));
+  }
+  if (c.has("value_float")) return c.yield(c.scalar(DType::kF32, c.number("value_float", 0)));
+  if (c.has("value_int")) return c.yield(c.literal(Tensor::from(DType::kI64, {}, std::vector<int64_t>{c.integer("value_int", 0)})));
+  if (c.has("value_ints")) return c.yield(c.literal(Tensor::ints(c.integers("value_ints"))));
+  if (c.has("value_floats")) {
+    const std::vector<float> values = c.numbers("value_floats");
+    return c.yield(c.literal(Tensor::from(DType::kF32, {static_cast<int64_t>(values.size())}, values)));
+  }
+  for (const char* name : {"value_string", "value_strings", "sparse_value"})
+    if (c.has(name)) return error(ErrorCode::kUnsupported, "attribute '{}'", name);
+  return error(ErrorCode::kBadModel, "a constant without a value");
+}
+
+Status import_constant_of_shape(Call& c) {
+  TENON_ASSIGN(Shape shape, c.dims(0));
+  Tensor element = Tensor::scalar(DType::kF32, 0);
+  if (c.has("value")) {
+    TENON_ASSIGN(element, c.tensor("value"));
+    if (element.numel() != 1) return error(ErrorCode::kBadModel, "the value has {} elements, expected 1", element.numel());
+  }
+  return c.yield(c.expand(c.literal(element.reshaped({})), std::move(shape)));
+}
+
+Status import_range(Call& c) {
+  const DType dtype = c.input(0)->dtype();
+  if (is_float(dtype)) return float_range(c);
+  TENON_ASSIGN(const auto start, c.dims(0));
+  TENON_ASSIGN(const auto limit, c.dims(1));
+  TENON_ASSIGN(const auto step, c.integers_of(2));
+  if (start.size() != 1 || limit.size() != 1 || step.size() != 1) return error(ErrorCode::kBadModel, "an input is no scalar");
+  if (step[0] == 0) return error(ErrorCode::kBadModel, "the step is 0");
+  return c.yield(Op::k_iota, {}, {{"start", Shape{start[0]}}, {"step", step[0]}, {"size", Shape{range_size(start[0], limit[0], step[0])}}, {"dtype", dtype}});
+}
+
+// Ones on a diagonal: row + k == column.
+Status import_eye_like(Call& c) {
+  const Value* x = c.input(0);
+  if (x->rank() != 2) return error(ErrorCode::kBadModel, "an input of rank {}, expected 2", x->rank());
+  DType dtype = x->dtype();
+  if (c.has("dtype")) {
+    TENON_ASSIGN(dtype, dtype_of(static_cast<int32_t>(c.integer("dtype", 0))));
+  }
+  const Dim rows = x->shape()[0], columns = x->shape()[1];
+  TENON_ASSIGN(Value * row, c.emit(Op::k_iota, {}, {{"start", Shape{Dim(c.integer("k", 0))}}, {"size", Shape{rows}}, {"dtype", DType::kI64}}));
+  TENON_ASSIGN(row, c.reshape(row, {rows, Dim(1)}));
+  TENON_ASSIGN(Value * column, c.emit(Op::k_iota, {}, {{"start", Shape{Dim(0)}}, {"size", Shape{columns}}, {"dtype", DType::kI64}}));
+  TENON_ASSIGN(Value * diagonal, c.emit(Op::k_equal, {row, column}));
+  return c.yield(c.cast(diagonal, dtype));
+}
+
+// Only of constants: the size of the result would depend on data otherwise.
+Status import_non_zero(Call& c) {
+  TENON_ASSIGN(const Tensor x, c.constant_of(0));
+  std::vector<std::vector<int64_t>> found(x.shape().size());
+  for (int64_t i = 0; i < x.numel(); ++i) {
+    if (x.at(i) == 0) continue;
+    int64_t rest = i;
+    for (size_t axis = found.size(); axis-- > 0;) {
+      found[axis].push_back(rest % x.shape()[axis]);
+      rest /= x.shape()[axis];
+    }
+  }
+  const auto rank = static_cast<int64_t>(found.size());
+  const int64_t count = found.empty() ? 0 : static_cast<int64_t>(found[0].size());
+  std::vector<int64_t> values;
+  for (const auto& axis : found) values.insert(values.end(), axis.begin(), axis.end());
+  return c.yield(c.literal(Tensor::from(DType::kI64, {rank, count}, values)));
+}
+
+}  // namespace tenon::onnx

@@ -1,0 +1,31 @@
+#include <cstring>
+
+#include "ops/support.h"
+
+namespace tenon::ops {
+namespace {
+
+Status infer(InferContext& c) {
+  const Tensor& value = c.attrs.tensor("value");
+  return c.output(value.dtype(), ir::to_shape(value.shape()));
+}
+
+Status reference(const Attrs& attrs, const RunArgs& args) {
+  const Tensor& value = attrs.tensor("value");
+  if (!value.has_data()) return error(ErrorCode::kInternal, "constant \"{}\" has no data", attrs.text("name"));
+  if (value.bytes() > 0) std::memcpy(args.output().data, value.data(), value.bytes());
+  return {};
+}
+
+}  // namespace
+
+// Known contents come from ops::create, which shares them with ops::constant.
+OpDef define_constant() {
+  return {.summary = "y = value, a parameter of the model or a literal",
+          .inputs = {},
+          .attrs = {{"value", Tensor{}, true, "the data"}, {"name", std::string(), false, "the parameter's name in the source model"}},
+          .infer = infer,
+          .reference = reference};
+}
+
+}  // namespace tenon::ops

@@ -1,0 +1,104 @@
+#include "ops/checks.h"
+#include "ops/matrix_product.h"
+#include "ops/wide.h"
+
+namespace tenon::ops {
+namespace {
+
+Status infer(InferContext& c) {
+  TENON_TRY(check_same_dtype(c));
+  if (!is_float(c.dtype(0))) return error(ErrorCode::kUnsupported, "products of {} matrices", dtype_name(c.dtype(0)));
+  Shape a = c.shape(0), b = c.shape(1);
+  if (a.empty() || b.empty()) return error(ErrorCode::kBadModel, "a scalar has no matrix product");
+  const bool row = a.size() == 1, column = b.size() == 1;  // vectors stand for one row, one column
+  if (row) a.insert(a.begin(), Dim(1));
+  if (column) b.push_back(Dim(1));
+  if (Status s = c.same(a.back(), b[b.size() - 2]).status(); !s.ok()) return s.with_context("summed axis");
+  TENON_ASSIGN(Shape y, c.broadcast(Shape(a.begin(), a.end() - 2), Shape(b.begin(), b.end() - 2)));
+  if (!row) y.push_back(a[a.size() - 2]);
+  if (!column) y.push_back(b.back());
+  return c.output(c.dtype(0), std::move(y));
+}
+
+// A matmul in numpy's form as batches of [m, k] x [k, n].
+struct Geometry {
+  int64_t m = 1, n = 1, k = 1;
+  std::vector<int64_t> batch;               // axes of y before the matrices
+  std::vector<int64_t> a_strides, b_strides;  // in elements, along those axes
+};
+
+Geometry geometry_of(std::span<const int64_t> a, std::span<const int64_t> b, std::span<const int64_t> y) {
+  Geometry g;
+  const bool row = a.size() == 1, column = b.size() == 1;
+  g.m = row ? 1 : a[a.size() - 2];
+  g.k = a.back();
+  g.n = column ? 1 : b.back();
+  g.batch.assign(y.begin(), y.end() - (row ? 0 : 1) - (column ? 0 : 1));
+  g.a_strides = broadcast_strides(row ? a.first(0) : a.first(a.size() - 2), g.batch);
+  g.b_strides = broadcast_strides(column ? b.first(0) : b.first(b.size() - 2), g.batch);
+  for (int64_t& s : g.a_strides) s *= g.m * g.k;
+  for (int64_t& s : g.b_strides) s *= g.k * g.n;
+  return g;
+}
+
+Status check_shapes(const RunArgs& args, const Geometry& g) {
+  const TensorArg a = args.input(0), b = args.input(1);
+  const int64_t b_rows = b.dim(b.rank() == 1 ? 0 : -2);
+  if (b_rows == g.k) return {};
+  return error(ErrorCode::kBadInput, "cannot multiply {} by {}", shape_text(a.shape), shape_text(b.shape));
+}
+
+Status reference(const Attrs&, const RunArgs& args) {
+  const TensorArg y = args.output();
+  const Geometry g = geometry_of(args.input(0).shape, args.input(1).shape, y.shape);
+  TENON_TRY(check_shapes(args, g));
+  struct Pair {
+    int64_t a, b;
+  };
+  std::vector<Pair> batches;
+  for_each_row<2>(g.batch, {g.a_strides, g.b_strides}, [&](const auto& at, const auto& step, int64_t count) {
+    for (int64_t i = 0; i < count; ++i) batches.push_back({at[0] + i * step[0], at[1] + i * step[1]});
+  });
+  return visit_float(y.dtype, [&]<class T>() -> Status {
+    using A = Compute<T>;
+    TENON_ASSIGN(const Tensor a, widen<A>(args.input(0)));
+    TENON_ASSIGN(const Tensor b, widen<A>(args.input(1)));
+    std::byte* scratch = nullptr;
+    Tensor product;
+    if constexpr (!std::is_same_v<T, A>) {
+      TENON_ASSIGN(product, Tensor::allocate(DType::kF32, {y.numel()}, &scratch));
+    }
+    A* out = std::is_same_v<T, A> ? static_cast<A*>(y.data) : reinterpret_cast<A*>(scratch);
+    constexpr int64_t kColumns = 64;  // of one task
+    const int64_t tasks = (g.n + kColumns - 1) / kColumns;
+    for_chunks(args.pool, static_cast<int64_t>(batches.size()) * tasks, [&](int64_t begin, int64_t end) {
+      for (int64_t task = begin; task < end; ++task) {
+        const int64_t batch = task / tasks, j = task % tasks * kColumns;
+        const Pair at = batches[static_cast<size_t>(batch)];
+        matrix_product(g.m, std::min(kColumns, g.n - j), g.k, a.as<A>() + at.a, g.k, b.as<A>() + at.b + j, g.n,
+                       out + batch * g.m * g.n + j, g.n);
+      }
+    });
+    if constexpr (!std::is_same_v<T, A>) {
+      for (int64_t i = 0; i < y.numel(); ++i) y.as<T>()[i] = T(out[i]);
+    }
+    return {};
+  });
+}
+
+double flops(const Attrs&, std::span<const TensorArg> inputs, std::span<const TensorArg> outputs) {
+  return 2.0 * static_cast<double>(outputs[0].numel()) * static_cast<double>(inputs[0].dim(-1));
+}
+
+}  // namespace
+
+OpDef define_matmul() {
+  return {.summary = "y = a b as numpy's matmul: a [..., M, K], b [..., K, N] -> [..., M, N], leading axes broadcast; a vector "
+                     "stands for one row or one column",
+          .inputs = {{"a"}, {"b"}},
+          .infer = infer,
+          .flops = flops,
+          .reference = reference};
+}
+
+}  // namespace tenon::ops

@@ -1,0 +1,54 @@
+// Programs of the `pointwise` op: a chain of elementwise ops as text, parsed once into instructions that the reference and
+// the CPU kernels run.
+//
+//   t0 = add(x0, x1); t1 = tanh(t0); t2 = mul(t1, 0.5)
+//
+// One instruction per ';', numbered from t0; the last is the result. Operands are inputs x<i>, earlier results t<i> and
+// literal numbers (inf, -inf and nan too). Functions are the elementwise ops by name, besides
+//   gelu, gelu_tanh, gelu_sigmoid    one operand
+//   leaky_relu(x, alpha)             alpha is a literal
+//   where(c, a, b)                   c is bool
+//   mod(a, b)                        sign of b for integers, fmod for floats
+//   cast_<dtype>(x)                  "cast_f32"
+// Operands of an instruction are of one dtype, which literals take on; comparisons, not and is_nan give bool. Floats other
+// than f64 are computed in f32 and rounded by casts and at the end only; integers wrap as their dtype does.
+#pragma once
+
+#include <array>
+#include <span>
+#include <string_view>
+#include <vector>
+
+#include "ops/op_def.h"
+
+namespace tenon::ops {
+
+struct PointwiseOperand {
+  enum class Kind : uint8_t { kInput, kTemporary, kLiteral };
+  Kind kind = Kind::kLiteral;
+  int index = 0;       // of the input or the instruction
+  double literal = 0;
+};
+
+struct PointwiseInstruction {
+  enum class Gelu : uint8_t { kErf, kTanh, kSigmoid };
+  Op op{};                     // k_cast and k_where besides elementwise ops
+  Gelu gelu = Gelu::kErf;      // for k_gelu
+  DType dtype = DType::kF32;   // of the result
+  DType operand_dtype = DType::kF32;  // of the operands; for where, of the last two
+  int arity = 1;
+  std::array<PointwiseOperand, 3> operands{};
+};
+
+struct PointwiseProgram {
+  std::vector<DType> inputs;
+  std::vector<PointwiseInstruction> instructions;  // at least one
+};
+
+// `inputs` are the dtypes of x0, x1 …, `result` that of the last instruction. Errors: bad-model, naming the instruction.
+Result<PointwiseProgram> parse_pointwise(std::string_view text, std::span<const DType> inputs, DType result);
+
+// Runs a program over inputs that broadcast to the output. Errors: bad-input (integer division by zero; shapes).
+Status run_pointwise(const PointwiseProgram& program, const RunArgs& args);
+
+}  // namespace tenon::ops

@@ -1,0 +1,105 @@
+// A chain of elementwise ops, each read by the next alone   ->   pointwise(inputs) {program}
+//
+// Why:      one pass over memory instead of one per op.
+// Order:    last: what linear, norms and gelu can absorb is gone by now.
+// Declines: types other than f32; a value with several readers ends a chain.
+#include <map>
+
+#include "passes/passes.h"
+
+namespace tenon::passes {
+namespace {
+
+constexpr int kMaxInputs = 8;
+constexpr int kMaxInstructions = 32;
+
+// The program's name for an op; empty when it has none.
+std::string instruction_name(const Node& node) {
+  if (ops::op_def(node.op()).locality != ops::Locality::kElementwise || node.output()->dtype() != DType::kF32) return "";
+  for (const Value* v : node.inputs())
+    if (v == nullptr || v->dtype() != DType::kF32) return "";
+  switch (node.op()) {
+    case Op::k_gelu: {
+      const std::string& kind = node.attrs().text("approximate");
+      return kind == "none" ? "gelu" : "gelu_" + kind;
+    }
+    case Op::k_leaky_relu:
+    case Op::k_mod: return "";  // they carry attributes that programs do not
+    default: return std::string(ir::op_name(node.op()));
+  }
+}
+
+class Program {
+ public:
+  explicit Program(const Node& root) : root_(root) {}
+
+  // Writes the instructions of `node`, operands first. False when the program would grow too large.
+  bool add(const Node& node) {
+    std::string operands;
+    for (Value* v : node.inputs()) {
+      const auto operand = operand_of(v);
+      if (!operand) return false;
+      operands += (operands.empty() ? "" : ",") + *operand;
+    }
+    if (count_ == kMaxInstructions) return false;
+    names_[node.output()] = fmt::format("t{}", count_);
+    text_ += fmt::format("{}t{}={}({})", count_ ? ";" : "", count_, instruction_name(node), operands);
+    ++count_;
+    return true;
+  }
+  int count() const { return count_; }
+  const std::string& text() const { return text_; }
+  const std::vector<Value*>& inputs() const { return inputs_; }
+  const std::vector<const Node*>& absorbed() const { return absorbed_; }
+
+ private:
+  std::optional<std::string> operand_of(Value* v) {
+    if (auto it = names_.find(v); it != names_.end()) return it->second;
+    if (const Tensor* t = v->constant(); t != nullptr && t->numel() == 1 && t->has_data()) return fmt::format("{}", t->at(0));
+    // Only values of the result's shape are computed inside; smaller ones would be computed again for every row.
+    const Node* producer = v->producer();
+    if (producer != nullptr && v->has_one_use() && v->shape() == root_.output()->shape() && !instruction_name(*producer).empty()) {
+      if (!add(*producer)) return std::nullopt;
+      absorbed_.push_back(producer);
+      return names_.at(v);
+    }
+    if (inputs_.size() == kMaxInputs) return std::nullopt;
+    names_[v] = fmt::format("x{}", inputs_.size());
+    inputs_.push_back(v);
+    return names_.at(v);
+  }
+
+  const Node& root_;
+  std::map<const Value*, std::string> names_;
+  std::vector<Value*> inputs_;
+  std::vector<const Node*> absorbed_;
+  std::string text_;
+  int count_ = 0;
+};
+
+// The end of a chain: no elementwise reader would take it in.
+bool ends_chain(const Node& node) {
+  const Value* out = node.output();
+  return !out->has_one_use() || instruction_name(*out->uses()[0].node).empty() || out->uses()[0].node->output()->shape() != out->shape();
+}
+
+Result<bool> fuse_chain(Rewriter& rw, Node& node) {
+  if (node.num_outputs() != 1 || instruction_name(node).empty() || !ends_chain(node) || ir::all_const(node.output()->shape())) return rw.no_match();
+  Program program(node);
+  if (!program.add(node)) return rw.decline(node, "the chain has too many operands");
+  if (program.count() < 2 || program.inputs().empty()) return rw.no_match();
+  TENON_ASSIGN(Value * fused, rw.create(Op::k_pointwise, program.inputs(), {{"program", program.text()}, {"dtype", DType::kF32}}));
+  if (fused->shape() != node.output()->shape()) return rw.decline(node, "a scalar operand decides the shape");
+  for (const Node* n : program.absorbed()) rw.absorb_origin(fused->producer(), n);
+  rw.replace(node.output(), fused);
+  return rw.changed(*fused->producer(), fmt::format("{} operations", program.count()));
+}
+
+}  // namespace
+
+Status fuse_pointwise(Graph& graph, Decisions& decisions) {
+  TENON_TRY(apply_rules(graph, "fuse-pointwise", {fuse_chain}, decisions));
+  return eliminate_dead_code(graph, decisions);
+}
+
+}  // namespace tenon::passes

@@ -1,0 +1,374 @@
+#include "passes/padding_proof.h"
+
+#include <cmath>
+#include <set>
+
+#include "ops/interpret.h"
+
+namespace tenon::passes {
+namespace {
+
+constexpr double kHidden = -9000;  // masks of -10000 are the weakest in use
+constexpr int kMaxDepth = 200;
+
+// The abstract value of one element.
+struct Element {
+  std::optional<Coordinate> index;  // an integer that follows an index
+  MaskTable table;                  // otherwise a number
+};
+
+
+class Evaluator {
+ public:
+  // Nothing on failure; reason() then says why.
+  std::optional<Element> evaluate(Value* v, const std::vector<Coordinate>& at, int depth);
+  const std::string& reason() const { return reason_; }
+
+ private:
+  std::optional<Element> structural(Value* v, const std::vector<Coordinate>& at, int depth);
+  std::optional<Element> elementwise(const Node& node, const std::vector<Coordinate>& at, int depth);
+  std::optional<Element> compare_indices(Op op, const Element& a, const Element& b);
+  std::optional<Element> as_root(Value* v, const std::vector<Coordinate>& at);
+  std::optional<Element> fail(std::string reason) {
+    if (reason_.empty()) reason_ = std::move(reason);
+    return std::nullopt;
+  }
+
+  Value* root_ = nullptr;
+  std::string reason_;
+};
+
+Element number(double v) { return {std::nullopt, {nullptr, {v, v, v, v}}}; }
+
+// Ids index tables; a mask never does. Looks through what only changes type or shape.
+bool is_used_as_index(const Value* v, int depth = 0) {
+  for (const ir::Use& use : v->uses()) {
+    const Node& node = *use.node;
+    if (node.is(Op::k_gather) && use.input == 1 && node.input(0)->rank() == 2) return true;
+    if (node.is(Op::k_embedding) && use.input % 2 == 0) return true;
+    const bool same_contents = node.is(Op::k_cast) || node.is(Op::k_reshape) || node.is(Op::k_expand);
+    if (same_contents && depth < 8 && is_used_as_index(node.output(), depth + 1)) return true;
+  }
+  return false;
+}
+
+// A [batch, seq] value read at (b, q) or (b, k) as the mask's own bit.
+std::optional<Element> Evaluator::as_root(Value* v, const std::vector<Coordinate>& at) {
+  using Kind = Coordinate::Kind;
+  if (v->rank() != 2 || at.size() != 2 || at[0].kind != Kind::kBatch || at[0].offset != 0 || at[1].offset != 0) return std::nullopt;
+  if (at[1].kind != Kind::kQuery && at[1].kind != Kind::kKey) return std::nullopt;
+  if (root_ != nullptr && root_ != v) return fail("two masks are combined: %" + root_->name() + " and %" + v->name());
+  root_ = v;
+  Element e;
+  e.table.root = v;
+  for (int bits = 0; bits < 4; ++bits) e.table.number[static_cast<size_t>(bits)] = at[1].kind == Kind::kQuery ? bits >> 1 : bits & 1;
+  return e;
+}
+
+std::optional<Element> Evaluator::evaluate(Value* v, const std::vector<Coordinate>& at, int depth) {
+  if (depth > kMaxDepth) return fail("the mask's expression is too deep");
+  Value* const root_before = root_;
+  if (v->is_input()) {
+    // Zeros and ones are checked when the engine runs; ids and lengths are told apart here.
+    if (v->rank() == 2 && !is_used_as_index(v))
+      if (auto e = as_root(v, at)) return e;
+    return fail("it depends on the input %" + v->name());
+  }
+  if (auto e = structural(v, at, depth)) return e;
+  // A comparison is zeros and ones whatever it was made from: ids against a pad id, positions against lengths.
+  if (v->dtype() == DType::kBool) {
+    root_ = root_before;
+    if (auto e = as_root(v, at)) {
+      reason_.clear();
+      return e;
+    }
+  }
+  return std::nullopt;
+}
+
+// Where an operand is read when the result is read at `at`: broadcasting aligns axes at the end.
+std::vector<Coordinate> broadcast_at(const Value& operand, const std::vector<Coordinate>& at) {
+  std::vector<Coordinate> out(at.end() - operand.rank(), at.end());
+  for (int i = 0; i < operand.rank(); ++i)
+    if (operand.shape()[static_cast<size_t>(i)] == Dim(1)) out[static_cast<size_t>(i)] = {};
+  return out;
+}
+
+// Unit axes come and go; the others must stay in order.
+std::optional<std::vector<Coordinate>> through_reshape(const Value& from, const Value& to, const std::vector<Coordinate>& at) {
+  std::vector<Coordinate> kept;
+  Shape kept_sizes;
+  for (size_t i = 0; i < at.size(); ++i) {
+    if (to.shape()[i] == Dim(1)) continue;
+    kept.push_back(at[i]);
+    kept_sizes.push_back(to.shape()[i]);
+  }
+  std::vector<Coordinate> out;
+  size_t next = 0;
+  for (const Dim& size : from.shape()) {
+    if (size == Dim(1)) {
+      out.emplace_back();
+    } else {
+      if (next == kept.size() || kept_sizes[next] != size) return std::nullopt;
+      out.push_back(kept[next++]);
+    }
+  }
+  if (next != kept.size()) return std::nullopt;
+  return out;
+}
+
+std::optional<double> apply(Op op, double a, double b) {
+  switch (op) {
+    case Op::k_add: return a + b;
+    case Op::k_sub: return a - b;
+    case Op::k_mul: return a == 0 || b == 0 ? 0 : a * b;  // 0 * inf appears only in spellings that mean 0
+    case Op::k_div: return a / b;
+    case Op::k_min: return std::min(a, b);
+    case Op::k_max: return std::max(a, b);
+    case Op::k_pow: return std::pow(a, b);
+    case Op::k_equal: return a == b;
+    case Op::k_less: return a < b;
+    case Op::k_less_equal: return a <= b;
+    case Op::k_greater: return a > b;
+    case Op::k_greater_equal: return a >= b;
+    case Op::k_and: return a != 0 && b != 0;
+    case Op::k_or: return a != 0 || b != 0;
+    case Op::k_xor: return (a != 0) != (b != 0);
+    default: return std::nullopt;
+  }
+}
+
+std::optional<double> apply(Op op, double a) {
+  switch (op) {
+    case Op::k_neg: return -a;
+    case Op::k_not: return a == 0;
+    case Op::k_abs: return std::abs(a);
+    case Op::k_sign: return (a > 0) - (a < 0);
+    case Op::k_log: return std::log(a);
+    case Op::k_exp: return std::exp(a);
+    case Op::k_is_nan: return std::isnan(a);
+    default: return std::nullopt;
+  }
+}
+
+// Positions are never negative, so index >= 0 holds whatever the index; other comparisons depend on positions.
+std::optional<Element> Evaluator::compare_indices(Op op, const Element& a, const Element& b) {
+  if (a.index && b.index && *a.index == *b.index) {
+    if (op == Op::k_equal || op == Op::k_less_equal || op == Op::k_greater_equal) return number(1);
+    if (op == Op::k_less || op == Op::k_greater) return number(0);
+  }
+  const bool index_left = a.index.has_value();
+  const Element& other = index_left ? b : a;
+  if (!other.index && other.table.root == nullptr && other.table.is_constant() && (index_left ? a : b).index->offset >= 0) {
+    const double c = other.table.number[0];
+    if (index_left && ((op == Op::k_greater_equal && c <= 0) || (op == Op::k_greater && c < 0))) return number(1);
+    if (index_left && ((op == Op::k_less && c <= 0) || (op == Op::k_less_equal && c < 0))) return number(0);
+    if (!index_left && ((op == Op::k_less_equal && c <= 0) || (op == Op::k_less && c < 0))) return number(1);
+    if (op == Op::k_add || op == Op::k_sub) {
+      Coordinate moved = *(index_left ? a : b).index;
+      if (op == Op::k_add || index_left) {
+        moved.offset += static_cast<int64_t>(op == Op::k_add ? c : -c);
+        return Element{moved, {}};
+      }
+    }
+    if (op == Op::k_mul && c == 1) return index_left ? a : b;
+  }
+  return fail("it depends on positions (a causal or windowed mask)");
+}
+
+std::optional<Element> Evaluator::elementwise(const Node& node, const std::vector<Coordinate>& at, int depth) {
+  std::vector<Element> in;
+  for (Value* operand : node.inputs()) {
+    auto e = evaluate(operand, broadcast_at(*operand, at), depth + 1);
+    if (!e) return std::nullopt;
+    in.push_back(*e);
+    // where(true, a, b) is a, whatever b is.
+    if (node.is(Op::k_where) && in.size() == 1 && !e->index && e->table.is_constant()) {
+      Value* chosen = node.input(e->table.number[0] != 0 ? 1 : 2);
+      return evaluate(chosen, broadcast_at(*chosen, at), depth + 1);
+    }
+  }
+  if (in.size() == 1 && in[0].index) return node.is(Op::k_cast) && is_integer(node.output()->dtype()) ? std::optional(in[0]) : fail("it depends on positions");
+  if (in.size() == 2 && (in[0].index || in[1].index)) return compare_indices(node.op(), in[0], in[1]);
+  Element out;
+  for (const Element& e : in) {
+    if (e.index) return fail("it depends on positions");
+    if (e.table.root != nullptr) out.table.root = e.table.root;
+  }
+  for (size_t bits = 0; bits < 4; ++bits) {
+    std::optional<double> r;
+    const double a = in[0].table.number[bits];
+    if (node.is(Op::k_cast)) {
+      r = node.output()->dtype() == DType::kBool ? (a != 0) : (is_integer(node.output()->dtype()) ? std::trunc(a) : a);
+    } else if (node.is(Op::k_where)) {
+      r = a != 0 ? in[1].table.number[bits] : in[2].table.number[bits];
+    } else {
+      r = in.size() == 1 ? apply(node.op(), a) : apply(node.op(), a, in[1].table.number[bits]);
+    }
+    if (!r) return fail("it goes through " + node.describe());
+    out.table.number[bits] = *r;
+  }
+  return out;
+}
+
+std::optional<Element> Evaluator::structural(Value* v, const std::vector<Coordinate>& at, int depth) {
+  using Kind = Coordinate::Kind;
+  const Node& node = *v->producer();
+  const Attrs& attrs = node.attrs();
+  const auto follow = [&](Value* from, std::vector<Coordinate> where) { return evaluate(from, where, depth + 1); };
+  switch (node.op()) {
+    case Op::k_constant: {
+      const Tensor& t = attrs.tensor("value");
+      if (const auto uniform = t.uniform_value()) return number(*uniform);
+      int64_t flat = 0;
+      for (size_t i = 0; i < at.size(); ++i) {
+        if (at[i].kind != Kind::kConstant) {
+          // arange(n) stored as a constant is the index itself.
+          bool counts = is_integer(t.dtype()) && t.has_data() && t.numel() == t.shape()[i];
+          for (int64_t k = 0; counts && k < t.numel(); ++k) counts = t.int_at(k) == k;
+          if (counts && at[i].kind != Kind::kFree) return Element{at[i], {}};
+          return fail("it adds a constant that varies with the position");
+        }
+        flat = flat * t.shape()[i] + at[i].offset;
+      }
+      return t.has_data() ? std::optional(number(t.at(flat))) : fail("it depends on a parameter without data");
+    }
+    case Op::k_dims: {
+      const Shape& values = attrs.shape("values");
+      const size_t i = at.empty() ? 0 : static_cast<size_t>(at[0].offset);
+      if (!at.empty() && at[0].kind != Kind::kConstant) return fail("it reads sizes at a position");
+      return values[i].is_const() ? std::optional(number(static_cast<double>(values[i].value()))) : fail("it depends on the size " + values[i].to_string());
+    }
+    case Op::k_iota: {
+      const Dim& start = attrs.shape("start")[0];
+      if (!start.is_const() || attrs.integer("step") != 1 || at[0].kind == Kind::kFree) return fail("it depends on positions");
+      if (at[0].kind == Kind::kConstant) return number(static_cast<double>(start.value() + at[0].offset));
+      return Element{Coordinate{at[0].kind, at[0].offset + start.value()}, {}};
+    }
+    case Op::k_reshape: {
+      auto where = through_reshape(*node.input(0), *v, at);
+      return where ? follow(node.input(0), *where) : fail("it is reshaped across batch and sequence by " + node.describe());
+    }
+    case Op::k_expand: return follow(node.input(0), broadcast_at(*node.input(0), at));
+    case Op::k_tile: {
+      // Repeating an axis of one element, or once, is an expansion.
+      const Shape& repeats = attrs.shape("repeats");
+      for (size_t i = 0; i < repeats.size(); ++i)
+        if (repeats[i] != Dim(1) && node.input(0)->shape()[i] != Dim(1)) return fail("it repeats an axis by " + node.describe());
+      return follow(node.input(0), broadcast_at(*node.input(0), at));
+    }
+    case Op::k_transpose: {
+      std::vector<Coordinate> where(at.size());
+      const auto& perm = attrs.integers("perm");
+      for (size_t i = 0; i < at.size(); ++i) where[static_cast<size_t>(perm[i])] = at[i];
+      return follow(node.input(0), std::move(where));
+    }
+    case Op::k_slice: {
+      std::vector<Coordinate> where = at;
+      for (size_t i = 0; i < attrs.integers("axes").size(); ++i) {
+        const Dim& start = attrs.shape("starts")[i];
+        if (attrs.integers("steps")[i] != 1 || !start.is_const()) return fail("it is sliced by " + node.describe());
+        where[static_cast<size_t>(attrs.integers("axes")[i])].offset += start.value();
+      }
+      return follow(node.input(0), std::move(where));
+    }
+    case Op::k_concat: {
+      const Coordinate& along = at[static_cast<size_t>(attrs.integer("axis"))];
+      if (along.kind != Kind::kConstant) return fail("it is concatenated along a position");
+      int64_t offset = along.offset;
+      for (Value* piece : node.inputs()) {
+        const Dim& size = piece->shape()[static_cast<size_t>(attrs.integer("axis"))];
+        if (!size.is_const()) break;
+        if (offset < size.value()) {
+          std::vector<Coordinate> where = at;
+          where[static_cast<size_t>(attrs.integer("axis"))].offset = offset;
+          return follow(piece, std::move(where));
+        }
+        offset -= size.value();
+      }
+      return fail("it is concatenated by " + node.describe());
+    }
+    case Op::k_gather: {
+      const size_t axis = static_cast<size_t>(attrs.integer("axis"));
+      Value *data = node.input(0), *indices = node.input(1);
+      const auto index_at = std::vector<Coordinate>(at.begin() + static_cast<long>(axis), at.begin() + static_cast<long>(axis) + indices->rank());
+      auto index = follow(indices, index_at);
+      if (!index) return std::nullopt;
+      Coordinate row;
+      if (index->index) {
+        row = *index->index;
+      } else if (index->table.is_constant() && index->table.root == nullptr) {
+        row.offset = static_cast<int64_t>(index->table.number[0]);
+      } else {
+        return fail("it is gathered at data-dependent positions");
+      }
+      std::vector<Coordinate> where(at.begin(), at.begin() + static_cast<long>(axis));
+      where.push_back(row);
+      where.insert(where.end(), at.begin() + static_cast<long>(axis) + indices->rank(), at.end());
+      return follow(data, std::move(where));
+    }
+    case Op::k_gather_nd: {
+      Value *data = node.input(0), *indices = node.input(1);
+      if (attrs.integer("batch_dims") != 0 || !indices->shape().back().is_const()) return fail("it is gathered by " + node.describe());
+      const auto prefix = static_cast<size_t>(indices->rank() - 1);
+      std::vector<Coordinate> where;
+      for (int64_t c = 0; c < indices->shape().back().value(); ++c) {
+        std::vector<Coordinate> index_at(at.begin(), at.begin() + static_cast<long>(prefix));
+        index_at.push_back({Kind::kConstant, c});
+        auto index = follow(indices, index_at);
+        if (!index) return std::nullopt;
+        if (!index->index && !(index->table.is_constant() && index->table.root == nullptr)) return fail("it is gathered at data-dependent positions");
+        where.push_back(index->index ? *index->index : Coordinate{Kind::kConstant, static_cast<int64_t>(index->table.number[0])});
+      }
+      where.insert(where.end(), at.begin() + static_cast<long>(prefix), at.end());
+      return where.size() == static_cast<size_t>(data->rank()) ? follow(data, std::move(where)) : fail("it is gathered by " + node.describe());
+    }
+    default:
+      if (ops::op_def(node.op()).locality == ops::Locality::kElementwise || node.is(Op::k_cast) || node.is(Op::k_where)) return elementwise(node, at, depth);
+      return fail("it goes through " + node.describe());
+  }
+}
+
+}  // namespace
+
+MaskProof evaluate_mask(Value* v, const std::vector<Coordinate>& at) {
+  Evaluator evaluator;
+  auto element = evaluator.evaluate(v, at, 0);
+  if (element && !element->index) return {element->table, ""};
+  return {std::nullopt, element ? "it is an index" : evaluator.reason()};
+}
+
+std::optional<PaddingMask> prove_padding_mask(Value* bias, std::string& reason) {
+  using Kind = Coordinate::Kind;
+  const std::array<Coordinate, 4> element = {Coordinate{Kind::kBatch}, Coordinate{Kind::kFree}, Coordinate{Kind::kQuery}, Coordinate{Kind::kKey}};
+  const MaskProof proof = evaluate_mask(bias, broadcast_at(*bias, {element.begin(), element.end()}));
+  if (!proof.table) {
+    reason = proof.reason;
+    return std::nullopt;
+  }
+  const auto& n = proof.table->number;
+  if (proof.table->root == nullptr) {
+    reason = "it is constant";
+    return std::nullopt;
+  }
+  // bits: query * 2 + key. Ones kept: query 1 and key 1 shows, query 1 and key 0 hides; the mirror image for zeros kept.
+  if (n[3] == 0 && n[2] <= kHidden) return PaddingMask{proof.table->root, true};
+  if (n[0] == 0 && n[1] <= kHidden) return PaddingMask{proof.table->root, false};
+  reason = fmt::format("kept keys get {} and hidden ones {}", n[3], n[2]);
+  return std::nullopt;
+}
+
+bool depends_on_shapes_only(const Value* v) {
+  std::set<const Value*> seen;
+  std::vector<const Value*> pending{v};
+  while (!pending.empty()) {
+    const Value* next = pending.back();
+    pending.pop_back();
+    if (next == nullptr || !seen.insert(next).second) continue;
+    if (next->is_input()) return false;
+    for (const Value* input : next->producer()->inputs()) pending.push_back(input);
+  }
+  return true;
+}
+
+}  // namespace tenon::passes

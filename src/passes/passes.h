@@ -1,0 +1,36 @@
+// Every pass; pipeline.cc gives their order and what each is for, each file its diagram and its reasons to decline.
+#pragma once
+
+#include "passes/rewriter.h"
+
+namespace tenon::passes {
+
+using Decisions = std::vector<Decision>;
+
+// General clean-up.
+Status fold_constants(Graph& graph, Decisions& decisions);
+Status eliminate_dead_code(Graph& graph, Decisions& decisions);
+Status eliminate_common_subexpressions(Graph& graph, Decisions& decisions);
+Status simplify_layout(Graph& graph, Decisions& decisions);
+
+// Forms that exporters spell in several ways, into one.
+Status fuse_layer_norm(Graph& graph, Decisions& decisions);
+Status fuse_gelu(Graph& graph, Decisions& decisions);
+Status fuse_linear(Graph& graph, Decisions& decisions);
+Status fuse_attention(Graph& graph, Decisions& decisions);
+
+// Padding removal.
+Status pack_tokens(Graph& graph, Decisions& decisions);
+Status push_down_row_slices(Graph& graph, Decisions& decisions);
+
+// Fewer and cheaper steps.
+Status fold_attention_scale(Graph& graph, Decisions& decisions);
+Status fold_attention_bias(Graph& graph, Decisions& decisions);
+Status fold_norm_into_linear(Graph& graph, Decisions& decisions);
+Status fuse_qkv(Graph& graph, Decisions& decisions);
+Status fuse_linear_epilogue(Graph& graph, Decisions& decisions);
+Status fuse_residual_norm(Graph& graph, Decisions& decisions);
+Status fuse_embedding(Graph& graph, Decisions& decisions);
+Status fuse_pointwise(Graph& graph, Decisions& decisions);
+
+}  // namespace tenon::passes

@@ -1,0 +1,130 @@
+#include "passes/pipeline.h"
+
+#include <algorithm>
+#include <chrono>
+#include <filesystem>
+#include <fstream>
+
+#include "ir/text.h"
+#include "passes/passes.h"
+
+namespace tenon::passes {
+namespace {
+
+struct Pass {
+  const char* name;
+  Status (*run)(Graph&, std::vector<Decision>&);
+  const char* summary;
+};
+
+// The compiler's middle, top to bottom. A name may stand more than once where a later pass makes new work for it.
+constexpr Pass kPipeline[] = {
+    // Shape arithmetic and what the exporter left unfolded must go first: the fusions look at values, not at how their
+    // shapes were computed.
+    {"fold-constants", fold_constants, "evaluate small constant expressions, drop operations that do nothing"},
+    {"eliminate-common-subexpressions", eliminate_common_subexpressions, "compute equal values once"},
+    {"eliminate-dead-code", eliminate_dead_code, "drop what no output needs"},
+
+    // One spelling for each building block.
+    {"fuse-layer-norm", fuse_layer_norm, "mean, variance, scale and shift -> layer_norm"},
+    {"fuse-gelu", fuse_gelu, "erf, tanh and sigmoid forms -> gelu"},
+    {"fuse-linear", fuse_linear, "matmul by a weight, and its bias -> linear"},
+    {"simplify-layout", simplify_layout, "merge and cancel reshapes and transposes, move flattening out of row-wise ops"},
+    {"fuse-attention", fuse_attention, "heads, scores, mask, softmax, context -> attention"},
+    {"simplify-layout", simplify_layout, "the head splits that attention absorbed leave reshapes behind"},
+    {"fold-constants", fold_constants, "masks and scales that attention absorbed leave constants behind"},
+    {"eliminate-common-subexpressions", eliminate_common_subexpressions, "the layers' masks become one"},
+
+    // Embeddings come before packing, so that packing sees one row-wise op and not its gathers.
+    {"fuse-embedding", fuse_embedding, "table look-ups, their sum and the norm -> embedding"},
+    // Needs whole attentions with one mask each; everything after it works on rows of tokens.
+    {"pack-tokens", pack_tokens, "prove that the mask is padding, run the encoder on the tokens that it keeps"},
+    {"push-down-row-slices", push_down_row_slices, "a head that reads one row computes one row in the last layer"},
+
+    // Exact rewrites of the projections, while q, k and v are still apart.
+    {"fold-attention-scale", fold_attention_scale, "scale q's weights once instead of every score"},
+    {"fold-attention-bias", fold_attention_bias, "k's bias cancels in the softmax; v's moves behind the attention"},
+    {"fold-norm-into-linear", fold_norm_into_linear, "a norm's scale and shift into the products that alone read it"},
+    {"fuse-qkv", fuse_qkv, "q, k and v projections of one input -> one product"},
+
+    // Epilogues: after qkv, which wants plain linears.
+    {"fuse-linear-epilogue", fuse_linear_epilogue, "activation and residual into linear"},
+    {"fuse-residual-norm", fuse_residual_norm, "a residual left over -> layer_norm"},
+    {"fuse-pointwise", fuse_pointwise, "chains of elementwise ops -> one program"},
+    {"fold-constants", fold_constants, "what the fusions left"},
+    {"eliminate-common-subexpressions", eliminate_common_subexpressions, "equal rewrites of shared inputs"},
+    {"eliminate-dead-code", eliminate_dead_code, "drop what the fusions replaced"},
+};
+
+Status dump(const Graph& graph, const std::string& dir, size_t index, const std::string& name) {
+  const std::string path = fmt::format("{}/{:02}_{}.ir", dir, index, name);
+  std::ofstream file(path);
+  file << ir::print(graph);
+  file.flush();
+  return file ? Status() : error(ErrorCode::kIo, "cannot write {}", path);
+}
+
+bool is_known_pass(const std::string& name) {
+  return std::any_of(std::begin(kPipeline), std::end(kPipeline), [&](const Pass& p) { return name == p.name; });
+}
+
+Status unknown_pass(const std::string& name) {
+  std::string names;
+  for (const PassInfo& info : pass_list()) names += (names.empty() ? "" : ", ") + std::string(info.name);
+  return error(ErrorCode::kInvalidArgument, "there is no pass '{}'; the passes are: {}", name, names);
+}
+
+}  // namespace
+
+std::vector<PassInfo> pass_list() {
+  std::vector<PassInfo> list;
+  for (const Pass& p : kPipeline) {
+    const bool seen = std::any_of(list.begin(), list.end(), [&](const PassInfo& i) { return std::string_view(i.name) == p.name; });
+    if (!seen) list.push_back({p.name, p.summary});
+  }
+  return list;
+}
+
+Status run_pass(Graph& graph, const std::string& name, std::vector<Decision>& decisions) {
+  for (const Pass& p : kPipeline)
+    if (name == p.name) return p.run(graph, decisions);
+  return unknown_pass(name);
+}
+
+Result<PipelineReport> run_pipeline(Graph& graph, const PipelineOptions& options) {
+  for (const std::string& name : options.disabled)
+    if (!is_known_pass(name)) return unknown_pass(name);
+  if (!options.stop_after.empty() && !is_known_pass(options.stop_after)) return unknown_pass(options.stop_after);
+#ifdef NDEBUG
+  const bool verify = options.verify;
+#else
+  const bool verify = true;
+#endif
+  if (!options.dump_dir.empty()) {
+    std::error_code failed;
+    std::filesystem::create_directories(options.dump_dir, failed);
+    if (failed) return error(ErrorCode::kIo, "cannot create {}: {}", options.dump_dir, failed.message());
+    TENON_TRY(dump(graph, options.dump_dir, 0, "import"));
+  }
+  PipelineReport report;
+  uint64_t before = ir::fingerprint(graph);
+  for (size_t i = 0; i < std::size(kPipeline); ++i) {
+    const Pass& pass = kPipeline[i];
+    if (options.disabled.contains(pass.name)) continue;
+    const auto start = std::chrono::steady_clock::now();
+    TENON_TRY(pass.run(graph, report.decisions));
+    const uint64_t after = ir::fingerprint(graph);
+    const bool changed = after != before;
+    before = after;
+    if (verify && changed) {
+      if (Status s = ops::verify(graph); !s.ok()) return s.with_context(fmt::format("bug in pass {}", pass.name));
+    }
+    if (changed && !options.dump_dir.empty()) TENON_TRY(dump(graph, options.dump_dir, i + 1, pass.name));
+    const std::chrono::duration<double> elapsed = std::chrono::steady_clock::now() - start;
+    report.runs.push_back({pass.name, changed, elapsed.count(), graph.nodes().size()});
+    if (options.stop_after == pass.name) break;
+  }
+  return report;
+}
+
+}  // namespace tenon::passes

@@ -1,0 +1,45 @@
+// The passes of the compiler, in order: pipeline.cc holds THE list.
+#pragma once
+
+#include <functional>
+#include <set>
+#include <string>
+#include <vector>
+
+#include "passes/rewriter.h"
+
+namespace tenon::passes {
+
+struct PipelineOptions {
+  std::string dump_dir;            // write NN_<pass>.ir after each pass that changed the graph; empty: do not
+  std::set<std::string> disabled;  // names of passes to skip
+  std::string stop_after;          // name of the last pass to run; empty: all
+  bool verify = false;             // check the graph after every pass (always on in dev builds)
+};
+
+struct PassRun {
+  std::string name;
+  bool changed = false;
+  double seconds = 0;
+  size_t nodes_after = 0;
+};
+
+struct PipelineReport {
+  std::vector<PassRun> runs;
+  std::vector<Decision> decisions;
+};
+
+// Rewrites `graph` for execution. Errors: internal (a pass broke the graph; its name is in the message), invalid-argument
+// (unknown pass names), io (dump_dir).
+Result<PipelineReport> run_pipeline(Graph& graph, const PipelineOptions& options);
+
+// One pass alone, by name; for tests and `--start-from`. Errors: invalid-argument for an unknown name.
+Status run_pass(Graph& graph, const std::string& name, std::vector<Decision>& decisions);
+
+struct PassInfo {
+  const char* name;
+  const char* summary;
+};
+std::vector<PassInfo> pass_list();
+
+}  // namespace tenon::passes

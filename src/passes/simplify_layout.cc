@@ -1,0 +1,86 @@
+// Reshapes and transposes: merged, cancelled, and moved below row-wise ops so that rows keep their [batch, seq, …] shape.
+//
+//   reshape(reshape(x))                        -> reshape(x), or x
+//   transpose(transpose(x))                    -> transpose(x), or x
+//   linear(reshape(x: [b,s,k] to [b*s,k]), w)  -> reshape(linear(x, w))        also elementwise ops and layer_norm
+//   add(reshape(x), reshape(y))                -> reshape(add(x, y))           the same flattening on both sides
+#include "passes/passes.h"
+
+namespace tenon::passes {
+namespace {
+
+Result<bool> merge_reshapes(Rewriter& rw, Node& node) {
+  if (!node.is(Op::k_reshape)) return rw.no_match();
+  Value* x = node.input(0);
+  if (x->shape() == node.output()->shape()) {
+    if (node.output()->uses().empty() && !node.output()->is_output()) return rw.no_match();
+    rw.replace(node.output(), x);
+    return true;
+  }
+  if (!x->is(Op::k_reshape)) return rw.no_match();
+  TENON_ASSIGN(Value * merged, rw.create(Op::k_reshape, {x->producer()->input(0)}, {{"shape", node.output()->shape()}}));
+  rw.replace(node.output(), merged);
+  return true;
+}
+
+Result<bool> merge_transposes(Rewriter& rw, Node& node) {
+  if (!node.is(Op::k_transpose) || !node.input(0)->is(Op::k_transpose)) return rw.no_match();
+  const Node& inner = *node.input(0)->producer();
+  const auto& first = inner.attrs().integers("perm");
+  std::vector<int64_t> perm;
+  bool identity = true;
+  for (int64_t p : node.attrs().integers("perm")) {
+    identity &= first[static_cast<size_t>(p)] == static_cast<int64_t>(perm.size());
+    perm.push_back(first[static_cast<size_t>(p)]);
+  }
+  Value* merged = inner.input(0);
+  if (!identity) {
+    TENON_ASSIGN(merged, rw.create(Op::k_transpose, {inner.input(0)}, {{"perm", perm}}));
+  }
+  rw.replace(node.output(), merged);
+  return true;
+}
+
+// A reshape that merges leading axes only: [b, s, k] -> [b*s, k]. Returns its input, or null.
+Value* unflattened(Value* v) {
+  if (v == nullptr || !v->is(Op::k_reshape)) return nullptr;
+  Value* x = v->producer()->input(0);
+  const bool flattens = x->rank() == 3 && v->rank() == 2 && x->shape().back() == v->shape().back();
+  return flattens ? x : nullptr;
+}
+
+Result<bool> sink_flattening(Rewriter& rw, Node& node) {
+  const ops::OpDef& def = ops::op_def(node.op());
+  const bool row_wise = node.is(Op::k_linear) || def.locality == ops::Locality::kElementwise ||
+                        (node.is(Op::k_layer_norm) && node.input(0)->rank() == 2 && (node.attrs().integer("axis") == -1 || node.attrs().integer("axis") == 1));
+  if (!row_wise || node.num_outputs() != 1 || node.num_inputs() == 0 || node.output()->rank() != 2) return rw.no_match();
+  if (node.output()->uses().empty()) return rw.no_match();
+  std::vector<Value*> inputs;
+  Shape leading;
+  for (int i = 0; i < node.num_inputs(); ++i) {
+    Value* v = node.input(i);
+    inputs.push_back(v);
+    // Weights, gains and vectors that broadcast over rows stay as they are.
+    if (v == nullptr || v->rank() < 2 || (node.is(Op::k_linear) && i == 1)) continue;
+    Value* x = unflattened(v);
+    if (x == nullptr || (!leading.empty() && leading != Shape(x->shape().begin(), x->shape().end() - 1))) return rw.no_match();
+    leading.assign(x->shape().begin(), x->shape().end() - 1);
+    inputs.back() = x;
+  }
+  if (leading.empty()) return rw.no_match();
+  Attrs attrs = node.attrs();
+  if (node.is(Op::k_layer_norm)) attrs.set("axis", int64_t{-1});
+  TENON_ASSIGN(Value * rows, rw.create(node.op(), inputs, attrs));
+  TENON_ASSIGN(Value * flat, rw.create(Op::k_reshape, {rows}, {{"shape", node.output()->shape()}}));
+  rw.replace(node.output(), flat);
+  return true;
+}
+
+}  // namespace
+
+Status simplify_layout(Graph& graph, Decisions& decisions) {
+  TENON_TRY(apply_rules(graph, "simplify-layout", {merge_reshapes, merge_transposes, sink_flattening}, decisions));
+  return eliminate_dead_code(graph, decisions);
+}
+
+}  // namespace tenon::passes

@@ -1,0 +1,74 @@
+// Memory of intermediate values: live ranges are coloured once per size class, and the result is kept.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <memory>
+#include <span>
+#include <utility>
+#include <vector>
+
+#include "base/status.h"
+
+namespace tenon::runtime {
+
+inline constexpr size_t kArenaAlignment = 64;
+
+// Memory that only ever grows; contents are lost when it does.
+class Buffer {
+ public:
+  Buffer() = default;
+  ~Buffer();
+  Buffer(Buffer&& o) noexcept : data_(std::exchange(o.data_, nullptr)), size_(std::exchange(o.size_, 0)) {}
+  Buffer& operator=(Buffer&&) = delete;
+
+  // Errors: out-of-memory.
+  Status reserve(size_t bytes);
+  std::byte* data() const { return data_; }
+  size_t size() const { return size_; }
+
+ private:
+  std::byte* data_ = nullptr;
+  size_t size_ = 0;
+};
+
+// Something that needs memory during the steps [first, last].
+struct ArenaItem {
+  int first = 0, last = 0;
+};
+
+// Where each item lies when items have these sizes.
+struct Layout {
+  std::vector<size_t> sizes, offsets;  // bytes
+  size_t total = 0;
+};
+
+// Items whose ranges overlap get disjoint memory: greedily, the largest first, each at the lowest offset that is free.
+Layout color(std::span<const ArenaItem> items, std::span<const size_t> sizes);
+
+class Arena {
+ public:
+  explicit Arena(std::vector<ArenaItem> items) : items_(std::move(items)) {}
+
+  std::span<const ArenaItem> items() const { return items_; }
+  // The smallest layout kept so far in which every item has at least `sizes`; null: none. Does not allocate.
+  const Layout* find(std::span<const size_t> sizes);
+  // Colours for `sizes` and keeps the result, in place of the one unused for longest when there are many.
+  // Errors: out-of-memory, also when more than `limit` bytes are needed.
+  Result<const Layout*> add(std::span<const size_t> sizes, size_t limit);
+  std::byte* data() const { return memory_.data(); }
+  size_t bytes() const { return memory_.size(); }
+
+ private:
+  static constexpr size_t kMaxLayouts = 16;
+  struct Kept {
+    std::unique_ptr<Layout> layout;
+    uint64_t used = 0;  // when it was found last
+  };
+  std::vector<ArenaItem> items_;
+  std::vector<Kept> kept_;
+  uint64_t clock_ = 0;
+  Buffer memory_;
+};
+
+}  // namespace tenon::runtime

@@ -1,0 +1,55 @@
+// Normalizers: what happens to a text before it is cut into words. Same results, code point by code point, and same
+// origin of every code point as in Hugging Face `tokenizers`.
+#pragma once
+
+#include <nlohmann/json_fwd.hpp>
+#include <string>
+#include <variant>
+#include <vector>
+
+#include "base/status.h"
+#include "text/units.h"
+
+namespace tenon::text {
+
+class JsonNode;
+
+struct BertNormalizer {
+  bool clean_text = true;            // drop control characters, white space becomes a blank
+  bool handle_chinese_chars = true;  // blanks around each
+  bool strip_accents = true;
+  bool lowercase = true;
+};
+struct UnicodeForm {
+  bool compatibility;  // NFKC and NFKD
+  bool composed;       // NFC and NFKC
+};
+struct Lowercase {};
+struct StripAccents {};
+struct StripSpace {
+  bool left, right;
+};
+struct Replace {
+  std::string pattern, content;  // UTF-8; an empty pattern matches nothing
+};
+
+class Normalizer {
+ public:
+  using Step = std::variant<BertNormalizer, UnicodeForm, Lowercase, StripAccents, StripSpace, Replace>;
+
+  Normalizer() = default;  // changes nothing
+  explicit Normalizer(std::vector<Step> steps) : steps_(std::move(steps)) {}
+  // The "normalizer" object of a tokenizer.json. Errors: bad-model, unsupported.
+  static Result<Normalizer> from_json(const JsonNode& node);
+  nlohmann::json to_json() const;
+
+  void apply(UnitText& text) const;
+  std::string apply(std::string_view utf8) const;
+  // The only step, if it is BERT's.
+  const BertNormalizer* as_bert() const;
+
+ private:
+  std::vector<Step> steps_;
+};
+
+}  // namespace tenon::text

@@ -1,0 +1,170 @@
+#include "text/pipeline.h"
+
+#include <algorithm>
+#include <cstring>
+
+#include "text/unicode.h"
+
+namespace tenon::text {
+namespace {
+
+// ASCII to lower case, eight bytes at a time; other bytes stay.
+void fold_ascii(std::string_view text, std::string& out) {
+  constexpr uint64_t kOnes = 0x0101010101010101u;
+  out.resize(text.size());
+  size_t i = 0;
+  for (; i + 8 <= text.size(); i += 8) {
+    uint64_t block;
+    std::memcpy(&block, text.data() + i, 8);
+    const uint64_t low = block & (kOnes * 0x7F);
+    const uint64_t from_a = low + kOnes * (0x80 - 'A'), behind_z = low + kOnes * (0x7F - 'Z');
+    block |= ((from_a ^ behind_z) & ~block & (kOnes * 0x80)) >> 2;
+    std::memcpy(out.data() + i, &block, 8);
+  }
+  for (; i < text.size(); ++i) {
+    const char c = text[i];
+    out[i] = c >= 'A' && c <= 'Z' ? static_cast<char>(c - 'A' + 'a') : c;
+  }
+}
+
+}  // namespace
+
+Pipeline::Pipeline(Normalizer normalizer, PreTokenizer pre_tokenizer, std::unique_ptr<const Model> model,
+                   AddedTokens added)
+    : normalizer_(std::move(normalizer)),
+      pre_tokenizer_(std::move(pre_tokenizer)),
+      model_(std::move(model)),
+      added_(std::move(added)) {
+  const BertNormalizer* bert = normalizer_.as_bert();
+  bert_ = bert != nullptr && pre_tokenizer_.is_bert() && !added_.any_normalized();
+  if (!bert_) return;
+  fold_ = bert->lowercase;
+  for (unsigned c = 0; c < 256; ++c) {
+    const uint8_t flags = c < 0x80 ? char_flags(c) : uint8_t{0};
+    const bool dropped = bert->clean_text && (flags & kControl);
+    kinds_[c] = c >= 0x80 || dropped ? kOther : flags & kSpace ? kSeparator : flags & kPunctuation ? kMarkSign : kLetter;
+  }
+}
+
+void Pipeline::run(std::string_view text, Scratch& s) const {
+  s.tokens.clear();
+  s.words = 0;
+  s.shift = 0;
+  if (fold_) fold_ascii(text, s.folded);
+  added_.split_source(text, s.source_parts);
+  for (const AddedTokens::Part& part : s.source_parts) {
+    if (part.id < 0) {
+      run_part(text, part.begin, part.end, s);
+      continue;
+    }
+    const auto begin = static_cast<int32_t>(part.begin), end = static_cast<int32_t>(part.end);
+    const auto points = static_cast<int32_t>(count_code_points(text.substr(part.begin, part.end - part.begin)));
+    const int32_t first = begin - s.shift;
+    s.tokens.push_back({part.id, s.words++, first, first + points, begin, end});
+    s.shift += end - begin - points;
+  }
+}
+
+void Pipeline::run_part(std::string_view text, size_t begin, size_t end, Scratch& s) const {
+  if (bert_) {
+    run_bert(text, begin, end, s);
+  } else {
+    run_units(text, begin, end, s);
+  }
+}
+
+// ASCII neither composes nor decomposes nor sorts, and white space and punctuation end every word. So a word of ASCII
+// needs no normalizer, and anything else can be normalised alone, from where its word begins to the next such end.
+void Pipeline::run_bert(std::string_view text, size_t begin, size_t end, Scratch& s) const {
+  const char* const folded = fold_ ? s.folded.data() : text.data();
+  const auto kind = [&](size_t i) { return kinds_[static_cast<unsigned char>(text[i])]; };
+  for (size_t i = begin; i < end;) {
+    const ByteKind first = kind(i);
+    size_t stop = i + 1;
+    if (first == kSeparator) {
+      i = stop;
+      continue;
+    }
+    if (first == kLetter) {
+      while (stop < end && kind(stop) == kLetter) ++stop;
+    }
+    if (first == kOther || (stop < end && first == kLetter && kind(stop) == kOther)) {
+      while (stop < end && (kind(stop) == kLetter || kind(stop) == kOther)) ++stop;
+      run_units(text, i, stop, s);
+      i = stop;
+      continue;
+    }
+    s.pieces.clear();
+    model_->tokenize({folded + i, stop - i}, s.pieces);
+    const auto at = static_cast<int32_t>(i);
+    for (const Piece& piece : s.pieces) {
+      const int32_t byte_begin = at + piece.begin, byte_end = at + piece.end;
+      s.tokens.push_back({piece.id, s.words, byte_begin - s.shift, byte_end - s.shift, byte_begin, byte_end});
+    }
+    ++s.words;
+    i = stop;
+  }
+}
+
+void Pipeline::run_units(std::string_view text, size_t begin, size_t end, Scratch& s) const {
+  UnitText& units = s.units;
+  units.assign(text.substr(begin, end - begin), static_cast<int32_t>(begin));
+  const int32_t first = static_cast<int32_t>(begin) - s.shift;
+  normalizer_.apply(units);
+  if (!added_.any_normalized()) {
+    run_words({0, units.units.size()}, first, s);
+  } else {
+    s.word.clear();
+    s.bytes_of_units.clear();
+    for (const Unit& unit : units.units) {
+      s.bytes_of_units.push_back(s.word.size());
+      append_utf8(s.word, unit.c);
+    }
+    const auto unit_at = [&](size_t byte) {
+      const auto found = std::lower_bound(s.bytes_of_units.begin(), s.bytes_of_units.end(), byte);
+      return static_cast<size_t>(found - s.bytes_of_units.begin());
+    };
+    added_.split_normalized(s.word, s.normalized_parts);
+    for (const AddedTokens::Part& part : s.normalized_parts) {
+      const UnitRange range{unit_at(part.begin), unit_at(part.end)};
+      if (part.id < 0) {
+        run_words(range, first, s);
+      } else if (range.begin < range.end) {
+        push(part.id, range, first, s);
+        ++s.words;
+      }
+    }
+  }
+  s.shift += static_cast<int32_t>(end - begin) - static_cast<int32_t>(units.starts.size() - 1);
+}
+
+void Pipeline::push(int32_t id, UnitRange range, int32_t first, Scratch& s) {
+  const int32_t from = s.units.units[range.begin].source, to = s.units.units[range.end - 1].source + 1;
+  s.tokens.push_back({id, s.words, first + from, first + to, s.units.starts[static_cast<size_t>(from)],
+                      s.units.starts[static_cast<size_t>(to)]});
+}
+
+void Pipeline::run_words(UnitRange range, int32_t first, Scratch& s) const {
+  const std::vector<Unit>& units = s.units.units;
+  pre_tokenizer_.split(units, range, s.ranges);
+  for (const UnitRange& word : s.ranges) {
+    s.word.clear();
+    for (size_t i = word.begin; i < word.end; ++i) append_utf8(s.word, units[i].c);
+    s.pieces.clear();
+    model_->tokenize(s.word, s.pieces);
+    // Pieces follow one another: one walk over the word turns their bytes into units.
+    size_t unit = word.begin;
+    int32_t byte = 0;
+    const auto unit_at = [&](int32_t wanted) {
+      for (; byte < wanted; ++unit) byte += utf8_length(units[unit].c);
+      return unit;
+    };
+    for (const Piece& piece : s.pieces) {
+      const size_t begin = unit_at(piece.begin);
+      push(piece.id, {begin, unit_at(piece.end)}, first, s);
+    }
+    ++s.words;
+  }
+}
+
+}  // namespace tenon::text
