@@ -1,5 +1,6 @@
 #include "engine/reader.h"
 
+#include <algorithm>
 #include <cstring>
 
 #include "engine/format.h"
@@ -52,6 +53,20 @@ Result<std::span<const std::byte>> read_section(std::span<const std::byte> bytes
   return section;
 }
 
+// Bytes between sections, which no checksum covers, are zeros.
+Status check_gaps(std::span<const std::byte> bytes, const Header& header) {
+  uint64_t at = sizeof(Header);
+  for (const Section& s : header.sections) {
+    if (s.offset < at || s.offset > bytes.size()) return bad("the sections overlap");
+    const auto gap = bytes.subspan(at, s.offset - at);
+    if (gap.size() >= kPageAlignment || std::ranges::any_of(gap, [](std::byte b) { return b != std::byte{0}; })) {
+      return bad("there are foreign bytes before the section of {}", section_name(static_cast<SectionKind>(s.kind)));
+    }
+    at = s.offset + s.size;
+  }
+  return at == bytes.size() ? Status() : bad("there are foreign bytes after the sections");
+}
+
 }  // namespace
 
 Result<std::shared_ptr<const EngineFile>> EngineFile::open(const std::string& path, ThreadPool* pool) {
@@ -77,6 +92,7 @@ Status EngineFile::read(ThreadPool* pool) {
   TENON_ASSIGN(texts_, read_section(bytes_, header, SectionKind::kTexts, pool));
   TENON_ASSIGN(const auto tokenizer, read_section(bytes_, header, SectionKind::kTokenizer, pool));
   TENON_ASSIGN(weights_, read_section(bytes_, header, SectionKind::kWeights, pool));
+  TENON_TRY(check_gaps(bytes_, header));
   tokenizer_ = {reinterpret_cast<const char*>(tokenizer.data()), tokenizer.size()};
   TENON_TRY(decode_tables(tables, plan_, metadata_));
   TENON_ASSIGN(facts_, check_plan(plan_, weights_.size()));

@@ -37,9 +37,6 @@ struct Entry {
 Result<Entry> parse_entry(const Json& json) {
   const auto bad = [](const char* what) { return error(ErrorCode::kBadModel, "{}", what); };
   if (!json.is_object()) return bad("not an object");
-  for (const auto& [key, value] : json.items()) {
-    if (key != "dtype" && key != "shape" && key != "data_offsets") return error(ErrorCode::kBadModel, "unknown field \"{}\"", key);
-  }
   Entry entry;
   if (!json.contains("dtype") || !json["dtype"].is_string()) return bad("\"dtype\" is missing or not a string");
   const auto dtype = dtype_of(json["dtype"].get_ref<const std::string&>());

@@ -8,6 +8,10 @@ namespace tenon::ir {
 namespace {
 
 constexpr int64_t kLimit = int64_t{1} << 62;
+// A polynomial beyond these is no model's: it saturates to kLimit, so that hostile shape arithmetic cannot grow without bound.
+constexpr size_t kMaxTerms = 256;
+constexpr size_t kMaxDegree = 32;
+constexpr size_t kMaxFunctionText = 1024;
 
 int64_t saturate(__int128 v) {
   return static_cast<int64_t>(std::clamp<__int128>(v, -static_cast<__int128>(kLimit), kLimit));
@@ -46,6 +50,13 @@ int64_t apply(Atom::Kind kind, int64_t a, int64_t b) {
   }
 }
 
+// True for min(x, …) or max(x, …).
+bool is_function_of(const Dim& d, Atom::Kind kind, const Dim& x) {
+  if (d.terms().size() != 1 || d.terms()[0].coefficient != 1 || d.terms()[0].atoms.size() != 1) return false;
+  const Atom& atom = *d.terms()[0].atoms[0];
+  return atom.kind == kind && (atom.args[0] == x || atom.args[1] == x);
+}
+
 }  // namespace
 
 Dim::Dim(int64_t constant) {
@@ -76,6 +87,9 @@ void Dim::normalize() {
     }
   }
   std::erase_if(merged, [](const Term& t) { return t.coefficient == 0; });
+  const bool too_large = merged.size() > kMaxTerms ||
+                         std::any_of(merged.begin(), merged.end(), [](const Term& t) { return t.atoms.size() > kMaxDegree; });
+  if (too_large) merged = {Term{kLimit, {}}};
   terms_ = std::move(merged);
 }
 
@@ -89,6 +103,7 @@ Dim Dim::operator+(const Dim& o) const {
 Dim Dim::operator-(const Dim& o) const { return *this + o * Dim(-1); }
 
 Dim Dim::operator*(const Dim& o) const {
+  if (terms_.size() * o.terms_.size() > 4 * kMaxTerms) return Dim(kLimit);
   Dim r;
   for (const Term& a : terms_) {
     for (const Term& b : o.terms_) {
@@ -127,11 +142,14 @@ std::optional<Dim> Dim::exact_div(const Dim& o) const {
 }
 
 Dim Dim::function(Atom::Kind kind, const Dim& a, const Dim& b) {
-  if (a.is_const() && b.is_const()) return Dim(apply(kind, a.value(), b.value()));
+  const bool divides = kind == Atom::Kind::kFloorDiv || kind == Atom::Kind::kMod;
+  // A division by zero, which substitution may bring about, stays as it is: evaluation refuses it.
+  if (a.is_const() && b.is_const() && !(divides && b.value() == 0)) return Dim(apply(kind, a.value(), b.value()));
   auto atom = std::make_shared<Atom>();
   atom->kind = kind;
   atom->args = {a, b};
   atom->text = std::string(function_name(kind)) + "(" + a.to_string() + ", " + b.to_string() + ")";
+  if (atom->text.size() > kMaxFunctionText) return Dim(kLimit);
   Dim d;
   d.terms_.push_back({1, {std::move(atom)}});
   return d;
@@ -148,14 +166,16 @@ Dim Dim::mod(const Dim& a, const Dim& b) {
 }
 
 Dim Dim::min(const Dim& a, const Dim& b) {
-  if (a == b) return a;
+  if (a == b || is_function_of(a, Atom::Kind::kMin, b) || is_function_of(b, Atom::Kind::kMax, a)) return a;
+  if (is_function_of(b, Atom::Kind::kMin, a) || is_function_of(a, Atom::Kind::kMax, b)) return b;
   if ((a - b).at_least(0)) return b;
   if ((b - a).at_least(0)) return a;
   return function(Atom::Kind::kMin, a, b);
 }
 
 Dim Dim::max(const Dim& a, const Dim& b) {
-  if (a == b) return a;
+  if (a == b || is_function_of(a, Atom::Kind::kMax, b) || is_function_of(b, Atom::Kind::kMin, a)) return a;
+  if (is_function_of(b, Atom::Kind::kMax, a) || is_function_of(a, Atom::Kind::kMin, b)) return b;
   if ((a - b).at_least(0)) return a;
   if ((b - a).at_least(0)) return b;
   return function(Atom::Kind::kMax, a, b);
@@ -207,17 +227,45 @@ Dim Dim::substitute(const std::map<std::string, Dim>& symbols) const {
   return sum;
 }
 
-bool Dim::at_least(int64_t bound) const {
-  // With every symbol >= 1, a positive term is at least its coefficient; a negative one has no lower bound, unless it is
-  // the constant. Function atoms are not bounded here.
-  __int128 least = 0;
-  for (const Term& t : terms_) {
-    const bool symbols_only =
-        std::all_of(t.atoms.begin(), t.atoms.end(), [](const auto& a) { return a->kind == Atom::Kind::kSymbol; });
-    if (!symbols_only || (t.coefficient < 0 && !t.atoms.empty())) return false;
-    least += t.coefficient;
+namespace {
+
+// The least value over all symbols >= 1, or a bound below it; nothing where none is known.
+std::optional<__int128> least(const Dim& d);
+
+std::optional<__int128> least(const Atom& atom) {
+  if (atom.kind == Atom::Kind::kSymbol) return 1;
+  const auto a = least(atom.args[0]), b = least(atom.args[1]);
+  switch (atom.kind) {
+    case Atom::Kind::kMin: return a && b ? std::optional(std::min(*a, *b)) : std::nullopt;
+    case Atom::Kind::kMax: return a && b ? std::optional(std::max(*a, *b)) : (a ? a : b);
+    case Atom::Kind::kMod: return b && *b >= 1 ? std::optional<__int128>(0) : std::nullopt;
+    default: break;
   }
-  return least >= bound;
+  if (!a || !b || *b < 1) return std::nullopt;
+  if (atom.args[1].is_const()) return floor_divide(saturate(*a), atom.args[1].value());
+  return *a >= 0 ? std::optional<__int128>(0) : std::nullopt;
+}
+
+std::optional<__int128> least(const Dim& d) {
+  __int128 sum = 0;
+  for (const Dim::Term& t : d.terms()) {
+    if (t.coefficient < 0 && !t.atoms.empty()) return std::nullopt;
+    __int128 product = t.coefficient;
+    for (const auto& atom : t.atoms) {
+      const auto bound = least(*atom);
+      if (!bound || *bound < 0) return std::nullopt;
+      product = saturate(product * saturate(*bound));
+    }
+    sum += product;
+  }
+  return sum;
+}
+
+}  // namespace
+
+bool Dim::at_least(int64_t bound) const {
+  const auto value = least(*this);
+  return value && *value >= bound;
 }
 
 std::string Dim::to_string() const {
@@ -262,6 +310,7 @@ class DimParser {
   explicit DimParser(std::string_view text) : text_(text) {}
 
   Result<Dim> parse() {
+    if (text_.size() > kMaxText) return error(ErrorCode::kBadModel, "a dimension of {} characters is too long", text_.size());
     TENON_ASSIGN(Dim d, sum(0));
     skip_space();
     if (pos_ != text_.size()) return fail("unexpected character");
@@ -269,6 +318,8 @@ class DimParser {
   }
 
  private:
+  static constexpr size_t kMaxText = 1 << 16;
+
   Status fail(const char* why) const {
     return error(ErrorCode::kBadModel, "bad dimension \"{}\": {} at column {}", text_, why, pos_ + 1);
   }
@@ -290,6 +341,7 @@ class DimParser {
       const bool plus = accept('+');
       if (!plus && !accept('-')) return total;
       TENON_ASSIGN(Dim next, product(depth));
+      if (total.terms().size() + next.terms().size() > kMaxTerms) return fail("too many terms");
       total = plus ? total + next : total - next;
     }
   }
@@ -299,6 +351,7 @@ class DimParser {
     while (accept('*')) {
       if (++count > 64) return fail("too many factors");
       TENON_ASSIGN(Dim next, factor(depth));
+      if (total.terms().size() * next.terms().size() > kMaxTerms) return fail("too many terms");
       total = total * next;
     }
     return total;

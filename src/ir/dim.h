@@ -44,7 +44,8 @@ class Dim {
   int64_t value() const { return terms_.empty() ? 0 : terms_[0].coefficient; }
   bool is_symbol() const;
 
-  // Arithmetic saturates at ±2^62, which checks of sizes refuse later: no overflow is undefined.
+  // Arithmetic saturates at ±2^62, which checks of sizes refuse later: no overflow is undefined. Polynomials beyond any
+  // model's (256 terms, degree 32, 1024 characters of a function) saturate too.
   Dim operator+(const Dim& o) const;
   Dim operator-(const Dim& o) const;
   Dim operator*(const Dim& o) const;

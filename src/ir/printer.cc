@@ -1,3 +1,5 @@
+#include <algorithm>
+#include <cctype>
 #include <cmath>
 
 #include "ir/text.h"
@@ -89,7 +91,8 @@ std::string print(const Node& node, int64_t max_inline) {
 }
 
 std::string print(const Graph& graph, int64_t max_inline) {
-  std::string out = "graph @" + graph.name + "(";
+  const bool plain = std::all_of(graph.name.begin(), graph.name.end(), [](unsigned char c) { return std::isalnum(c) || c == '_'; });
+  std::string out = "graph @" + (plain ? graph.name : quote(graph.name)) + "(";
   bool first = true;
   for (const auto& in : graph.inputs()) {
     out += first ? "%" : ", %";

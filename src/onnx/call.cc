@@ -9,16 +9,22 @@ namespace tenon::onnx {
 
 using onnx_pb::AttributeProto;
 
-Call::Call(Importer& importer, Scope& scope, const Frame& frame, onnx_pb::NodeProto& node, int64_t opset, std::vector<Value*> inputs)
+Call::Call(Importer& importer, Scope& scope, const Frame& frame, onnx_pb::NodeProto& node, int64_t opset, const std::vector<Binding>& inputs)
     : importer_(importer),
       scope_(scope),
       frame_(frame),
       node_(node),
       opset_(opset),
-      inputs_(std::move(inputs)),
-      results_(static_cast<size_t>(node.output_size()), nullptr) {}
+      results_(static_cast<size_t>(node.output_size())) {
+  for (const Binding& input : inputs) {
+    inputs_.push_back(input.value);
+    sequences_.push_back(input.sequence);
+  }
+}
 
 ir::Graph& Call::graph() const { return *importer_.graph_; }
+
+bool Call::wants(int i) const { return i < num_outputs() && !node_.output(i).empty(); }
 
 // ---- Attributes ------------------------------------------------------------------------------------------------------
 
@@ -86,13 +92,23 @@ Result<Value*> Call::emit(Op op, std::vector<Value*> inputs, Attrs attrs) {
 }
 
 Status Call::yield(Value* value, int i) {
-  if (i < num_outputs()) results_[static_cast<size_t>(i)] = value;
+  if (i < num_outputs()) results_[static_cast<size_t>(i)].value = value;
   return {};
 }
 
 Status Call::yield(Result<Value*> value, int i) {
   TENON_TRY(value.status());
   return yield(*value, i);
+}
+
+Status Call::yield_sequence(std::vector<Value*> values) {
+  if (num_outputs() > 0) results_[0].sequence = std::make_shared<const std::vector<Value*>>(std::move(values));
+  return {};
+}
+
+Result<std::vector<Value*>> Call::sequence(int i) const {
+  if (i >= num_inputs() || sequences_[static_cast<size_t>(i)] == nullptr) return error(ErrorCode::kUnsupported, "input {} is no sequence known here", i);
+  return *sequences_[static_cast<size_t>(i)];
 }
 
 Result<std::vector<Value*>> Call::inline_subgraph(onnx_pb::GraphProto& body, std::span<Value* const> inputs) {

@@ -2,14 +2,20 @@
 // a function's attributes resolved), and the means to emit IR nodes.
 #pragma once
 
+#include <memory>
 #include <span>
 #include <string>
 #include <string_view>
 #include <utility>
 #include <vector>
 
-#include "onnx.pb.h"
 #include "ops/create.h"
+
+namespace tenon::onnx_pb {
+class AttributeProto;
+class GraphProto;
+class NodeProto;
+}  // namespace tenon::onnx_pb
 
 namespace tenon::onnx {
 
@@ -22,6 +28,15 @@ using ir::Value;
 
 class Importer;
 struct Frame;
+
+// What a name of the file stands for.
+struct Binding {
+  Value* value = nullptr;  // null: an optional input that is absent, a sequence, or unknown
+  std::shared_ptr<const std::vector<Value*>> sequence = nullptr;
+  bool unknown = false;  // computed by something that cannot be imported
+
+  bool present() const { return value != nullptr || sequence != nullptr; }
+};
 class Scope;
 
 // AttributeProto.AttributeType
@@ -29,7 +44,7 @@ enum class AttrType { kUndefined = 0, kFloat = 1, kInt = 2, kString = 3, kTensor
 
 class Call {
  public:
-  Call(Importer& importer, Scope& scope, const Frame& frame, onnx_pb::NodeProto& node, int64_t opset, std::vector<Value*> inputs);
+  Call(Importer& importer, Scope& scope, const Frame& frame, onnx_pb::NodeProto& node, int64_t opset, const std::vector<Binding>& inputs);
 
   int64_t opset() const { return opset_; }  // version of the operator's own domain
   ir::Graph& graph() const;
@@ -38,9 +53,11 @@ class Call {
   // Null for an absent input. Those that the table counts as required are never null.
   Value* input(int i) const { return i < num_inputs() ? inputs_[static_cast<size_t>(i)] : nullptr; }
   std::span<Value* const> inputs() const { return inputs_; }
-  int num_outputs() const { return node_.output_size(); }
+  // The elements of an input that is a sequence. Errors: unsupported when it is none.
+  Result<std::vector<Value*>> sequence(int i) const;
+  int num_outputs() const { return static_cast<int>(results_.size()); }
   // True when output i has a name: somebody may use it.
-  bool wants(int i) const { return i < num_outputs() && !node_.output(i).empty(); }
+  bool wants(int i) const;
 
   // Attributes, or the fallback where absent. One of the wrong type makes the import of this node fail.
   bool has(std::string_view name) const { return find(name) != nullptr; }
@@ -59,7 +76,8 @@ class Call {
   Status yield(Value* value, int i = 0);
   Status yield(Result<Value*> value, int i = 0);
   Status yield(Op op, std::vector<Value*> inputs, Attrs attrs = {}) { return yield(emit(op, std::move(inputs), std::move(attrs))); }
-  std::span<Value* const> results() const { return results_; }
+  Status yield_sequence(std::vector<Value*> values);  // as output 0
+  std::span<const Binding> results() const { return results_; }
 
   // Contents of an input that must be known while the graph is built. Errors: unsupported when they depend on the data of a
   // run.
@@ -101,7 +119,8 @@ class Call {
   onnx_pb::NodeProto& node_;
   int64_t opset_;
   std::vector<Value*> inputs_;
-  std::vector<Value*> results_;
+  std::vector<std::shared_ptr<const std::vector<Value*>>> sequences_;
+  std::vector<Binding> results_;
   Status attribute_error_;
 };
 

@@ -99,6 +99,7 @@ Status Importer::add_outputs(Scope& scope) {
     if (!names.insert(info.name()).second) return error(ErrorCode::kBadModel, "output '{}' is listed twice", info.name());
     const auto binding = lookup(info.name(), scope);
     if (!binding.ok()) return binding.status().with_context("graph output");
+    if (binding->sequence != nullptr) note_unsupported("outputs that are sequences", info.name());
     if (binding->value != nullptr) graph_->add_output(info.name(), binding->value);
   }
   return {};
@@ -127,15 +128,18 @@ Result<ir::Model> Importer::run() {
   for (const auto& input : graph_->inputs())
     for (size_t axis = 0; axis < input->shape().size(); ++axis) places.emplace(input->shape()[axis].to_string(), std::pair(input.get(), axis));
   TENON_TRY(ops::apply_assumptions(*graph_));
+  std::map<std::string, int64_t> limits;
   for (const auto& [name, limit] : limits_) {
     const auto place = places.find(name);
     if (place == places.end()) continue;
     const std::string now = place->second.first->shape()[place->second.second].to_string();
-    std::string& property = model_.properties["limit." + now];
-    if (property.empty() || std::stoll(property) > limit) property = std::to_string(limit);
+    const auto [it, fresh] = limits.emplace(now, limit);
+    if (!fresh) it->second = std::min(it->second, limit);
   }
-  for (const auto& [key, value] : model_.properties) model_.notes.push_back(fmt::format("{} is at most {}", key.substr(6), value));
-
+  for (const auto& [name, limit] : limits) {
+    model_.properties["limit." + name] = std::to_string(limit);
+    model_.notes.push_back(fmt::format("{} is at most {}", name, limit));
+  }
   for (const auto& entry : model.metadata_props()) model_.properties.emplace(entry.key(), entry.value());
   const std::string producer = producer_of(model);
   model_.source = fmt::format("{} (opset {}{}{})", std::filesystem::path(source_.name).filename().string(),

@@ -15,7 +15,7 @@ using onnx_pb::GraphProto;
 using onnx_pb::NodeProto;
 
 // Functions that call functions multiply: a small file must not become an endless graph.
-constexpr int64_t kMaxNodes = 1'000'000;
+constexpr int64_t kMaxNodes = 200'000;
 constexpr int kMaxCallDepth = 64;
 
 // Names that a subgraph takes from around it (and its own: harmless).
@@ -155,15 +155,16 @@ Result<Binding> Importer::lookup(const std::string& name, Scope& scope) {
   return error(ErrorCode::kBadModel, "'{}' is not an input, an initializer or the output of a node", name);
 }
 
-Status Importer::bind_output(const std::string& name, Value* value, Scope& scope) {
+Status Importer::bind_output(const std::string& name, const Binding& binding, Scope& scope) {
   if (name.empty()) return {};
-  if (!value->is_input() && named_.insert(value).second) value->set_name(graph_->unique_name(name));
-  return scope.define(name, {value});
+  Value* value = binding.value;
+  if (value != nullptr && !value->is_input() && named_.insert(value).second) value->set_name(graph_->unique_name(name));
+  return scope.define(name, binding);
 }
 
 Status Importer::poison_outputs(const NodeProto& node, Scope& scope) {
   for (const std::string& name : node.output())
-    if (!name.empty()) TENON_TRY(scope.define(name, {nullptr, true}));
+    if (!name.empty()) TENON_TRY(scope.define(name, {.unknown = true}));
   return {};
 }
 
@@ -186,7 +187,7 @@ Status Importer::import_initializers(GraphProto& graph, Scope& scope) {
   for (onnx_pb::TensorProto& proto : *graph.mutable_initializer()) TENON_TRY(scope.add_initializer(proto));
   for (const auto& sparse : graph.sparse_initializer()) {
     note_unsupported("sparse initializers", sparse.values().name());
-    TENON_TRY(scope.define(sparse.values().name(), {nullptr, true}));
+    TENON_TRY(scope.define(sparse.values().name(), {.unknown = true}));
   }
   return {};
 }
@@ -228,16 +229,16 @@ Status Importer::import_operator(NodeProto& node, Scope& scope, const Frame& fra
   if (row == nullptr) note_unsupported(what, where);
   if (row == nullptr || unknown) return poison_outputs(node, scope);
 
-  std::vector<Value*> values;
-  for (const Binding& input : inputs) values.push_back(input.value);
   for (int i = 0; i < row->inputs; ++i) {
-    if (i >= static_cast<int>(values.size()) || values[static_cast<size_t>(i)] == nullptr) return error(ErrorCode::kBadModel, "input {} is missing", i);
+    if (i >= static_cast<int>(inputs.size()) || !inputs[static_cast<size_t>(i)].present()) return error(ErrorCode::kBadModel, "input {} is missing", i);
   }
-  Call call(*this, scope, frame, node, opset, std::move(values));
+  const bool sequences = std::any_of(inputs.begin(), inputs.end(), [](const Binding& input) { return input.sequence != nullptr; });
+  if (sequences && !row->takes_sequence) return error(ErrorCode::kBadModel, "a sequence is given where a tensor is wanted");
+  Call call(*this, scope, frame, node, opset, inputs);
   Status status = row->import(call);
   if (!call.attribute_error().ok()) return call.attribute_error();
   for (int i = 0; status.ok() && i < node.output_size(); ++i) {
-    if (call.wants(i) && call.results()[static_cast<size_t>(i)] == nullptr) {
+    if (call.wants(i) && !call.results()[static_cast<size_t>(i)].present()) {
       status = error(ErrorCode::kUnsupported, "output {} ('{}') is not supported", i, node.output(i));
     }
   }
@@ -280,11 +281,7 @@ Status Importer::call_function(FunctionProto& function, const NodeProto& node, s
   for (int i = 0; i < node.output_size(); ++i) {
     if (node.output(i).empty()) continue;
     TENON_ASSIGN(const Binding output, lookup(function.output(i), body));
-    if (output.value != nullptr) {
-      TENON_TRY(bind_output(node.output(i), output.value, scope));
-    } else {
-      TENON_TRY(scope.define(node.output(i), output));
-    }
+    TENON_TRY(bind_output(node.output(i), output, scope));
   }
   return {};
 }
@@ -297,7 +294,7 @@ Result<std::vector<Value*>> Importer::inline_subgraph(GraphProto& graph, std::sp
   TENON_TRY(import_initializers(graph, scope));
   for (int i = 0; i < graph.input_size(); ++i) {
     Value* value = inputs[static_cast<size_t>(i)];
-    TENON_TRY(scope.define(graph.input(i).name(), {value, value == nullptr}));
+    TENON_TRY(scope.define(graph.input(i).name(), {.value = value, .unknown = value == nullptr}));
   }
   std::vector<std::string> wanted;
   for (const auto& output : graph.output()) wanted.push_back(output.name());

@@ -36,12 +36,6 @@ struct Frame {
   std::map<std::string, onnx_pb::AttributeProto*> attributes;  // the function's, as the caller gave them
 };
 
-// What a name stands for.
-struct Binding {
-  Value* value = nullptr;  // null: an optional input that is absent, or unknown
-  bool unknown = false;    // computed by something that cannot be imported
-};
-
 // Names of one graph or function body; subgraphs see those around them.
 class Scope {
  public:
@@ -80,7 +74,7 @@ class Importer {
                        const Frame& frame);
   Result<std::vector<Value*>> inline_subgraph(onnx_pb::GraphProto& graph, std::span<Value* const> inputs, Scope& outer, const Frame& frame);
   Result<Binding> lookup(const std::string& name, Scope& scope);
-  Status bind_output(const std::string& name, Value* value, Scope& scope);
+  Status bind_output(const std::string& name, const Binding& binding, Scope& scope);
   Status poison_outputs(const onnx_pb::NodeProto& node, Scope& scope);
   void note_unsupported(const std::string& what, const std::string& node);
   Status unsupported() const;

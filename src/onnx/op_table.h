@@ -19,6 +19,7 @@ struct OpRow {
   int64_t last;
   int inputs;  // how many leading inputs must be present
   Status (*import)(Call&);
+  bool takes_sequence = false;  // else every input is a tensor
 };
 
 std::span<const OpRow> op_table();

@@ -55,6 +55,12 @@ Status import_concat(Call&);
 Status import_split(Call&);
 Status import_slice(Call&);
 Status import_pad(Call&);
+// ops_sequence.cc
+Status import_split_to_sequence(Call&);
+Status import_sequence_construct(Call&);
+Status import_sequence_at(Call&);
+Status import_sequence_length(Call&);
+Status import_concat_from_sequence(Call&);
 // ops_index.cc
 Status import_gather(Call&);
 Status import_gather_elements(Call&);
@@ -103,5 +109,6 @@ Status import_skip_rms_norm(Call&);
 Status import_embed_layer_norm(Call&);
 Status import_fused_matmul(Call&);
 Status import_packed_attention(Call&);
+Status import_multi_head_attention(Call&);
 
 }  // namespace tenon::onnx

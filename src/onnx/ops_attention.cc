@@ -3,6 +3,7 @@
 #include <limits>
 
 #include "onnx/ops.h"
+#include "onnx/tensors.h"
 
 namespace tenon::onnx {
 namespace {
@@ -57,25 +58,29 @@ Result<Value*> pad_mask(Call& c, Value* mask, const Dim& keys) {
   return c.emit(Op::k_pad, {mask}, {{"before", before}, {"after", after}, {"value", hidden}});
 }
 
-struct Scores {
-  Value* value = nullptr;  // [batch, heads, queries, keys]
-  Value* stage = nullptr;  // what output 3 asks for
-};
-
-// Scores with everything that is added to them before the softmax.
-Result<Scores> masked_scores(Call& c, Value* scores, const Dim& past) {
+// Hides keys behind each query. Queries follow `past` keys, or end where the keys of their batch entry end (`lengths`).
+Result<Value*> mask_causal(Call& c, Value* scores, const Dim& past, Value* lengths) {
   const Dim queries = scores->shape()[2], keys = scores->shape()[3];
+  TENON_ASSIGN(Value * key, iota(c, Dim(0), keys, {Dim(1), keys}));
+  TENON_ASSIGN(Value * query, iota(c, lengths == nullptr ? past : -queries, queries, {queries, Dim(1)}));
+  if (lengths != nullptr) {
+    TENON_ASSIGN(query, c.emit(Op::k_add, {query, lengths}));
+  }
+  TENON_ASSIGN(Value * keep, c.emit(Op::k_less_equal, {key, query}));
+  return mask_scores(c, scores, keep);
+}
+
+// Scores with everything that is added to them before the softmax. `stage` gets what output 3 asks for.
+Result<Value*> masked_scores(Call& c, Value* scores, const Dim& past, Value** stage) {
   const int64_t mode = c.integer("qk_matmul_output_mode", 0);
-  Scores result;
-  if (mode == 0) result.stage = scores;
-  const double softcap = c.number("softcap", 0);
-  // Opset 23 caps the masked scores, opset 24 masks the capped ones; masked ones are -inf either way in sane models.
-  if (softcap != 0) {
+  if (mode == 0) *stage = scores;
+  if (const double softcap = c.number("softcap", 0); softcap != 0) {
     TENON_ASSIGN(scores, c.emit(Op::k_div, {scores, c.scalar(scores->dtype(), softcap)}));
     TENON_ASSIGN(scores, c.emit(Op::k_tanh, {scores}));
     TENON_ASSIGN(scores, c.emit(Op::k_mul, {scores, c.scalar(scores->dtype(), softcap)}));
   }
-  if (mode == 2) result.stage = scores;
+  if (mode == 1) *stage = scores;
+  const Dim keys = scores->shape()[3];
   if (Value* mask = c.input(3); mask != nullptr) {
     TENON_ASSIGN(mask, pad_mask(c, mask, keys));
     if (mask->dtype() == DType::kBool) {
@@ -85,21 +90,34 @@ Result<Scores> masked_scores(Call& c, Value* scores, const Dim& past) {
       TENON_ASSIGN(scores, c.emit(Op::k_add, {scores, mask}));
     }
   }
-  if (c.integer("is_causal", 0) != 0) {
-    TENON_ASSIGN(Value * query, iota(c, past, queries, {queries, Dim(1)}));
-    TENON_ASSIGN(Value * key, iota(c, Dim(0), keys, {Dim(1), keys}));
-    TENON_ASSIGN(Value * keep, c.emit(Op::k_less_equal, {key, query}));
-    TENON_ASSIGN(scores, mask_scores(c, scores, keep));
-  }
-  if (Value* lengths = c.input(6); lengths != nullptr) {
+  Value* lengths = c.input(6);
+  if (lengths != nullptr) {
+    TENON_ASSIGN(lengths, c.cast(lengths, DType::kI64));
     TENON_ASSIGN(lengths, c.reshape(lengths, {lengths->shape()[0], Dim(1), Dim(1), Dim(1)}));
     TENON_ASSIGN(Value * key, iota(c, Dim(0), keys, {Dim(1), Dim(1), Dim(1), keys}));
     TENON_ASSIGN(Value * keep, c.emit(Op::k_less, {key, lengths}));
     TENON_ASSIGN(scores, mask_scores(c, scores, keep));
   }
-  if (mode == 1) result.stage = scores;
-  result.value = scores;
-  return result;
+  if (c.integer("is_causal", 0) != 0) {
+    TENON_ASSIGN(scores, mask_causal(c, scores, past, lengths));
+  }
+  if (mode == 2) *stage = scores;
+  return scores;
+}
+
+// Softmax over the keys, in the precision that the model asks for; a query without keys attends to nothing.
+Result<Value*> attention_weights(Call& c, Value* scores) {
+  const DType dtype = scores->dtype();
+  if (c.has("softmax_precision")) {
+    TENON_ASSIGN(const DType precision, dtype_of(static_cast<int32_t>(c.integer("softmax_precision", 1))));
+    TENON_ASSIGN(scores, c.cast(scores, precision));
+  }
+  TENON_ASSIGN(Value * weights, c.emit(Op::k_softmax, {scores}, {{"axis", -1}}));
+  if (c.input(3) != nullptr || c.input(6) != nullptr) {
+    TENON_ASSIGN(Value * empty, c.emit(Op::k_is_nan, {weights}));
+    TENON_ASSIGN(weights, c.emit(Op::k_where, {empty, c.scalar(weights->dtype(), 0), weights}));
+  }
+  return c.cast(weights, dtype);
 }
 
 // [batch, rows, heads, d]-wise rotation needs cos and sin as [batch, 1, rows, d / 2].
@@ -187,9 +205,10 @@ Status import_attention(Call& c) {
   TENON_ASSIGN(Value * keys, c.transpose(k, {0, 1, 3, 2}));
   TENON_ASSIGN(Value * scores, c.emit(Op::k_matmul, {q, keys}));
   TENON_ASSIGN(scores, c.emit(Op::k_mul, {scores, c.scalar(scores->dtype(), scale)}));
-  TENON_ASSIGN(const Scores masked, masked_scores(c, scores, past));
-  TENON_ASSIGN(Value * weights, c.emit(Op::k_softmax, {masked.value}, {{"axis", -1}}));
-  if (c.wants(3)) TENON_TRY(c.yield(c.integer("qk_matmul_output_mode", 0) == 3 ? weights : masked.stage, 3));
+  Value* stage = nullptr;
+  TENON_ASSIGN(scores, masked_scores(c, scores, past, &stage));
+  TENON_ASSIGN(Value * weights, attention_weights(c, scores));
+  TENON_TRY(c.yield(stage == nullptr ? weights : stage, 3));
   TENON_ASSIGN(Value * y, c.emit(Op::k_matmul, {weights, v}));
   return c.yield(merged ? merge_heads(c, y) : Result<Value*>(y));
 }

@@ -21,7 +21,7 @@ template Status fold_inputs<Op::k_min>(Call&);
 
 Status import_mean(Call& c) {
   TENON_TRY(fold_inputs<Op::k_add>(c));
-  Value* sum = c.results()[0];
+  Value* sum = c.results()[0].value;
   return c.yield(Op::k_div, {sum, c.scalar(sum->dtype(), c.num_inputs())});
 }
 

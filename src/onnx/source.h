@@ -7,7 +7,7 @@
 #include <string>
 
 #include "base/status.h"
-#include "onnx.pb.h"
+#include "onnx/onnx.pb.h"
 
 namespace tenon::onnx {
 

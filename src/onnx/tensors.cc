@@ -6,6 +6,8 @@
 #include <optional>
 
 #include "base/checked.h"
+#include "ir/graph.h"
+#include "onnx/onnx.pb.h"
 
 namespace tenon::onnx {
 namespace {
@@ -19,6 +21,8 @@ constexpr std::array<std::string_view, 29> kDataTypeNames = {
     "FLOAT8E5M2", "FLOAT8E5M2FNUZ", "UINT4",      "INT4",           "FLOAT4E2M1", "FLOAT8E8M0", "UINT2", "INT2", "FLOAT6E2M3", "FLOAT6E3M2"};
 
 constexpr int32_t kExternal = 1;
+
+std::string type_text(DType dtype, const std::vector<int64_t>& shape) { return ir::TensorType{dtype, ir::to_shape(shape)}.to_string(); }
 
 // The address of `owner`'s first element, kept alive by the tensor.
 template <class T>
@@ -132,7 +136,7 @@ Result<Tensor> TensorReader::read(TensorProto& proto) {
     std::vector<int64_t> shape(proto.dims().begin(), proto.dims().end());
     const auto numel = checked_numel(shape);
     const auto bytes = numel ? checked_mul(*numel, static_cast<int64_t>(dtype_size(dtype))) : std::nullopt;
-    if (!bytes) return error(ErrorCode::kBadModel, "its shape [{}] is negative or too large", fmt::join(shape, ","));
+    if (!bytes) return error(ErrorCode::kBadModel, "its shape {} is negative or too large", ir::to_string(ir::to_shape(shape)));
     if (proto.data_location() == kExternal) return read_external(proto, dtype, std::move(shape), static_cast<size_t>(*bytes));
     return read_data(proto, dtype, std::move(shape), static_cast<size_t>(*numel));
   }();
@@ -145,7 +149,7 @@ Result<Tensor> TensorReader::read_data(TensorProto& proto, DType dtype, std::vec
   if (proto.has_raw_data()) {
     const size_t bytes = numel * dtype_size(dtype);
     if (proto.raw_data().size() != bytes) {
-      return error(ErrorCode::kBadModel, "{}[{}] needs {} bytes, the file has {}", dtype_name(dtype), fmt::join(shape, ","), bytes,
+      return error(ErrorCode::kBadModel, "{} needs {} bytes, the file has {}", type_text(dtype, shape), bytes,
                    proto.raw_data().size());
     }
     auto owner = std::make_shared<std::string>(std::move(*proto.mutable_raw_data()));
@@ -154,7 +158,7 @@ Result<Tensor> TensorReader::read_data(TensorProto& proto, DType dtype, std::vec
   }
   const auto found = static_cast<size_t>(field_size(proto, dtype));
   if (found != numel) {
-    return error(ErrorCode::kBadModel, "{}[{}] needs {} elements, the file has {}", dtype_name(dtype), fmt::join(shape, ","), numel, found);
+    return error(ErrorCode::kBadModel, "{} needs {} elements, the file has {}", type_text(dtype, shape), numel, found);
   }
   return take_field(proto, dtype, std::move(shape));
 }
@@ -173,7 +177,7 @@ Result<Tensor> TensorReader::read_external(const TensorProto& proto, DType dtype
   }
   if (location.empty()) return error(ErrorCode::kBadModel, "external data has no location");
   if (static_cast<size_t>(length) != bytes) {
-    return error(ErrorCode::kBadModel, "{}[{}] needs {} bytes, external data '{}' gives {}", dtype_name(dtype), fmt::join(shape, ","),
+    return error(ErrorCode::kBadModel, "{} needs {} bytes, external data '{}' gives {}", type_text(dtype, shape),
                  bytes, location, length);
   }
   TENON_ASSIGN(auto file, open_external(location));

@@ -9,7 +9,10 @@
 #include "base/mapped_file.h"
 #include "base/status.h"
 #include "ir/tensor.h"
-#include "onnx.pb.h"
+
+namespace tenon::onnx_pb {
+class TensorProto;
+}
 
 namespace tenon::onnx {
 

@@ -271,7 +271,7 @@ Status reference(const Attrs& attrs, const RunArgs& args) {
   });
 }
 
-// Two products over all pairs of rows that meet. Where offsets are not at hand, sequences are taken to be equally long.
+// Two products over all pairs of rows that meet; packed sequences are taken to be equally long.
 double flops(const Attrs& attrs, std::span<const TensorArg> inputs, std::span<const TensorArg>) {
   const Heads heads(attrs);
   const TensorArg q = inputs[kQ], k = inputs[kK];

@@ -7,7 +7,10 @@ namespace {
 
 Status infer(InferContext& c) {
   const Tensor& value = c.attrs.tensor("value");
-  return c.output(value.dtype(), ir::to_shape(value.shape()));
+  Shape shape = ir::to_shape(value.shape());
+  std::optional<KnownDims> known = value.has_data() ? make_known(value.dtype(), shape) : std::nullopt;
+  for (int64_t i = 0; known && i < value.numel(); ++i) known->values[static_cast<size_t>(i)] = value.int_at(i);
+  return c.output(value.dtype(), std::move(shape), std::move(known));
 }
 
 Status reference(const Attrs& attrs, const RunArgs& args) {
@@ -19,11 +22,11 @@ Status reference(const Attrs& attrs, const RunArgs& args) {
 
 }  // namespace
 
-// Known contents come from ops::create, which shares them with ops::constant.
 OpDef define_constant() {
   return {.summary = "y = value, a parameter of the model or a literal",
           .inputs = {},
-          .attrs = {{"value", Tensor{}, true, "the data"}, {"name", std::string(), false, "the parameter's name in the source model"}},
+          .attrs = {{"value", Tensor{}, true, "the data"},
+                    {"name", std::string(), false, "the parameter's name in the source model"}},
           .infer = infer,
           .reference = reference};
 }

@@ -7,6 +7,8 @@
 namespace tenon::ops {
 namespace {
 
+constexpr int kMaxRank = 64;  // as the text form reads
+
 // Attributes as the definition orders: unknown ones refused, kinds checked, defaults filled in.
 Status complete_attrs(const OpDef& def, Attrs& attrs) {
   for (const auto& [name, value] : attrs.all()) {
@@ -65,7 +67,10 @@ std::optional<KnownDims> known_of(const Tensor& t) {
 }
 
 Status infer_node(InferContext& context, const OpDef& def, Op op, std::span<Value* const> inputs) {
-  const Status status = def.infer(context);
+  Status status = def.infer(context);
+  for (const TensorType& type : context.types) {
+    if (status.ok() && type.rank() > kMaxRank) status = error(ErrorCode::kBadModel, "rank {} is more than {}", type.rank(), kMaxRank);
+  }
   return status.ok() ? status : Status(status.code(), describe_call(op, inputs) + ": " + status.message());
 }
 
@@ -156,6 +161,9 @@ Status verify(const Graph& graph) {
     if (!(attrs == node->attrs())) return error(ErrorCode::kInternal, "{}: attributes are incomplete", node->describe());
     InferContext context = make_context(attrs, node->inputs());
     if (Status s = def.infer(context); !s.ok()) return wrong(s);
+    if (static_cast<int>(context.types.size()) != node->num_outputs()) {
+      return error(ErrorCode::kInternal, "{}: {} outputs, {} inferred", node->describe(), node->num_outputs(), context.types.size());
+    }
     for (int i = 0; i < node->num_outputs(); ++i) {
       if (context.types[static_cast<size_t>(i)] == node->output(i)->type()) continue;
       return error(ErrorCode::kInternal, "{}: output {} is typed {}, inferred {}", node->describe(), i,

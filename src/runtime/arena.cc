@@ -13,8 +13,9 @@ size_t align(size_t n) { return (n + kArenaAlignment - 1) / kArenaAlignment * kA
 
 Buffer::~Buffer() { std::free(data_); }
 
-Status Buffer::reserve(size_t bytes) {
+Status Buffer::reserve(size_t bytes, size_t limit) {
   if (bytes <= size_ && data_ != nullptr) return {};
+  if (bytes > limit) return error(ErrorCode::kOutOfMemory, "these inputs need {} bytes of memory at once, the limit is {}", bytes, limit);
   bytes = std::max(align(bytes), kArenaAlignment);
   std::free(std::exchange(data_, nullptr));
   size_ = 0;
@@ -60,10 +61,7 @@ const Layout* Arena::find(std::span<const size_t> sizes) {
 
 Result<const Layout*> Arena::add(std::span<const size_t> sizes, size_t limit) {
   auto layout = std::make_unique<Layout>(color(items_, sizes));
-  if (layout->total > limit) {
-    return error(ErrorCode::kOutOfMemory, "these inputs need {} bytes of intermediate memory, the limit is {}", layout->total, limit);
-  }
-  TENON_TRY(memory_.reserve(layout->total));
+  TENON_TRY(memory_.reserve(layout->total, limit));
   if (kept_.size() == kMaxLayouts) {
     kept_.erase(std::min_element(kept_.begin(), kept_.end(), [](const Kept& a, const Kept& b) { return a.used < b.used; }));
   }

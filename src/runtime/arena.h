@@ -22,8 +22,8 @@ class Buffer {
   Buffer(Buffer&& o) noexcept : data_(std::exchange(o.data_, nullptr)), size_(std::exchange(o.size_, 0)) {}
   Buffer& operator=(Buffer&&) = delete;
 
-  // Errors: out-of-memory.
-  Status reserve(size_t bytes);
+  // Errors: out-of-memory, also when `bytes` is more than `limit`.
+  Status reserve(size_t bytes, size_t limit);
   std::byte* data() const { return data_; }
   size_t size() const { return size_; }
 

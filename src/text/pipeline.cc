@@ -30,11 +30,12 @@ void fold_ascii(std::string_view text, std::string& out) {
 }  // namespace
 
 Pipeline::Pipeline(Normalizer normalizer, PreTokenizer pre_tokenizer, std::unique_ptr<const Model> model,
-                   AddedTokens added)
+                   AddedTokens added, AddedOffsets added_offsets)
     : normalizer_(std::move(normalizer)),
       pre_tokenizer_(std::move(pre_tokenizer)),
       model_(std::move(model)),
-      added_(std::move(added)) {
+      added_(std::move(added)),
+      added_offsets_(added_offsets) {
   const BertNormalizer* bert = normalizer_.as_bert();
   bert_ = bert != nullptr && pre_tokenizer_.is_bert() && !added_.any_normalized();
   if (!bert_) return;
@@ -55,14 +56,32 @@ void Pipeline::run(std::string_view text, Scratch& s) const {
   for (const AddedTokens::Part& part : s.source_parts) {
     if (part.id < 0) {
       run_part(text, part.begin, part.end, s);
-      continue;
+    } else {
+      push_added(text, part, s);
     }
-    const auto begin = static_cast<int32_t>(part.begin), end = static_cast<int32_t>(part.end);
-    const auto points = static_cast<int32_t>(count_code_points(text.substr(part.begin, part.end - part.begin)));
-    const int32_t first = begin - s.shift;
-    s.tokens.push_back({part.id, s.words++, first, first + points, begin, end});
-    s.shift += end - begin - points;
   }
+}
+
+void Pipeline::push_added(std::string_view text, AddedTokens::Part part, Scratch& s) const {
+  const auto points = [&](size_t begin, size_t end) {
+    return static_cast<int32_t>(count_code_points(text.substr(begin, end - begin)));
+  };
+  const int32_t first = static_cast<int32_t>(part.begin) - s.shift;
+  const int32_t length = points(part.begin, part.end);
+  Token token{part.id, s.words++, first, first + length, static_cast<int32_t>(part.begin),
+              static_cast<int32_t>(part.end)};
+  if (added_offsets_.trims) {
+    const int32_t left = points(part.begin, part.match_begin);
+    const bool at_start = s.tokens.empty() || first == 0;
+    if (!(added_offsets_.keeps_prefix_space && at_start && left == 1)) {
+      token.begin += left;
+      token.byte_begin = static_cast<int32_t>(part.match_begin);
+    }
+    token.end -= points(part.match_end, part.end);
+    token.byte_end = static_cast<int32_t>(part.match_end);
+  }
+  s.tokens.push_back(token);
+  s.shift += static_cast<int32_t>(part.end - part.begin) - length;
 }
 
 void Pipeline::run_part(std::string_view text, size_t begin, size_t end, Scratch& s) const {

@@ -38,7 +38,15 @@ class Pipeline {
     std::vector<AddedTokens::Part> source_parts, normalized_parts;
   };
 
-  Pipeline(Normalizer normalizer, PreTokenizer pre_tokenizer, std::unique_ptr<const Model> model, AddedTokens added);
+  // `trims`: white space that an added token took is not part of its offsets; `keeps_prefix_space`: but one blank before
+  // the first token is.
+  struct AddedOffsets {
+    bool trims = false;
+    bool keeps_prefix_space = false;
+  };
+
+  Pipeline(Normalizer normalizer, PreTokenizer pre_tokenizer, std::unique_ptr<const Model> model, AddedTokens added,
+           AddedOffsets added_offsets = {false, false});
 
   // `text` is valid UTF-8. Replaces scratch.tokens.
   void run(std::string_view text, Scratch& scratch) const;
@@ -57,6 +65,7 @@ class Pipeline {
     kOther,      // dropped, or no ASCII
   };
 
+  void push_added(std::string_view text, AddedTokens::Part part, Scratch& scratch) const;
   void run_part(std::string_view text, size_t begin, size_t end, Scratch& scratch) const;
   void run_bert(std::string_view text, size_t begin, size_t end, Scratch& scratch) const;
   void run_units(std::string_view text, size_t begin, size_t end, Scratch& scratch) const;
@@ -68,6 +77,7 @@ class Pipeline {
   PreTokenizer pre_tokenizer_;
   std::unique_ptr<const Model> model_;
   AddedTokens added_;
+  AddedOffsets added_offsets_;
   bool bert_ = false;  // ASCII goes the short way
   bool fold_ = false;  // … in lower case
   std::array<ByteKind, 256> kinds_{};

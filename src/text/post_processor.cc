@@ -41,8 +41,8 @@ Result<Item> special_from_json(const std::string& name, const JsonNode& node) {
   TENON_ASSIGN(const JsonNode tokens, node.at("tokens"));
   TENON_ASSIGN(const std::vector<JsonNode> token_nodes, tokens.elements());
   for (const JsonNode& token : token_nodes) {
-    TENON_ASSIGN(std::string name, token.string());
-    item.tokens.push_back(std::move(name));
+    TENON_ASSIGN(std::string content, token.string());
+    item.tokens.push_back(std::move(content));
   }
   if (item.ids.size() != item.tokens.size()) return node.bad("\"ids\" and \"tokens\" differ in length");
   return item;
@@ -133,7 +133,7 @@ Result<PostProcessor> PostProcessor::from_json(const JsonNode& node) {
     if (type == "BertProcessing") return bert(cls, sep);
     TENON_ASSIGN(const bool trims, node.boolean("trim_offsets", true));
     TENON_ASSIGN(const bool prefix, node.boolean("add_prefix_space", true));
-    return roberta(cls, sep, trims ? std::optional<Trim>({prefix}) : std::nullopt);
+    return roberta(cls, sep, trims ? std::optional<Trim>(Trim{prefix}) : std::nullopt);
   }
   if (type == "Sequence") {
     TENON_ASSIGN(const JsonNode list, node.at("processors"));

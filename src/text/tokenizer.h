@@ -17,6 +17,8 @@ class ThreadPool;
 
 namespace tenon::text {
 
+struct TokenizerParts;
+
 // What vocab.txt does not say. The defaults are those of bert-base-uncased.
 struct VocabSettings {
   bool lowercase = true;
@@ -58,6 +60,8 @@ class Tokenizer {
   // room for more than `stride` tokens of context is itself cut.
   std::vector<Encoding> encode_windows(std::string_view question, std::string_view context, int max_length,
                                        int stride) const;
+  // The same for one long text.
+  std::vector<Encoding> encode_windows(std::string_view text, int max_length, int stride) const;
 
   // A self-contained, canonical text: equal tokenizers give equal bytes.
   std::string serialize() const;
@@ -76,6 +80,9 @@ class Tokenizer {
  private:
   struct Impl;
   explicit Tokenizer(std::unique_ptr<const Impl> impl);
+  static Result<std::shared_ptr<const Tokenizer>> from_parts(Result<TokenizerParts> parts);
+  std::vector<Encoding> encode_rows(std::span<const std::string> firsts, std::span<const std::string> seconds,
+                                    const EncodeOptions& options, ThreadPool* pool) const;
   std::unique_ptr<const Impl> impl_;
 };
 

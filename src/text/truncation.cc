@@ -22,7 +22,7 @@ Lengths truncate(Lengths lengths, size_t budget, Truncation strategy) {
   return first <= second ? Lengths{kept, budget - kept} : Lengths{budget - kept, kept};
 }
 
-std::vector<std::pair<size_t, size_t>> windows(size_t count, size_t room, size_t stride) {
+std::vector<std::pair<size_t, size_t>> cover(size_t count, size_t room, size_t stride) {
   std::vector<std::pair<size_t, size_t>> out;
   size_t begin = 0;
   while (true) {

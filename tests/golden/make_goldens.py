@@ -8,16 +8,29 @@
 
 import argparse
 import importlib
+import shutil
 import time
 
-from generator import common
+from generator import checkpoints, common
 
-GROUPS = ["exports", "masks", "checkpoints"]
+GROUPS = ["exports", "masks", "tutorial", "variants", "checkpoints"]
 
 
 def versions():
     names = ["torch", "transformers", "onnx", "onnxruntime", "onnxscript", "tokenizers", "safetensors", "numpy"]
     return {name: importlib.import_module(name).__version__.split("+")[0] for name in names}
+
+
+def remove_orphans(names, index):
+    """Files and entries of cases that the generator no longer lists."""
+    for name in set(index) - set(names):
+        del index[name]
+    for path in common.ONNX_DIR.iterdir():
+        if path.name.split(".")[0] not in names:
+            path.unlink()
+    for path in checkpoints.DIR.iterdir():
+        if path.name not in names:
+            shutil.rmtree(path)
 
 
 def main():
@@ -47,6 +60,9 @@ def main():
                 failures.append((case.name, f"{type(error).__name__}: {error}".splitlines()[0]))
                 print(f"{case.name}: FAILED {failures[-1][1]}", flush=True)
             common.save_index(index, versions(), order)
+    if not (arguments.only or arguments.group or arguments.list):
+        remove_orphans(order, index)
+        common.save_index(index, versions(), order)
     for name, error in failures:
         print(f"refused: {name}: {error[:300]}")
 

@@ -23,7 +23,7 @@ HWY_INLINE V evaluate(V a, V b, V c) {
   switch (kFunction) {
     case Function::kNeg: return hn::Neg(a);
     case Function::kAbs: return hn::Abs(a);
-    case Function::kSign: return hn::IfThenElse(hn::Gt(a, hn::Zero(d)), one, hn::IfThenElse(hn::Lt(a, hn::Zero(d)), set(-1.0f), a));
+    case Function::kSign: return hn::Sub(truth(hn::Gt(a, hn::Zero(d))), truth(hn::Lt(a, hn::Zero(d))));
     case Function::kExp: return exp(a);
     case Function::kSqrt: return hn::Sqrt(a);
     case Function::kRsqrt: return hn::Div(one, hn::Sqrt(a));

@@ -1,10 +1,29 @@
 // THE ordered list of CPU kernels: of two that support a step, the earlier one is preferred.
-#include "kernels/kernel.h"
+#include "kernels/cpu/kernels.h"
 
 namespace tenon::kernels {
 
 std::span<const Kernel* const> cpu_kernel_list() {
-  return {};
+  using namespace cpu;
+  static const Kernel* const kList[] = {
+      &linear_kernel(),
+      &attention_kernel(),
+      &layer_norm_kernel(),
+      &rms_norm_kernel(),
+      &softmax_kernel(),
+      &embedding_kernel(),
+      &matmul_kernel(),
+      &pointwise_kernel(),
+      &reduce_kernel(),
+      &gather_kernel(),
+      &transpose_kernel(),
+      &expand_kernel(),
+      &count_tokens_kernel(),
+      &pack_tokens_kernel(),
+      &unpack_tokens_kernel(),
+      &segment_reduce_kernel(),
+  };
+  return kList;
 }
 
 }  // namespace tenon::kernels

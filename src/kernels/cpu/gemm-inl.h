@@ -37,7 +37,8 @@ void gemm_tile(const GemmTile& t) {
   }
   const float* a = t.a;
   const float* b = t.b;
-  const float* next = t.prefetch;
+  const char* next = t.prefetch;
+  const int64_t step = t.prefetch_step;
   const int64_t a_stride = t.a_stride, panel_stride = t.b_panel_stride;
   for (int64_t k = t.k; k > 0; --k) {
     V column[kVectors];
@@ -51,7 +52,7 @@ void gemm_tile(const GemmTile& t) {
     }
     if (next != nullptr) {
       __builtin_prefetch(next, 0, 2);
-      next += kPanel;
+      next += step;
     }
     a += a_stride;
     b += kPanel;

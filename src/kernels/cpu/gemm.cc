@@ -2,22 +2,25 @@
 
 #include <algorithm>
 
+#include "kernels/cpu/cpu_kernel.h"
+
 namespace tenon::kernels::cpu {
 namespace {
 
 constexpr int kPackWidth = 8;       // rows side by side in a packed block of X, whatever the tile uses of them
 constexpr int64_t kBlockRows = 128;  // a block of X, 128 x 1024 floats at most, stays in the second-level cache
 constexpr int64_t kBlockK = 1024;
+constexpr int64_t kLine = 64;         // bytes of a cache line
 constexpr int64_t kScratch = 8 * 3 * kPanel;  // one tile of Y, for columns that do not fill a panel
-
-int64_t ceil_div(int64_t a, int64_t b) { return (a + b - 1) / b; }
 
 // Blocks over K are chosen by K alone.
 int64_t block_k(int64_t k) { return std::max<int64_t>(1, ceil_div(k, ceil_div(k, kBlockK))); }
 
-int64_t thread_floats(int64_t rows, int64_t k) {
-  const int64_t block_rows = std::min(ceil_div(rows, kPackWidth) * kPackWidth * 2, 2 * kBlockRows);
-  return block_rows * block_k(k) + kScratch;
+int64_t tiles_per_block(const VectorCode& code) { return std::max<int64_t>(1, kBlockRows / code.tile_rows); }
+
+int64_t thread_floats(const VectorCode& code, int64_t rows, int64_t k) {
+  const int64_t tiles = std::min(ceil_div(rows, code.tile_rows), tiles_per_block(code));
+  return tiles * kPackWidth * block_k(k) + kScratch;
 }
 
 // How many threads share the rows; the others share the columns.
@@ -42,6 +45,11 @@ struct Range {
 
 Range share(int64_t count, int64_t index, int64_t parts) { return {count * index / parts, count * (index + 1) / parts}; }
 
+struct Prefetch {
+  const char* from = nullptr;
+  int64_t step = 0;
+};
+
 class Worker {
  public:
   Worker(const VectorCode& code, const Gemm& g, float* workspace)
@@ -49,8 +57,7 @@ class Worker {
 
   // Tiles of rows [rows.begin, rows.end) x panels of columns.
   void run(Range tiles, Range panels) const {
-    const int64_t per_block = std::max<int64_t>(1, kBlockRows / code_.tile_rows);
-    const int64_t blocks = ceil_div(tiles.end - tiles.begin, per_block);
+    const int64_t blocks = ceil_div(tiles.end - tiles.begin, tiles_per_block(code_));
     for (int64_t i = 0; i < blocks; ++i) {
       const Range part = share(tiles.end - tiles.begin, i, blocks);
       run_block({tiles.begin + part.begin, tiles.begin + part.end}, panels);
@@ -70,23 +77,32 @@ class Worker {
       }
       for (int64_t p = panels.begin; p < panels.end; p += code_.tile_panels) {
         const int count = static_cast<int>(std::min<int64_t>(code_.tile_panels, panels.end - p));
+        const int next_count = static_cast<int>(std::min<int64_t>(code_.tile_panels, panels.end - p - count));
+        // The next panels are fetched while the tiles of these are computed: so many tiles share one panel.
+        const int64_t sharers = next_count == 0 ? 0 : std::max<int64_t>(1, (tiles.end - tiles.begin) / next_count);
         for (int64_t t = tiles.begin; t < tiles.end; ++t) {
-          const bool prefetch = t - tiles.begin < code_.tile_panels && p + code_.tile_panels < panels.end;
-          const float* next = g_.w + std::min(p + code_.tile_panels + t - tiles.begin, panels.end - 1) * g_.k * kPanel + k * kPanel;
-          run_tile(t, packed_ + (t - tiles.begin) * depth * kPackWidth, p, count, k, depth, prefetch ? next : nullptr);
+          const int64_t i = t - tiles.begin;
+          Prefetch next;
+          if (i < sharers * next_count) {
+            next.step = (kLine + sharers - 1) / sharers;
+            next.from = reinterpret_cast<const char*>(panel_at(p + count + i / sharers, k)) + i % sharers * depth * next.step;
+          }
+          run_tile(t, packed_ + i * depth * kPackWidth, p, count, k, depth, next);
         }
       }
     }
   }
 
-  void run_tile(int64_t tile, const float* a, int64_t panel, int panels, int64_t k, int64_t depth, const float* prefetch) const {
+  const float* panel_at(int64_t panel, int64_t k) const { return g_.w + (panel * g_.k + k) * kPanel; }
+
+  void run_tile(int64_t tile, const float* a, int64_t panel, int panels, int64_t k, int64_t depth, Prefetch next) const {
     const int rows = static_cast<int>(rows_of(tile));
     const int64_t row = tile * code_.tile_rows, column = panel * kPanel;
     const int64_t columns = std::min<int64_t>(panels * kPanel, g_.columns - column);
     float* y = g_.y + row * g_.y_stride + column;
-    GemmTile t{.a = a, .a_stride = kPackWidth, .b = g_.w + panel * g_.k * kPanel + k * kPanel, .b_panel_stride = g_.k * kPanel,
+    GemmTile t{.a = a, .a_stride = kPackWidth, .b = panel_at(panel, k), .b_panel_stride = g_.k * kPanel,
                .c = y, .c_stride = g_.y_stride, .k = depth, .rows = rows, .panels = panels, .accumulate = k > 0,
-               .prefetch = prefetch};
+               .prefetch = next.from, .prefetch_step = next.step};
     const bool partial = columns < panels * kPanel;
     if (partial) {
       t.c = scratch_;
@@ -128,8 +144,8 @@ void pack_panels(const float* w, int64_t row_stride, int64_t column_stride, int6
   }
 }
 
-size_t gemm_workspace(int64_t rows, int64_t k, int threads) {
-  return static_cast<size_t>(thread_floats(rows, k) * threads) * sizeof(float);
+size_t gemm_workspace(const VectorCode& code, int64_t rows, int64_t k, int threads) {
+  return static_cast<size_t>(thread_floats(code, rows, k) * threads) * sizeof(float);
 }
 
 void gemm(const VectorCode& code, const Gemm& g, void* workspace, ThreadPool* pool) {
@@ -138,7 +154,7 @@ void gemm(const VectorCode& code, const Gemm& g, void* workspace, ThreadPool* po
   const int64_t tiles = ceil_div(g.rows, code.tile_rows), panels = ceil_div(g.columns, kPanel);
   const int64_t groups = ceil_div(panels, code.tile_panels);  // of columns
   const int row_parts = row_groups(tiles, groups, threads), column_parts = threads / row_parts;
-  const int64_t floats = thread_floats(g.rows, g.k);
+  const int64_t floats = thread_floats(code, g.rows, g.k);
   const auto body = [&](int64_t begin, int64_t end, int thread) {
     const Worker worker(code, g, static_cast<float*>(workspace) + thread * floats);
     for (int64_t i = begin; i < end; ++i) {

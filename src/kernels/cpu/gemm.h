@@ -28,7 +28,7 @@ void pack_panels(const float* w, int64_t row_stride, int64_t column_stride, int6
                  int64_t begin_panel, int64_t end_panel);
 
 // Bytes of scratch that `gemm` needs.
-size_t gemm_workspace(int64_t rows, int64_t k, int threads);
+size_t gemm_workspace(const VectorCode& code, int64_t rows, int64_t k, int threads);
 void gemm(const VectorCode& code, const Gemm& g, void* workspace, ThreadPool* pool);
 
 }  // namespace tenon::kernels::cpu

@@ -30,7 +30,10 @@ struct GemmTile {
   int rows = 0;    // 1 … tile_rows
   int panels = 0;  // 1 … tile_panels; all panels * 16 columns of C are written
   bool accumulate = false;
-  const float* prefetch = nullptr;  // one line per k from here is brought into the second-level cache; null: none
+  // Memory that is needed soon: every k brings the line at `prefetch` + k * `prefetch_step` bytes into the second-level
+  // cache. Spread thinly, because fetches in a burst take the line buffers that the loads of b need. Null: none.
+  const char* prefetch = nullptr;
+  int64_t prefetch_step = 0;
 };
 
 // c = activation(c + bias) + residual over [rows, columns]. `bias` and `residual` may be null.

@@ -2,6 +2,7 @@
 
 import itertools
 import random
+import zlib
 
 import torch
 import transformers
@@ -62,6 +63,11 @@ ALWAYS = [
     ("bert", "dynamo", "sdpa", 18),
     ("bert", "dynamo", "eager", 20),
     ("bert", "dynamo", "sdpa", 23),  # the oldest opset with an Attention node
+    ("bert", "torchscript", "eager", 10),  # the oldest and the newest that the exporters accept
+    ("bert", "dynamo", "eager", 17),
+    ("bert", "dynamo", "sdpa", 25),
+    ("bert", "torchscript", "sdpa", 16, False),  # without constant folding
+    ("bert", "dynamo", "eager", 22, False),
     ("roberta", "torchscript", "sdpa", 14),
     ("roberta", "dynamo", "eager", 18),
     ("distilbert", "torchscript", "eager", 11),
@@ -72,6 +78,7 @@ ALWAYS = [
     ("mpnet", "dynamo", "eager", 18),
     ("minilm", "torchscript", "eager", 11),
     ("minilm", "dynamo", "sdpa", 20),
+    ("minilm", "dynamo", "sdpa", 18, False),
 ]
 # Each level of the opset factor walks through several opsets, so that the pairs stay few.
 OPSETS = {
@@ -107,12 +114,20 @@ def allowed(choice):
     )
 
 
-def pairwise(factors, seed=7):
-    """Greedy all-pairs: every step takes, of some random completions, the one with most uncovered pairs."""
+def holds(row, pair):
+    return all(row[name] == value for name, value in pair)
+
+
+def pairwise(factors, given, seed=7):
+    """Greedy all-pairs: every step takes, of some random completions, the one with most uncovered pairs.
+
+    The pairs that the given rows hold are covered already.
+    """
     rng = random.Random(seed)
     open_pairs = set()
     for (a, values_a), (b, values_b) in itertools.combinations(factors.items(), 2):
         open_pairs |= {((a, x), (b, y)) for x in values_a for y in values_b if allowed({a: x, b: y})}
+    open_pairs = {pair for pair in open_pairs if not any(holds(row, pair) for row in given)}
     rows = []
     while open_pairs:
         best, best_gain = None, 0
@@ -126,7 +141,7 @@ def pairwise(factors, seed=7):
                     row[name] = rng.choice(options)
             if len(row) < len(factors) or not allowed(row):
                 continue
-            covered = {pair for pair in open_pairs if all(row[name] == value for name, value in pair)}
+            covered = {pair for pair in open_pairs if holds(row, pair)}
             if len(covered) > best_gain:
                 best, best_gain, best_covered = row, len(covered), covered
         if best is None:
@@ -164,6 +179,8 @@ def make_model(architecture, head, attention="eager", seed=0, **overrides):
         overrides["num_labels"] = 5
     elif head == "sequence_classification":
         overrides["num_labels"] = 3
+    if "layers" in overrides:
+        overrides["n_layers" if architecture == "distilbert" else "num_hidden_layers"] = overrides.pop("layers")
     config = make_config(architecture, **overrides)
     # Tuples rather than dictionaries: what the TorchScript exporter wants.
     config.return_dict = False
@@ -187,7 +204,7 @@ def outputs_of(architecture, head):
     return [Output("logits", "first" if per_sequence else "tokens")]
 
 
-def make_case(choice, seed):
+def make_case(choice):
     architecture, head, exporter = choice["architecture"], choice["head"], choice["exporter"]
     _, _, pad_id, type_vocab = ARCHITECTURES[architecture]
     names = ["input_ids"]
@@ -202,9 +219,10 @@ def make_case(choice, seed):
         packable, reason = None, "no mask: every position counts, there is nothing to pack away"
     elif choice["axes"] == "static":
         packable, reason = None, "static axes: the mask allows packing, but the shape is written into the graph"
+    name = "-".join([architecture, SHORT_HEADS[head], f"{short}{choice['opset']}", *flags])
     return Case(
-        name="-".join([architecture, SHORT_HEADS[head], f"{short}{choice['opset']}", *flags]),
-        model=make_model(architecture, head, choice["attention"], seed),
+        name=name,
+        model=make_model(architecture, head, choice["attention"], zlib.crc32(name.encode()), layers=choice["layers"]),
         outputs=outputs_of(architecture, head),
         make_inputs=make_input_maker(names, pad_id, max(1, type_vocab), first_position=pad_id + 1 if pad_id else 0),
         architecture=architecture,
@@ -216,36 +234,40 @@ def make_case(choice, seed):
         folding=choice["folding"],
         packable=packable,
         reason=reason,
-        pad_id=pad_id,
+        layers=choice["layers"],
         notes="relative position bias added to the scores" if architecture == "mpnet" else "",
     )
 
 
+def always_rows():
+    usual = {"mask": True, "positions": False, "axes": "dynamic", "layers": 2}
+    for architecture, exporter, attention, opset, *folding in ALWAYS:
+        head = "mean_pooling" if architecture == "minilm" else "encoder"
+        types = architecture in ("bert", "electra", "minilm")
+        names = {"architecture": architecture, "exporter": exporter, "attention": attention, "opset": opset}
+        names["folding"] = not folding
+        yield {**usual, **names, "head": head, "types": types}
+
+
+def level_of(row):
+    """The opset factor's level that a concrete opset belongs to; opsets beyond the lists count as the nearest."""
+    listed = {level: opsets for (exporter, level), opsets in OPSETS.items() if exporter == row["exporter"]}
+    return min(listed, key=lambda level: min(abs(row["opset"] - opset) for opset in listed[level]))
+
+
 def export_choices():
-    """The pairwise rows with concrete opsets, BERT first."""
-    rows = pairwise(FACTORS)
+    """The usual rows and those that complete the pairs, these with one or two layers (small files); BERT first."""
+    always = list(always_rows())
+    rows = pairwise(FACTORS, [{**row, "opset": level_of(row)} for row in always])
     walked = dict.fromkeys(OPSETS, 0)
     for row in rows:
         level = (row["exporter"], row["opset"])
+        row["layers"] = 1 + walked[level] % 2
         row["opset"] = OPSETS[level][walked[level] % len(OPSETS[level])]
         walked[level] += 1
-    usual = {"mask": True, "positions": False, "axes": "dynamic", "folding": True}
-    always = [
-        {
-            **usual,
-            "architecture": architecture,
-            "head": "mean_pooling" if architecture == "minilm" else "encoder",
-            "types": architecture in ("bert", "electra", "minilm"),
-            "exporter": exporter,
-            "attention": attention,
-            "opset": opset,
-        }
-        for architecture, exporter, attention, opset in ALWAYS
-    ]
-    rows = always + [row for row in rows if row not in always]
-    return sorted(rows, key=lambda row: list(ARCHITECTURES).index(row["architecture"]))
+    return sorted(always + rows, key=lambda row: list(ARCHITECTURES).index(row["architecture"]))
 
 
 def cases():
-    for seed, choice in enumerate(export_choices()):
-        yield make_case(choice, seed)
+    for choice in export_choices():
+        yield make_case(choice)

@@ -1,0 +1,69 @@
+// From a model to an engine file: the public face of the compiler.
+//
+//   tenon::BuilderConfig config;
+//   config.on_progress = [](std::string_view what, double seconds) { … };
+//   tenon::BuildReport report = tenon::Builder().build("bert.onnx", "bert.tenon", config);
+//
+// Errors are thrown as tenon::Error: bad-model and unsupported name the file, the node and the cause.
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "tenon/error.h"
+
+namespace tenon {
+
+class Network;
+
+// Sizes that an engine shall take, per input: min <= opt <= max for every axis.
+class OptimizationProfile {
+ public:
+  struct Range {
+    std::string input;
+    std::vector<int64_t> min, opt, max;
+  };
+  // Throws invalid-argument: ranks differ, or the sizes are not in order.
+  void set_shape(const std::string& input, std::vector<int64_t> min, std::vector<int64_t> opt, std::vector<int64_t> max);
+  const std::vector<Range>& ranges() const { return ranges_; }
+
+ private:
+  std::vector<Range> ranges_;
+};
+
+struct BuilderConfig {
+  std::vector<OptimizationProfile> profiles;   // none: every size
+  std::vector<std::string> disabled_passes;    // by the names that `tenon explain` prints
+  std::string dump_passes;                     // folder for the graph after each pass that changed it; empty: none
+  bool optimize = true;                        // false: the graph as imported, on the reference kernels
+  bool gather_masked = true;                   // masked-word checkpoints compute the asked rows only (hf/checkpoint.h)
+  std::string tokenizer;                       // folder or file to take the tokenizer from; empty: the model's own folder
+  std::string task;                            // what the outputs mean, where the model does not say ("embedding" …)
+  // Told when a phase begins ("import", "optimize", "write weights" …) and how far it is, from 0 to 1.
+  std::function<void(std::string_view phase, double fraction)> on_progress;
+};
+
+struct BuildReport {
+  std::string source;        // what was read
+  std::string engine;        // path of the file written
+  uint64_t file_bytes = 0;
+  uint64_t weight_bytes = 0;
+  double seconds = 0;
+  int nodes_imported = 0, steps = 0;
+  std::vector<std::string> notes;
+};
+
+class Builder {
+ public:
+  // `model`: an ONNX file, or a checkpoint folder (config.json and weights, or a sentence-transformers folder). The engine is
+  // written to a temporary name and renamed: `engine` is either complete or untouched. The same model, configuration and
+  // version give the same bytes.
+  BuildReport build(const std::string& model, const std::string& engine, const BuilderConfig& config = {}) const;
+  // A network made call by call.
+  BuildReport build(const Network& network, const std::string& engine, const BuilderConfig& config = {}) const;
+};
+
+}  // namespace tenon

@@ -1,0 +1,177 @@
+#include "builder/builder.h"
+
+#include <chrono>
+#include <filesystem>
+#include <set>
+
+#include "engine/writer.h"
+#include "hf/checkpoint.h"
+#include "ir/text.h"
+#include "network/network_impl.h"
+#include "onnx/import.h"
+
+namespace tenon::builder {
+namespace {
+
+namespace fs = std::filesystem;
+
+void progress(const BuilderConfig& config, std::string_view phase, double fraction) {
+  if (config.on_progress) config.on_progress(phase, fraction);
+}
+
+std::vector<engine::Profile> profiles_of(const BuilderConfig& config) {
+  std::vector<engine::Profile> profiles;
+  for (const OptimizationProfile& profile : config.profiles) {
+    engine::Profile p;
+    for (const auto& range : profile.ranges()) p.ranges.push_back({range.input, range.min, range.opt, range.max});
+    profiles.push_back(std::move(p));
+  }
+  return profiles;
+}
+
+bool has_tokenizer_files(const fs::path& folder) {
+  std::error_code ignored;
+  return fs::exists(folder / "tokenizer.json", ignored) || fs::exists(folder / "vocab.txt", ignored);
+}
+
+// The tokenizer that lies beside a model. Models without one are fine; a damaged one is an error only if it was asked for.
+Result<std::shared_ptr<const text::Tokenizer>> find_tokenizer(const std::string& folder, const BuilderConfig& config, std::vector<std::string>& notes) {
+  using Found = std::shared_ptr<const text::Tokenizer>;
+  const std::string where = config.tokenizer.empty() ? folder : config.tokenizer;
+  if (where.empty()) return Found();
+  std::error_code ignored;
+  const fs::path path = fs::is_directory(where, ignored) ? fs::path(where) : fs::path(where).parent_path();
+  if (config.tokenizer.empty() && !has_tokenizer_files(path)) return Found();
+  auto tokenizer = text::Tokenizer::from_folder(path.string());
+  if (tokenizer.ok() || !config.tokenizer.empty()) return tokenizer;
+  notes.push_back("no tokenizer in the engine: " + tokenizer.status().message());
+  return Found();
+}
+
+engine::Metadata metadata_of(const Compiled& compiled, const BuilderConfig& config) {
+  engine::Metadata m;
+  m.tenon_version = TENON_VERSION;
+  m.model_source = compiled.model.source;
+  m.architecture = compiled.model.architecture;
+  m.task = compiled.model.task;
+  m.labels = compiled.model.labels;
+  m.properties = compiled.model.properties;
+  m.notes = compiled.model.notes;
+  m.build_options["optimize"] = config.optimize ? "1" : "0";
+  for (const std::string& name : config.disabled_passes) m.build_options["disable-pass"] += name + " ";
+  m.graph_imported = compiled.imported_text;
+  m.graph_compiled = ir::print(*compiled.model.graph);
+  for (const passes::Decision& d : compiled.report.decisions) m.decisions.push_back({d.pass, d.node, d.applied ? "applied" : "declined", d.reason});
+  for (const plan::KernelRejection& r : compiled.planned.rejections) {
+    const auto& step = compiled.planned.plan.steps[static_cast<size_t>(r.step)];
+    m.decisions.push_back({"plan", fmt::format("step {} {}", r.step, ir::op_name(step.op)), "kernel " + r.kernel + " declined", r.reason});
+  }
+  // Values keep their imported names through rewrites that keep their contents (passes/rewriter.h); packed rows carry a suffix.
+  for (const auto& node : compiled.model.graph->nodes()) {
+    for (int i = 0; i < node->num_outputs(); ++i) {
+      const std::string& name = node->output(i)->name();
+      const bool packed = name.ends_with(".packed");
+      m.origins.push_back({name, packed ? name.substr(0, name.size() - 7) : name, packed ? "packed" : "same"});
+    }
+  }
+  if (compiled.tokenizer) m.tokenizer = compiled.tokenizer->serialize();
+  return m;
+}
+
+}  // namespace
+
+Result<ir::Model> import_model(const std::string& path, bool gather_masked) {
+  std::error_code ignored;
+  if (!fs::exists(path, ignored)) return error(ErrorCode::kNotFound, "{}: no such file or folder", path);
+  if (!fs::is_directory(path, ignored)) return onnx::import_file(path);
+  TENON_ASSIGN(const bool is_checkpoint, hf::is_checkpoint(path));
+  if (is_checkpoint) return hf::import_folder(path, {.gather_masked = gather_masked});
+  const fs::path onnx = fs::path(path) / "model.onnx";
+  if (fs::exists(onnx, ignored)) return onnx::import_file(onnx.string());
+  return error(ErrorCode::kNotFound, "{}: neither a checkpoint (config.json and weights) nor a folder with model.onnx", path);
+}
+
+Result<Compiled> compile(ir::Model model, const std::string& folder, const BuilderConfig& config) {
+  Compiled out;
+  out.model = std::move(model);
+  if (!config.task.empty()) out.model.task = config.task;
+  ir::Graph& graph = *out.model.graph;
+  out.imported_text = ir::print(graph);
+  out.nodes_imported = static_cast<int>(graph.nodes().size());
+  TENON_ASSIGN(out.tokenizer, find_tokenizer(folder, config, out.model.notes));
+
+  progress(config, "optimize", 0);
+  if (config.optimize) {
+    passes::PipelineOptions options;
+    options.dump_dir = config.dump_passes;
+    options.disabled = std::set<std::string>(config.disabled_passes.begin(), config.disabled_passes.end());
+    TENON_ASSIGN(out.report, passes::run_pipeline(graph, options));
+  }
+
+  progress(config, "plan", 0);
+  plan::PlanOptions options;
+  options.target = config.optimize ? kernels::Target::kCpu : kernels::Target::kReference;
+  options.profiles = profiles_of(config);
+  TENON_ASSIGN(out.planned, plan::make_plan(graph, options));
+  return out;
+}
+
+Result<BuildReport> build(ir::Model model, const std::string& folder, const std::string& engine, const BuilderConfig& config) {
+  const auto start = std::chrono::steady_clock::now();
+  TENON_ASSIGN(Compiled compiled, compile(std::move(model), folder, config));
+  engine::place_weights(compiled.planned.plan);
+
+  const auto count = static_cast<double>(std::max<size_t>(1, compiled.planned.weights.size()));
+  const engine::WeightSource source = [&](int index) {
+    progress(config, "pack weights", index / count);
+    return compiled.planned.make_weight(index);
+  };
+  TENON_ASSIGN(const engine::WriteResult written, engine::write_engine(engine, compiled.planned.plan, metadata_of(compiled, config), source));
+  progress(config, "done", 1);
+
+  BuildReport report;
+  report.source = compiled.model.source;
+  report.engine = engine;
+  report.file_bytes = written.file_bytes;
+  report.weight_bytes = written.weight_bytes;
+  report.nodes_imported = compiled.nodes_imported;
+  report.steps = static_cast<int>(compiled.planned.plan.steps.size());
+  report.notes = compiled.model.notes;
+  report.seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
+  return report;
+}
+
+Result<BuildReport> build(const std::string& path, const std::string& engine, const BuilderConfig& config) {
+  const auto start = std::chrono::steady_clock::now();
+  progress(config, "import", 0);
+  TENON_ASSIGN(ir::Model model, import_model(path, config.gather_masked));
+  std::error_code ignored;
+  const std::string folder = fs::is_directory(path, ignored) ? path : fs::path(path).parent_path().string();
+  TENON_ASSIGN(BuildReport report, build(std::move(model), folder.empty() ? "." : folder, engine, config));
+  report.seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
+  return report;
+}
+
+}  // namespace tenon::builder
+
+namespace tenon {
+
+void OptimizationProfile::set_shape(const std::string& input, std::vector<int64_t> min, std::vector<int64_t> opt, std::vector<int64_t> max) {
+  bool ordered = min.size() == opt.size() && opt.size() == max.size();
+  for (size_t i = 0; ordered && i < min.size(); ++i) ordered = 0 <= min[i] && min[i] <= opt[i] && opt[i] <= max[i];
+  if (!ordered) throw Error(ErrorCode::kInvalidArgument, "profile of input '" + input + "': shapes must have one rank and min <= opt <= max");
+  ranges_.push_back({input, std::move(min), std::move(opt), std::move(max)});
+}
+
+BuildReport Builder::build(const std::string& model, const std::string& engine, const BuilderConfig& config) const {
+  return value_or_throw(builder::build(model, engine, config));
+}
+
+BuildReport Builder::build(const Network& network, const std::string& engine, const BuilderConfig& config) const {
+  ir::Model model;
+  model.source = "network";
+  model.graph = value_or_throw(network::snapshot(network));
+  return value_or_throw(builder::build(std::move(model), "", engine, config));
+}
+
+}  // namespace tenon

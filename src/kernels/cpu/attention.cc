@@ -1,0 +1,181 @@
+// attention: tasks of (sequence, head, block of queries), shared among threads by their cost.
+#include <cstring>
+
+#include "kernels/cpu/attention_block.h"
+#include "kernels/cpu/kernels.h"
+
+namespace tenon::kernels::cpu {
+namespace {
+
+enum Input { kQ, kK, kV, kQOffsets, kKBegin, kKEnd, kQPositions, kKPositions, kBias };
+
+// Rows of a sequence, counted through the batch in dense form too.
+struct Sequence {
+  int64_t q_begin = 0, q_end = 0, k_begin = 0, k_end = 0;
+  // Of one head; the constant stands for packing and starting.
+  int64_t cost() const { return (q_end - q_begin) * (k_end - k_begin + 16); }
+};
+
+class AttentionLauncher final : public Launcher {
+ public:
+  AttentionLauncher(const Problem& problem, const VectorCode& code)
+      : attrs_(problem.attrs), code_(code), heads_(attrs_.integer("heads")),
+        group_(attrs_.integer("kv_heads") == 0 ? 1 : heads_ / attrs_.integer("kv_heads")), dim_(attrs_.integer("head_dim")),
+        scale_(static_cast<float>(attrs_.number("scale"))), columns_(attrs_.integers("columns")),
+        causal_(attrs_.integer("causal") != 0), window_(attrs_.integer("window")) {}
+
+  size_t workspace(const RunArgs&, int threads) const override {
+    return attention_workspace(code_, dim_) * static_cast<size_t>(threads);
+  }
+
+  Status launch(const RunArgs& args) const override {
+    if (!valid(args)) return reference_error(Op::k_attention, attrs_, args);
+    clear_rows_of_no_sequence(args);
+    const int64_t batch = batch_of(args);
+    int64_t total = 0;
+    for (int64_t b = 0; b < batch; ++b) total += sequence(args, b).cost() * heads_;
+    const int parts = args.pool == nullptr || total * dim_ < 65536 ? 1 : args.pool->threads();
+    const auto body = [&](int64_t begin, int64_t end, int thread) {
+      std::byte* scratch = static_cast<std::byte*>(args.workspace) + attention_workspace(code_, dim_) * static_cast<size_t>(thread);
+      for (int64_t i = begin; i < end; ++i) run_part(args, batch, total * i / parts, total * (i + 1) / parts, scratch);
+    };
+    if (parts == 1) {
+      body(0, 1, 0);
+    } else {
+      args.pool->parallel_for(parts, body);
+    }
+    return {};
+  }
+
+ private:
+  static int64_t batch_of(const RunArgs& args) {
+    return args.input(kQOffsets) ? args.input(kKBegin).dim(0) : args.input(kQ).dim(0);
+  }
+
+  static Sequence sequence(const RunArgs& args, int64_t b) {
+    if (!args.input(kQOffsets)) {
+      const int64_t q = args.input(kQ).dim(1), k = args.input(kK).dim(1);
+      return {b * q, (b + 1) * q, b * k, (b + 1) * k};
+    }
+    const auto* offsets = args.input(kQOffsets).as<const int32_t>();
+    return {offsets[b], offsets[b + 1], args.input(kKBegin).as<const int32_t>()[b], args.input(kKEnd).as<const int32_t>()[b]};
+  }
+
+  // Every row and bias that will be read is there.
+  bool valid(const RunArgs& args) const {
+    const TensorArg bias = args.input(kBias);
+    const int64_t batch = batch_of(args), q_rows = rows(args.input(kQ)), k_rows = rows(args.input(kK));
+    if (bias && ((bias.dim(0) != 1 && bias.dim(0) < batch) || (bias.dim(1) != 1 && bias.dim(1) < heads_))) return false;
+    for (int64_t b = 0; b < batch; ++b) {
+      const Sequence s = sequence(args, b);
+      if (s.q_begin < 0 || s.q_begin > s.q_end || s.q_end > q_rows || s.k_begin < 0 || s.k_begin > s.k_end || s.k_end > k_rows) return false;
+      if (!bias) continue;
+      if (!positions_within(args.input(kQPositions), s.q_begin, s.q_end, bias.dim(2))) return false;
+      if (!positions_within(args.input(kKPositions), s.k_begin, s.k_end, bias.dim(3))) return false;
+    }
+    return true;
+  }
+
+  static int64_t rows(const TensorArg& x) { return size_product(x.shape, 0, x.rank() - 1); }
+
+  static bool positions_within(const TensorArg& positions, int64_t begin, int64_t end, int64_t limit) {
+    if (limit == 1) return true;  // broadcast
+    if (!positions) return end - begin <= limit;
+    const auto* p = positions.as<const int32_t>();
+    return std::all_of(p + begin, p + end, [&](int32_t v) { return v >= 0 && v < limit; });
+  }
+
+  void clear_rows_of_no_sequence(const RunArgs& args) const {
+    if (!args.input(kQOffsets)) return;
+    const auto* offsets = args.input(kQOffsets).as<const int32_t>();
+    auto* y = args.output().as<float>();
+    const int64_t width = heads_ * dim_, begin = offsets[0], end = offsets[batch_of(args)];
+    std::fill(y, y + begin * width, 0.0f);
+    std::fill(y + end * width, y + args.input(kQ).dim(0) * width, 0.0f);
+  }
+
+  // The tasks that begin at costs [from, to) in the order of sequences, heads and blocks.
+  void run_part(const RunArgs& args, int64_t batch, int64_t from, int64_t to, void* scratch) const {
+    int64_t at = 0;
+    for (int64_t b = 0; b < batch && at < to; ++b) {
+      const Sequence s = sequence(args, b);
+      if (at + s.cost() * heads_ <= from) {
+        at += s.cost() * heads_;
+        continue;
+      }
+      const int64_t per_query = s.cost() / std::max<int64_t>(1, s.q_end - s.q_begin);
+      for (int64_t head = 0; head < heads_; ++head) {
+        for (int64_t q = s.q_begin; q < s.q_end; q += kQueryBlock) {
+          const int64_t count = std::min(kQueryBlock, s.q_end - q);
+          if (at >= from && at < to) run_task(args, b, s, head, q, count, scratch);
+          at += count * per_query;
+        }
+      }
+    }
+  }
+
+  void run_task(const RunArgs& args, int64_t b, const Sequence& s, int64_t head, int64_t first, int64_t count, void* scratch) const {
+    const auto rows_at = [&](Input input, int64_t row, int64_t rows_count, int64_t of_head) {
+      const TensorArg x = args.input(input);
+      return HeadRows{x.as<const float>() + row * x.dim(-1) + columns_[input] + of_head * dim_, x.dim(-1), rows_count};
+    };
+    const int64_t width = heads_ * dim_;
+    attention_block(code_,
+                    {.q = rows_at(kQ, first, count, head),
+                     .k = rows_at(kK, s.k_begin, s.k_end - s.k_begin, head / group_),
+                     .v = rows_at(kV, s.k_begin, s.k_end - s.k_begin, head / group_),
+                     .first_query = first - s.q_begin, .head_dim = dim_, .scale = scale_,
+                     .visibility = visibility(args, b, s, head, first),
+                     .y = args.output().as<float>() + first * width + head * dim_, .y_stride = width},
+                    scratch);
+  }
+
+  Visibility visibility(const RunArgs& args, int64_t b, const Sequence& s, int64_t head, int64_t first) const {
+    Visibility v{.causal = causal_, .window = window_};
+    if (const TensorArg p = args.input(kQPositions)) v.q_positions = p.as<const int32_t>() + first;
+    if (const TensorArg p = args.input(kKPositions)) v.k_positions = p.as<const int32_t>() + s.k_begin;
+    if (const TensorArg bias = args.input(kBias)) {
+      const int64_t q_len = bias.dim(2), k_len = bias.dim(3);
+      v.bias = bias.as<const float>() + ((bias.dim(0) == 1 ? 0 : b) * bias.dim(1) + (bias.dim(1) == 1 ? 0 : head)) * q_len * k_len;
+      v.bias_q_stride = q_len == 1 ? 0 : k_len;
+      v.bias_k_stride = k_len == 1 ? 0 : 1;
+    }
+    return v;
+  }
+
+  Attrs attrs_;
+  const VectorCode& code_;
+  int64_t heads_, group_, dim_;
+  float scale_;
+  std::vector<int64_t> columns_;
+  bool causal_;
+  int64_t window_;
+};
+
+class AttentionKernel final : public CpuKernel {
+ public:
+  std::string_view id() const override { return "cpu.attention.f32"; }
+  Support supports(const Problem& problem) const override {
+    if (problem.op != Op::k_attention) return Support::no("computes attention only");
+    for (const int i : {kQ, kK, kV, kBias}) {
+      if (problem.has(i) && problem.inputs[static_cast<size_t>(i)].dtype != DType::kF32)
+        return Support::no(fmt::format("input {} is not f32", i));
+    }
+    return Support::yes();
+  }
+  std::vector<Config> configs(const Problem&) const override { return {{.text = "", .numerics = "online-128", .cost = 0}}; }
+
+ protected:
+  std::unique_ptr<Launcher> make_launcher(const Problem& problem, const Config&, const VectorCode& code) const override {
+    return std::make_unique<AttentionLauncher>(problem, code);
+  }
+};
+
+}  // namespace
+
+const CpuKernel& attention_kernel() {
+  static const AttentionKernel kernel;
+  return kernel;
+}
+
+}  // namespace tenon::kernels::cpu

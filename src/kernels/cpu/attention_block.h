@@ -1,0 +1,50 @@
+// Attention of a block of query rows of one head over all keys of its sequence, in blocks of keys that fit the caches: the
+// scores of a whole sequence never exist at once.
+//
+// Scores are held transposed, S^T [keys][queries]: queries are vector lanes, so the softmax needs no sums across lanes, and
+// S^T is at once the packed left operand of P V. A query's result depends on its own row and its sequence's keys only;
+// blocks of keys start at the sequence's first key, so neither neighbours nor threads change a bit.
+#pragma once
+
+#include <cstddef>
+
+#include "kernels/cpu/vector_code.h"
+
+namespace tenon::kernels::cpu {
+
+inline constexpr int64_t kQueryBlock = 192;  // rows of one task; keys and values are packed once for all of them
+
+// Rows of one head: row i stands at data[i * stride], head_dim floats.
+struct HeadRows {
+  const float* data = nullptr;
+  int64_t stride = 0;
+  int64_t count = 0;
+};
+
+// Who sees whom, by position. Positions are the row's index where `q` or `k` is null.
+struct Visibility {
+  const int32_t* q_positions = nullptr;
+  const int32_t* k_positions = nullptr;
+  const float* bias = nullptr;  // element (q, k) at bias[q * q_stride + k * k_stride]
+  int64_t bias_q_stride = 0, bias_k_stride = 0;
+  bool causal = false;
+  int64_t window = 0;  // 0: none
+
+  bool everything() const { return bias == nullptr && !causal && window == 0; }
+};
+
+struct AttentionBlock {
+  HeadRows q, k, v;  // q.count <= kQueryBlock
+  int64_t first_query = 0;  // index of q's first row within its sequence
+  int64_t head_dim = 0;
+  float scale = 1;
+  Visibility visibility;
+  float* y = nullptr;  // as q
+  int64_t y_stride = 0;
+};
+
+// Bytes of scratch for one thread.
+size_t attention_workspace(const VectorCode& code, int64_t head_dim);
+void attention_block(const VectorCode& code, const AttentionBlock& block, void* workspace);
+
+}  // namespace tenon::kernels::cpu

@@ -1,0 +1,25 @@
+// The CPU kernels, one per file; cpu_kernels.cc lists them in order.
+#pragma once
+
+#include "kernels/cpu/cpu_kernel.h"
+
+namespace tenon::kernels::cpu {
+
+const CpuKernel& linear_kernel();
+const CpuKernel& attention_kernel();
+const CpuKernel& layer_norm_kernel();
+const CpuKernel& rms_norm_kernel();
+const CpuKernel& softmax_kernel();
+const CpuKernel& embedding_kernel();
+const CpuKernel& matmul_kernel();
+const CpuKernel& pointwise_kernel();
+const CpuKernel& reduce_kernel();
+const CpuKernel& gather_kernel();
+const CpuKernel& transpose_kernel();
+const CpuKernel& expand_kernel();
+const CpuKernel& count_tokens_kernel();
+const CpuKernel& pack_tokens_kernel();
+const CpuKernel& unpack_tokens_kernel();
+const CpuKernel& segment_reduce_kernel();
+
+}  // namespace tenon::kernels::cpu

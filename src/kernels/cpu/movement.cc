@@ -1,0 +1,145 @@
+// Ops that only move elements, of any type: gather, transpose, expand.
+#include <cstring>
+
+#include "kernels/cpu/kernels.h"
+#include "kernels/cpu/strided.h"
+
+namespace tenon::kernels::cpu {
+namespace {
+
+// ---- gather: y[o, j, i] = x[o, index[j], i] ----------------------------------------------------------------------------
+
+class GatherLauncher final : public Launcher {
+ public:
+  explicit GatherLauncher(const Problem& problem) : attrs_(problem.attrs) {}
+
+  Status launch(const RunArgs& args) const override {
+    const TensorArg x = args.input(0), indices = args.input(1), y = args.output();
+    const int axis = axis_of(attrs_, x.rank());
+    const int64_t size = x.dim(axis), count = indices.numel();
+    for (int64_t j = 0; j < count; ++j) {
+      const int64_t i = index(indices, j);
+      if (i < -size || i >= size) return reference_error(Op::k_gather, attrs_, args);
+    }
+    const int64_t outer = size_product(x.shape, 0, axis);
+    const int64_t bytes = size_product(x.shape, axis + 1, x.rank()) * static_cast<int64_t>(dtype_size(x.dtype));
+    for_range(args.pool, outer * count, y.numel(), [&](int64_t begin, int64_t end, int) {
+      for (int64_t row = begin; row < end; ++row) {
+        int64_t i = index(indices, row % count);
+        if (i < 0) i += size;
+        std::memcpy(y.as<std::byte>() + row * bytes, x.as<const std::byte>() + (row / count * size + i) * bytes,
+                    static_cast<size_t>(bytes));
+      }
+    });
+    return {};
+  }
+
+ private:
+  static int64_t index(const TensorArg& indices, int64_t j) {
+    return indices.dtype == DType::kI64 ? indices.as<const int64_t>()[j] : indices.as<const int32_t>()[j];
+  }
+  Attrs attrs_;
+};
+
+class GatherKernel final : public CpuKernel {
+ public:
+  std::string_view id() const override { return "cpu.gather"; }
+  Support supports(const Problem& problem) const override {
+    if (problem.op != Op::k_gather) return Support::no("computes gather only");
+    const DType indices = problem.inputs[1].dtype;
+    if (indices != DType::kI32 && indices != DType::kI64) return Support::no("indices are neither i32 nor i64");
+    return Support::yes();
+  }
+
+ protected:
+  std::unique_ptr<Launcher> make_launcher(const Problem& problem, const Config&, const VectorCode&) const override {
+    return std::make_unique<GatherLauncher>(problem);
+  }
+};
+
+// ---- transpose and expand: a strided view of x, made dense -------------------------------------------------------------
+
+class CopyLauncher final : public Launcher {
+ public:
+  explicit CopyLauncher(const Problem& problem)
+      : perm_(problem.op == Op::k_transpose ? problem.attrs.integers("perm") : std::vector<int64_t>{}) {}
+
+  Status launch(const RunArgs& args) const override {
+    const TensorArg x = args.input(0), y = args.output();
+    Broadcast grid(y.shape);
+    if (perm_.empty()) {
+      if (!grid.add(x.shape)) return error(ErrorCode::kBadInput, "the input does not fit the output's shape");
+    } else {
+      int64_t strides[kMostAxes] = {}, permuted[kMostAxes] = {};
+      int64_t stride = 1;
+      for (int axis = x.rank() - 1; axis >= 0; stride *= x.dim(axis), --axis) strides[axis] = stride;
+      for (size_t axis = 0; axis < perm_.size(); ++axis) permuted[axis] = strides[perm_[axis]];
+      grid.add_view({permuted, perm_.size()});
+    }
+    grid.merge_axes();
+    for_range(args.pool, grid.rows(), y.numel(), [&](int64_t begin, int64_t end, int) {
+      switch (dtype_size(y.dtype)) {
+        case 8: return copy<uint64_t>(x, y, grid, begin, end);
+        case 4: return copy<uint32_t>(x, y, grid, begin, end);
+        case 2: return copy<uint16_t>(x, y, grid, begin, end);
+        default: return copy<uint8_t>(x, y, grid, begin, end);
+      }
+    });
+    return {};
+  }
+
+ private:
+  template <class T>
+  static void copy(const TensorArg& x, const TensorArg& y, const Broadcast& grid, int64_t begin, int64_t end) {
+    const int64_t columns = grid.columns(), step = grid.step(0);
+    for (int64_t row = begin; row < end; ++row) {
+      const T* from = x.as<const T>() + grid.offset(0, row);
+      T* to = y.as<T>() + row * columns;
+      if (step == 1) {
+        std::copy_n(from, columns, to);
+      } else {
+        for (int64_t i = 0; i < columns; ++i) to[i] = from[i * step];
+      }
+    }
+  }
+  std::vector<int64_t> perm_;
+};
+
+class CopyKernel final : public CpuKernel {
+ public:
+  CopyKernel(Op op, std::string_view id) : op_(op), id_(id) {}
+  std::string_view id() const override { return id_; }
+  Support supports(const Problem& problem) const override {
+    if (problem.op != op_) return Support::no(fmt::format("computes {} only", ir::op_name(op_)));
+    if (problem.outputs[0].rank() > kMostAxes) return Support::no(fmt::format("more than {} axes", kMostAxes));
+    return Support::yes();
+  }
+
+ protected:
+  std::unique_ptr<Launcher> make_launcher(const Problem& problem, const Config&, const VectorCode&) const override {
+    return std::make_unique<CopyLauncher>(problem);
+  }
+
+ private:
+  Op op_;
+  std::string_view id_;
+};
+
+}  // namespace
+
+const CpuKernel& gather_kernel() {
+  static const GatherKernel kernel;
+  return kernel;
+}
+
+const CpuKernel& transpose_kernel() {
+  static const CopyKernel kernel(Op::k_transpose, "cpu.transpose");
+  return kernel;
+}
+
+const CpuKernel& expand_kernel() {
+  static const CopyKernel kernel(Op::k_expand, "cpu.expand");
+  return kernel;
+}
+
+}  // namespace tenon::kernels::cpu

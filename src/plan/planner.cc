@@ -1,0 +1,258 @@
+#include "plan/planner.h"
+
+#include <algorithm>
+#include <set>
+#include <unordered_map>
+
+#include "engine/writer.h"
+#include "ops/interpret.h"
+#include "plan/input_roles.h"
+#include "plan/weight_table.h"
+
+namespace tenon::plan {
+namespace {
+
+using engine::PlanValue;
+using ir::Node;
+using ir::Op;
+using ir::Value;
+
+class Planner {
+ public:
+  Planner(const ir::Graph& graph, const PlanOptions& options) : graph_(graph), options_(options), weights_(model_) {}
+
+  Result<PlannedModel> run() {
+    plan().target = options_.target == kernels::Target::kReference ? "reference" : "cpu";
+    plan().profiles = options_.profiles;
+    add_inputs();
+    TENON_TRY(add_input_symbols());
+    for (const auto& node : graph_.nodes()) TENON_TRY(add_node(*node));
+    TENON_TRY(add_outputs());
+    TENON_TRY(add_data_symbols());
+    cut_regions();
+    note_packing();
+    reuse_in_place();
+    engine::compute_live_ranges(plan());
+    engine::place_weights(plan());
+    // The reader will ask the same of the file; a plan that it would refuse is a bug here.
+    const auto& weights = plan().weights;
+    const uint64_t bytes = weights.empty() ? 0 : weights.back().offset + weights.back().bytes;
+    if (auto checked = engine::check_plan(plan(), bytes); !checked.ok()) return Status(ErrorCode::kInternal, "planning: " + checked.status().message());
+    return std::move(model_);
+  }
+
+ private:
+  engine::Plan& plan() { return model_.plan; }
+
+  int add_value(const Value& value) {
+    const int id = static_cast<int>(plan().values.size());
+    PlanValue v;
+    v.name = value.name();
+    v.type = value.type();
+    plan().values.push_back(std::move(v));
+    ids_[&value] = id;
+    return id;
+  }
+
+  // The plan value of a graph value that is not a weight for a kernel: computed before, or a constant as it is.
+  Result<int> id_of(const Value& value) {
+    if (const auto it = ids_.find(&value); it != ids_.end()) return it->second;
+    return weights_.add(value, nullptr, {}, 0);
+  }
+
+  void add_inputs() {
+    for (const auto& in : graph_.inputs()) {
+      const auto given = options_.roles.find(in->name());
+      const std::string role = given != options_.roles.end() ? given->second : usual_role(in->name());
+      plan().inputs.push_back({in->name(), in->type(), role, index_limit(*in)});
+      PlanValue& v = plan().values[static_cast<size_t>(add_value(*in))];
+      v.kind = PlanValue::Kind::kInput;
+      v.source = in->index();
+    }
+  }
+
+  Status add_input_symbols() {
+    std::set<std::string> needed, bound;
+    for (size_t i = 0; i < plan().inputs.size(); ++i) {
+      const ir::Shape& shape = plan().inputs[i].type.shape;
+      for (size_t axis = 0; axis < shape.size(); ++axis) {
+        shape[axis].collect_symbols(needed);
+        if (!shape[axis].is_symbol() || !bound.insert(shape[axis].to_string()).second) continue;
+        plan().symbols.push_back({shape[axis].to_string(), static_cast<int>(i), static_cast<int>(axis), -1, 0});
+      }
+    }
+    for (const std::string& name : needed) {
+      if (!bound.contains(name)) return error(ErrorCode::kUnsupported, "no input has an axis that is the size {} by itself", name);
+    }
+    return {};
+  }
+
+  Status add_node(const Node& node) {
+    if (ops::is_constant_expression(*node.output())) return {};
+    if (node.is(Op::k_reshape)) {
+      TENON_ASSIGN(const int source, id_of(*node.input(0)));
+      plan().values[static_cast<size_t>(add_value(*node.output()))].alias_of = source;
+      return {};
+    }
+    const kernels::Problem problem = make_problem(node);
+    const int index = static_cast<int>(plan().steps.size());
+    const kernels::Kernel* kernel = choose_kernel(problem, index);
+    if (kernel == nullptr) return error(ErrorCode::kInternal, "no kernel runs {}", node.describe());
+    const kernels::Config config = kernel->configs(problem).front();
+
+    engine::PlanStep step{node.op(), node.attrs(), {}, {}, {{std::string(kernel->id()), kernel->version(), config.text, 0}}, node.origin()};
+    for (int i = 0; i < node.num_inputs(); ++i) {
+      const Value* in = node.input(i);
+      if (in == nullptr) {
+        step.inputs.push_back(-1);
+      } else if (const auto it = ids_.find(in); it != ids_.end()) {
+        step.inputs.push_back(it->second);
+      } else {
+        TENON_ASSIGN(const int weight, weights_.add(*in, kernel, problem, i));
+        step.inputs.push_back(weight);
+      }
+    }
+    for (int i = 0; i < node.num_outputs(); ++i) step.outputs.push_back(add_value(*node.output(i)));
+    plan().steps.push_back(std::move(step));
+    kernels_.push_back(kernel);
+    problems_.push_back(problem);
+    return {};
+  }
+
+  kernels::Problem make_problem(const Node& node) const {
+    kernels::Problem problem{.op = node.op(), .attrs = node.attrs(), .inputs = {}, .present = {}, .constant = {}, .outputs = {}};
+    for (const Value* in : node.inputs()) {
+      problem.inputs.push_back(in != nullptr ? in->type() : ir::TensorType{});
+      problem.present.push_back(in != nullptr);
+      problem.constant.push_back(in != nullptr && ops::is_constant_expression(*in));
+    }
+    for (int i = 0; i < node.num_outputs(); ++i) problem.outputs.push_back(node.output(i)->type());
+    return problem;
+  }
+
+  const kernels::Kernel* choose_kernel(const kernels::Problem& problem, int step) {
+    for (const kernels::Kernel* kernel : kernels::kernel_list(options_.target)) {
+      const kernels::Support support = kernel->supports(problem);
+      if (support) return kernel;
+      model_.rejections.push_back({step, std::string(kernel->id()), support.reason});
+    }
+    return nullptr;
+  }
+
+  Status add_outputs() {
+    for (const ir::Output& out : graph_.outputs()) {
+      TENON_ASSIGN(const int id, id_of(*out.value));
+      engine::PlanOutput& made = plan().outputs.emplace_back();
+      made.name = out.name;
+      made.value = id;
+      const Node* producer = out.value->producer();
+      if (producer != nullptr && producer->is(Op::k_unpack_tokens) && ids_.contains(producer->input(0)) && out.value->rank() >= 2) {
+        made.packed_value = ids_.at(producer->input(0));
+      }
+    }
+    return {};
+  }
+
+  Status add_data_symbols() {
+    for (const auto& [name, data] : graph_.data_symbols) {
+      if (!ids_.contains(data.value)) return error(ErrorCode::kUnsupported, "the size {} is a constant value", name);
+      plan().symbols.push_back({name, -1, 0, ids_.at(data.value), data.bound});
+    }
+    return {};
+  }
+
+  int step_that_makes(int value) const {
+    const engine::Plan& p = model_.plan;
+    while (p.values[static_cast<size_t>(value)].alias_of >= 0) value = p.values[static_cast<size_t>(value)].alias_of;
+    for (size_t i = 0; i < p.steps.size(); ++i)
+      if (std::ranges::count(p.steps[i].outputs, value) > 0) return static_cast<int>(i);
+    return -1;
+  }
+
+  // A step that computes a symbol ends its region.
+  void cut_regions() {
+    std::set<int> ends;
+    for (const engine::PlanSymbol& s : plan().symbols)
+      if (s.value >= 0) ends.insert(step_that_makes(s.value) + 1);
+    int begin = 0;
+    for (int end : ends) plan().regions.push_back({std::exchange(begin, end), end});
+    plan().regions.push_back({begin, static_cast<int>(plan().steps.size())});
+  }
+
+  void note_packing() {
+    for (const auto& [name, data] : graph_.data_symbols) plan().tokens = ir::Dim::symbol(name);
+    for (const engine::PlanStep& step : plan().steps) {
+      if (step.op != Op::k_pack_tokens || plan().row_offsets_value >= 0) continue;
+      plan().row_offsets_value = step.outputs[0];
+      const int mask = step.inputs[0];
+      if (mask < static_cast<int>(plan().inputs.size()) && plan().inputs[static_cast<size_t>(mask)].type.rank() == 2) plan().packing_mask_input = mask;
+    }
+    if (plan().row_offsets_value >= 0) return;
+    for (engine::PlanOutput& out : plan().outputs) out.packed_value = -1;
+  }
+
+  // Output 0 of a step takes the memory of an input that nothing reads after the step, where the kernel allows it.
+  void reuse_in_place() {
+    const size_t count = plan().values.size();
+    std::vector<int> root(count), last(count, -1);
+    for (size_t v = 0; v < count; ++v) {
+      const int alias = plan().values[v].alias_of;
+      root[v] = alias >= 0 ? root[static_cast<size_t>(alias)] : static_cast<int>(v);
+    }
+    const int end = static_cast<int>(plan().steps.size());
+    const auto used = [&](int v, int step) {
+      if (v >= 0) last[static_cast<size_t>(root[static_cast<size_t>(v)])] = std::max(last[static_cast<size_t>(root[static_cast<size_t>(v)])], step);
+    };
+    for (int i = 0; i < end; ++i)
+      for (int v : plan().steps[static_cast<size_t>(i)].inputs) used(v, i);
+    for (const engine::PlanOutput& out : plan().outputs) {
+      used(out.value, end);
+      used(out.packed_value, end);
+    }
+    used(plan().row_offsets_value, end);
+    for (const engine::PlanSymbol& s : plan().symbols) used(s.value, end);
+
+    for (int i = 0; i < end; ++i) {
+      const engine::PlanStep& step = plan().steps[static_cast<size_t>(i)];
+      PlanValue& out = plan().values[static_cast<size_t>(step.outputs[0])];
+      for (size_t j = 0; j < step.inputs.size(); ++j) {
+        const int in = step.inputs[j];
+        if (in < 0 || !kernels_[static_cast<size_t>(i)]->in_place(problems_[static_cast<size_t>(i)], static_cast<int>(j))) continue;
+        const int r = root[static_cast<size_t>(in)];
+        const PlanValue& source = plan().values[static_cast<size_t>(in)];
+        const bool dies = plan().values[static_cast<size_t>(r)].kind == PlanValue::Kind::kTemporary && last[static_cast<size_t>(r)] == i;
+        const bool read_once = std::ranges::count_if(step.inputs, [&](int v) { return v >= 0 && root[static_cast<size_t>(v)] == r; }) == 1;
+        const bool same_size = dtype_size(source.type.dtype) == dtype_size(out.type.dtype) && ir::numel(source.type.shape) == ir::numel(out.type.shape);
+        if (!dies || !read_once || !same_size) continue;
+        out.alias_of = in;
+        out.in_place = true;
+        const int own = step.outputs[0];
+        for (size_t v = 0; v < count; ++v)
+          if (root[v] == own) root[v] = r;
+        last[static_cast<size_t>(r)] = std::max(i, last[static_cast<size_t>(own)]);
+        break;
+      }
+    }
+  }
+
+  const ir::Graph& graph_;
+  const PlanOptions& options_;
+  PlannedModel model_;
+  WeightTable weights_;
+  std::unordered_map<const Value*, int> ids_;      // all but weights
+  std::vector<const kernels::Kernel*> kernels_;    // per step
+  std::vector<kernels::Problem> problems_;         // per step
+};
+
+}  // namespace
+
+Result<ir::Tensor> PlannedModel::make_weight(int index) const {
+  const PendingWeight& pending = weights[static_cast<size_t>(index)];
+  TENON_ASSIGN(ir::Tensor tensor, ops::evaluate_constant(*pending.value));
+  if (pending.kernel == nullptr) return tensor;
+  return pending.kernel->prepack(pending.problem, pending.input, tensor);
+}
+
+Result<PlannedModel> make_plan(const ir::Graph& compiled, const PlanOptions& options) { return Planner(compiled, options).run(); }
+
+}  // namespace tenon::plan

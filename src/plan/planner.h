@@ -1,0 +1,50 @@
+// From a compiled graph to a Plan: steps in the graph's order, a kernel for each, weights laid out, memory shared in place.
+#pragma once
+
+#include <map>
+#include <string>
+#include <vector>
+
+#include "engine/metadata.h"
+#include "engine/plan.h"
+#include "ir/graph.h"
+#include "kernels/kernel.h"
+
+namespace tenon::plan {
+
+struct PlanOptions {
+  kernels::Target target = kernels::Target::kCpu;
+  std::vector<engine::Profile> profiles;
+  // What inputs mean (engine::PlanInput::role), by name. Inputs that are not listed are recognised by their usual names.
+  std::map<std::string, std::string> roles;
+};
+
+// A kernel that was asked before the one that was chosen, and why it cannot run the step.
+struct KernelRejection {
+  int step = 0;
+  std::string kernel;
+  std::string reason;
+};
+
+// How to make the bytes of one PlanWeight when its turn comes.
+struct PendingWeight {
+  const ir::Value* value = nullptr;          // a constant expression of the graph
+  const kernels::Kernel* kernel = nullptr;   // packs it; null: stored as it is
+  kernels::Problem problem;                  // of the step that it is packed for
+  int input = 0;                             // which input of that step
+};
+
+// The graph must outlive it.
+struct PlannedModel {
+  engine::Plan plan;
+  std::vector<PendingWeight> weights;  // as plan.weights
+  std::vector<KernelRejection> rejections;
+
+  // Evaluates and packs one weight; nothing of it stays in memory. For engine::write_engine.
+  Result<ir::Tensor> make_weight(int index) const;
+};
+
+// Errors: unsupported (an input size that no symbol can be bound from), internal.
+Result<PlannedModel> make_plan(const ir::Graph& compiled, const PlanOptions& options = {});
+
+}  // namespace tenon::plan

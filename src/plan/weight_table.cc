@@ -1,0 +1,82 @@
+#include "plan/weight_table.h"
+
+#include <algorithm>
+
+#include "base/hash.h"
+#include "ir/text.h"
+
+namespace tenon::plan {
+namespace {
+
+constexpr size_t kMaxName = 200;
+
+// "concat(q.weight,k.weight,v.weight)": parameters by name, literals as "literal".
+std::string describe(const ir::Value& value) {
+  const ir::Node& node = *value.producer();
+  if (node.is(ir::Op::k_constant)) {
+    const std::string& name = node.attrs().text("name");
+    return name.empty() ? "literal" : name;
+  }
+  std::string text = std::string(ir::op_name(node.op())) + "(";
+  for (int i = 0; i < node.num_inputs() && text.size() < kMaxName; ++i) {
+    if (i > 0) text += ",";
+    if (node.input(i) != nullptr) text += describe(*node.input(i));
+  }
+  text += ")";
+  return text.size() <= kMaxName ? text : text.substr(0, kMaxName) + "…";
+}
+
+}  // namespace
+
+size_t WeightTable::tensor_id(const ir::Tensor& tensor) {
+  const std::span<const std::byte> bytes(tensor.data(), tensor.has_data() ? tensor.bytes() : 0);
+  std::vector<size_t>& candidates = by_checksum_[checksum(bytes, static_cast<uint64_t>(tensor.dtype()))];
+  for (size_t id : candidates)
+    if (tensors_[id].same_bytes(tensor)) return id;
+  candidates.push_back(tensors_.size());
+  tensors_.push_back(tensor);
+  return tensors_.size() - 1;
+}
+
+const std::string& WeightTable::key(const ir::Value& value) {
+  if (const auto it = keys_.find(&value); it != keys_.end()) return it->second;
+  const ir::Node& node = *value.producer();
+  std::string text;
+  if (node.is(ir::Op::k_constant)) {
+    text = fmt::format("#{}", tensor_id(node.attrs().tensor("value")));
+  } else {
+    text = std::string(ir::op_name(node.op())) + "(";
+    for (int i = 0; i < node.num_inputs(); ++i) text += (i > 0 ? "," : "") + (node.input(i) != nullptr ? key(*node.input(i)) : "_");
+    text += "){";
+    for (const auto& [name, attr] : node.attrs().all()) text += name + " = " + ir::print(attr) + ",";
+    text += fmt::format("}}.{}", value.index());
+  }
+  return keys_.emplace(&value, std::move(text)).first->second;
+}
+
+Result<int> WeightTable::add(const ir::Value& value, const kernels::Kernel* kernel, const kernels::Problem& problem, int input) {
+  const auto packed = kernel != nullptr ? kernel->packed_type(problem, input) : std::nullopt;
+  if (!packed) kernel = nullptr;
+  const ir::TensorType& stored = packed ? *packed : value.type();
+  if (!ir::all_const(stored.shape)) return error(ErrorCode::kInternal, "the weight %{} has the symbolic type {}", value.name(), stored.to_string());
+
+  std::string id = key(value) + " as " + value.type().to_string();
+  if (kernel != nullptr) id += fmt::format(" packed by {} as input {}: {}", kernel->id(), input, stored.to_string());
+  const auto [it, is_new] = values_.emplace(id, static_cast<int>(model_.plan.values.size()));
+  if (!is_new) return it->second;
+
+  engine::PlanWeight weight{describe(value), stored, kernel != nullptr ? std::string(kernel->id()) : "", 0, 0};
+  model_.plan.values.push_back({.name = value.name(),
+                                .type = value.type(),
+                                .kind = engine::PlanValue::Kind::kWeight,
+                                .source = static_cast<int>(model_.plan.weights.size()),
+                                .alias_of = -1,
+                                .in_place = false,
+                                .first_step = -1,
+                                .last_step = -1});
+  model_.plan.weights.push_back(std::move(weight));
+  model_.weights.push_back({&value, kernel, kernel != nullptr ? problem : kernels::Problem{}, input});
+  return it->second;
+}
+
+}  // namespace tenon::plan

@@ -1,0 +1,87 @@
+// One stream of requests through an Executable: binds inputs, places intermediate values, runs the steps.
+#pragma once
+
+#include <memory>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "runtime/arena.h"
+#include "runtime/executable.h"
+#include "runtime/inputs.h"
+#include "tenon/runtime.h"
+
+namespace tenon::runtime {
+
+class Context {
+ public:
+  // Errors: not-found (a value to keep), invalid-argument (no such profile).
+  static Result<std::unique_ptr<Context>> create(std::shared_ptr<const Executable> executable, const ContextOptions& options = {});
+
+  Inputs& inputs() { return inputs_; }
+  // Errors: not-found, bad-input (dtype).
+  Status set_output(std::string_view name, const TensorView& buffer);
+  void set_profiler(Profiler* profiler) { profiler_ = profiler; }
+
+  // Errors: bad-input, out-of-memory, and the kernels' own with the step's name.
+  Status run();
+
+  // After a run. Errors: not-found, invalid-argument (no run was done).
+  Result<TensorView> output(std::string_view name) const;
+  Result<TensorView> packed_output(std::string_view name);
+  Result<TensorView> kept(std::string_view name) const;
+
+  const Executable& executable() const { return *executable_; }
+  size_t arena_bytes() const;
+
+ private:
+  // What a region's arena holds: values by their root, and one workspace per step.
+  struct Region {
+    std::vector<int> roots;  // one arena item each, then the steps' workspaces
+    Arena arena;
+  };
+
+  Context(std::shared_ptr<const Executable> executable, const ContextOptions& options);
+  void resolve_roots(const std::vector<int>& kept);
+  void make_regions(const std::vector<int>& kept);
+  void lay_out_arguments();
+
+  const engine::Plan& plan() const { return executable_->plan(); }
+  const engine::PlanValue& value(int id) const { return plan().values[static_cast<size_t>(id)]; }
+  std::span<const int64_t> shape(int id) const { return {sizes_.data() + executable_->shape_of(id), value(id).type.shape.size()}; }
+  TensorView view(int id) const;
+
+  Status run_region(int region);
+  Status bind_data_symbols(int region);
+  Status evaluate(int region, std::span<const int64_t> symbols);
+  void measure_items(int region);
+  Status place(int region);
+  void point_arguments(int region, const Layout& layout);
+  const PreparedKernel& choose(int step, int64_t tokens) const;
+  ops::RunArgs arguments(int step) const;
+  Status launch(int step, int64_t tokens);
+  Status copy_outputs();
+
+  std::shared_ptr<const Executable> executable_;
+  const size_t memory_limit_;
+  Inputs inputs_;
+  Profiler* profiler_ = nullptr;
+  bool done_ = false;
+
+  std::vector<int> root_;              // per value: whose memory it lies in; values kept are never overwritten
+  std::vector<bool> is_kept_;          // per value
+  std::vector<Region> regions_;
+  // For the run in progress.
+  std::vector<int64_t> symbols_, roomy_symbols_;
+  std::vector<int64_t> sizes_;         // of ShapeTable
+  std::vector<size_t> bytes_;          // per value
+  std::vector<void*> data_;            // per value
+  std::vector<ops::TensorArg> args_;
+  std::vector<ops::Sizes> attr_sizes_;
+  std::vector<size_t> item_bytes_, roomy_bytes_;  // per arena item of the region in progress
+  std::vector<void*> workspace_;       // per step
+  std::vector<TensorView> output_buffers_;
+  std::vector<Buffer> packed_outputs_;
+};
+
+}  // namespace tenon::runtime

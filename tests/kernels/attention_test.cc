@@ -1,0 +1,177 @@
+#include <numeric>
+
+#include "tests/kernels/run_kernel.h"
+
+namespace tenon::test {
+namespace {
+
+using kernels::cpu::attention_kernel;
+
+const Tolerance kAllowed = tolerance(DType::kF32) * 4;
+
+struct Form {
+  int64_t heads = 1, kv_heads = 0, head_dim = 8;
+  bool causal = false;
+  int64_t window = 0;
+  int64_t shared_kv() const { return kv_heads == 0 ? heads : kv_heads; }
+  Attrs attrs(std::vector<int64_t> columns = {0, 0, 0}) const {
+    return {{"heads", heads},   {"kv_heads", kv_heads}, {"head_dim", head_dim}, {"columns", std::move(columns)},
+            {"scale", 1.0 / std::sqrt(static_cast<double>(head_dim))}, {"causal", int64_t{causal}}, {"window", window}};
+  }
+};
+
+Step dense(Random& random, const Form& f, int64_t batch, int64_t q_len, int64_t k_len) {
+  const int64_t width = f.shared_kv() * f.head_dim;
+  return {Op::k_attention,
+          {random.tensor(DType::kF32, {batch, q_len, f.heads * f.head_dim}), random.tensor(DType::kF32, {batch, k_len, width}),
+           random.tensor(DType::kF32, {batch, k_len, width})},
+          f.attrs()};
+}
+
+// Sequences of `lengths` in one merged Q, K, V matrix; the first `hidden` rows of each are queries only.
+Step packed(Random& random, const Form& f, const std::vector<int64_t>& lengths, int64_t hidden, int64_t surplus) {
+  std::vector<int32_t> offsets{0}, begin, end, positions;
+  for (const int64_t length : lengths) {
+    begin.push_back(offsets.back() + static_cast<int32_t>(std::min(hidden, length)));
+    offsets.push_back(offsets.back() + static_cast<int32_t>(length));
+    end.push_back(offsets.back());
+    for (int64_t i = 0; i < length; ++i) positions.push_back(static_cast<int32_t>(i));
+  }
+  positions.resize(positions.size() + static_cast<size_t>(surplus), 0);
+  const auto rows = static_cast<int64_t>(positions.size());
+  const int64_t q = f.heads * f.head_dim, kv = f.shared_kv() * f.head_dim;
+  const Tensor merged = random.tensor(DType::kF32, {rows, q + 2 * kv});
+  return {Op::k_attention,
+          {merged, merged, merged, int32s(offsets), int32s(begin), int32s(end), int32s(positions), int32s(positions)},
+          f.attrs({0, q, q + kv})};
+}
+
+TEST(AttentionKernel, AgreesWithReferenceAtOddShapes) {
+  Random random;
+  SCOPED_TRACE(random.trace());
+  for (const int64_t head_dim : {1, 8, 20, 32, 64, 80}) {
+    for (const auto& [q_len, k_len] : {std::pair<int64_t, int64_t>{1, 1}, {7, 7}, {1, 129}, {127, 128}, {200, 300}}) {
+      SCOPED_TRACE(fmt::format("head_dim {}, {} queries, {} keys", head_dim, q_len, k_len));
+      expect_like_reference(attention_kernel(), dense(random, {.heads = 2, .head_dim = head_dim}, 2, q_len, k_len), kAllowed);
+    }
+  }
+}
+
+TEST(AttentionKernel, AgreesWithReferenceOnPackedRows) {
+  Random random;
+  SCOPED_TRACE(random.trace());
+  for (const int64_t hidden : {0, 1}) {
+    for (const int64_t surplus : {0, 5})
+      expect_like_reference(attention_kernel(), packed(random, {.heads = 3, .head_dim = 20}, {1, 0, 17, 300, 64}, hidden, surplus), kAllowed);
+  }
+}
+
+TEST(AttentionKernel, HidesByPosition) {
+  Random random;
+  SCOPED_TRACE(random.trace());
+  for (const Form& f : {Form{.heads = 2, .causal = true}, Form{.heads = 2, .window = 3}, Form{.heads = 2, .causal = true, .window = 40}}) {
+    expect_like_reference(attention_kernel(), dense(random, f, 2, 70, 150), kAllowed);
+    expect_like_reference(attention_kernel(), packed(random, f, {5, 150, 33}, 0, 2), kAllowed);
+  }
+}
+
+TEST(AttentionKernel, BroadcastsTheBiasOverAnyAxes) {
+  Random random;
+  SCOPED_TRACE(random.trace());
+  for (int axes = 0; axes < 16; ++axes) {
+    SCOPED_TRACE(axes);
+    std::vector<int64_t> shape{2, 3, 21, 140};
+    for (size_t i = 0; i < 4; ++i)
+      if (axes >> i & 1) shape[i] = 1;
+    Step step = dense(random, {.heads = 3}, 2, 21, 140);
+    step.inputs.resize(8);
+    step.inputs.push_back(random.tensor(DType::kF32, shape));
+    expect_like_reference(attention_kernel(), step, kAllowed);
+  }
+}
+
+TEST(AttentionKernel, ReadsThePackedBiasByOriginalPositions) {
+  Random random;
+  SCOPED_TRACE(random.trace());
+  Step step = packed(random, {.heads = 2}, {4, 30, 9}, 0, 0);
+  std::vector<int32_t> positions(43);
+  std::iota(positions.begin(), positions.begin() + 4, 11);  // left padding
+  for (int32_t i = 0; i < 39; ++i) positions[static_cast<size_t>(4 + i)] = i < 30 ? i + 1 : 3 * (i - 30);  // and holes
+  step.inputs[6] = step.inputs[7] = int32s(positions);
+  step.inputs.push_back(random.tensor(DType::kF32, {1, 2, 31, 31}));
+  expect_like_reference(attention_kernel(), step, kAllowed);
+}
+
+TEST(AttentionKernel, SharesKeyAndValueHeads) {
+  Random random;
+  SCOPED_TRACE(random.trace());
+  expect_like_reference(attention_kernel(), dense(random, {.heads = 6, .kv_heads = 2}, 2, 9, 11), kAllowed);
+  expect_like_reference(attention_kernel(), packed(random, {.heads = 4, .kv_heads = 1, .head_dim = 16}, {20, 3}, 0, 0), kAllowed);
+}
+
+TEST(AttentionKernel, NoVisibleKeyGivesZeros) {
+  Random random;
+  SCOPED_TRACE(random.trace());
+  expect_like_reference(attention_kernel(), dense(random, {.heads = 2}, 1, 5, 0), {});
+  Step hidden = dense(random, {.heads = 2}, 2, 3, 200);
+  hidden.inputs.resize(8);
+  hidden.inputs.push_back(filled(DType::kF32, {2, 1, 1, 200}, [](int64_t i) { return i < 200 ? -INFINITY : 0.0; }));
+  expect_like_reference(attention_kernel(), hidden, kAllowed);
+  expect_like_reference(attention_kernel(), packed(random, {.heads = 2}, {3, 3}, 3, 0), {});  // queries only
+}
+
+// The first keys are hidden, and later blocks are not: running statistics start from nothing.
+TEST(AttentionKernel, SurvivesABlockWithoutVisibleKeys) {
+  Random random;
+  SCOPED_TRACE(random.trace());
+  Step step = dense(random, {.heads = 1, .head_dim = 16}, 1, 20, 400);
+  step.inputs.resize(8);
+  step.inputs.push_back(filled(DType::kF32, {1, 1, 1, 400}, [](int64_t i) { return i < 260 ? -INFINITY : 0.5; }));
+  expect_like_reference(attention_kernel(), step, kAllowed);
+}
+
+TEST(AttentionKernel, KeepsLargeScoresFinite) {
+  Random random;
+  SCOPED_TRACE(random.trace());
+  Step step = dense(random, {.heads = 2}, 1, 30, 200);
+  for (size_t i = 0; i < 2; ++i) step.inputs[i] = random.tensor(DType::kF32, step.inputs[i]->shape(), -30, 30);
+  expect_like_reference(attention_kernel(), step, kAllowed * 200);  // scores of several hundreds are rounded before the exponential
+}
+
+TEST(AttentionKernel, ASequenceIsTheSameAloneAndPacked) {
+  Random random;
+  SCOPED_TRACE(random.trace());
+  const std::vector<int64_t> lengths{40, 1, 333, 128, 77};
+  const Form form{.heads = 2, .head_dim = 24};
+  const Step together = packed(random, form, lengths, 0, 3);
+  for (const Isa isa : available_isas()) {
+    const Tensor all = (*run_kernel(attention_kernel(), together, isa, 3))[0];
+    int64_t first = 0;
+    for (const int64_t length : lengths) {
+      Step alone = packed(random, form, {length}, 0, 0);
+      for (size_t i = 0; i < 3; ++i) alone.inputs[i] = rows_of(*together.inputs[0], first, first + length);
+      const Tensor own = (*run_kernel(attention_kernel(), alone, isa, 1))[0];
+      EXPECT_TRUE(own.same_bytes(rows_of(all, first, first + length))) << isa_name(isa) << ", length " << length;
+      first += length;
+    }
+  }
+}
+
+TEST(AttentionKernel, RefusesRowsAndPositionsThatAreNotThere) {
+  Random random;
+  Step rows = packed(random, {.heads = 1}, {4, 5}, 0, 0);
+  rows.inputs[5] = int32s({4, 10});
+  expect_same_error(attention_kernel(), rows);
+  Step positions = packed(random, {.heads = 1}, {4, 5}, 0, 0);
+  positions.inputs.push_back(random.tensor(DType::kF32, {1, 1, 4, 4}));
+  expect_same_error(attention_kernel(), positions);
+}
+
+TEST(AttentionKernel, DeclinesOtherTypes) {
+  Random random;
+  const Tensor half = random.tensor(DType::kF16, {1, 3, 8});
+  EXPECT_EQ(declined(attention_kernel(), {Op::k_attention, {half, half, half}, Form{}.attrs()}), "input 0 is not f32");
+}
+
+}  // namespace
+}  // namespace tenon::test

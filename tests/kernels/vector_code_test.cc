@@ -1,0 +1,87 @@
+// How exact the elementary functions of the vector code are, for each instruction set, against double.
+#include "kernels/cpu/vector_code.h"
+
+#include <gtest/gtest.h>
+
+#include <cmath>
+#include <vector>
+
+namespace tenon::kernels::cpu {
+namespace {
+
+struct Accuracy {
+  const char* name;
+  Function function;
+  double (*exact)(double);
+  double low, high;
+  double absolute;  // largest difference
+  double ulps;      // largest difference in units of the last place of the result; 0: not promised
+};
+
+double gelu(double x) { return 0.5 * x * std::erfc(-x * M_SQRT1_2); }
+double sigmoid(double x) { return 1 / (1 + std::exp(-x)); }
+
+const Accuracy kAccuracies[] = {
+    {"exp", Function::kExp, std::exp, -86.9, 88.7, INFINITY, 2},  {"exp of scores", Function::kExp, std::exp, -20, 0, 1e-7, 2},
+    {"tanh", Function::kTanh, std::tanh, -12, 12, 3.6e-7, 6.5},      {"erf", Function::kErf, std::erf, -6, 6, 3.6e-7, 6.5},
+    {"sigmoid", Function::kSigmoid, sigmoid, -80, 80, 1.8e-7, 4}, {"gelu", Function::kGelu, gelu, -8, 8, 1.2e-6, 0},
+};
+
+class VectorCodeTest : public testing::TestWithParam<Isa> {};
+
+TEST_P(VectorCodeTest, FunctionsAreAsExactAsDocumented) {
+  const VectorCode& code = vector_code(GetParam());
+  constexpr int64_t kCount = 200'003;
+  std::vector<float> x(kCount), y(kCount);
+  for (const Accuracy& a : kAccuracies) {
+    for (int64_t i = 0; i < kCount; ++i)
+      x[static_cast<size_t>(i)] = static_cast<float>(a.low + (a.high - a.low) * static_cast<double>(i) / (kCount - 1));
+    code.apply(a.function, x.data(), nullptr, nullptr, y.data(), kCount);
+    double absolute = 0, ulps = 0;
+    for (size_t i = 0; i < x.size(); ++i) {
+      const double exact = a.exact(static_cast<double>(x[i])), difference = std::abs(static_cast<double>(y[i]) - exact);
+      const auto rounded = static_cast<float>(std::abs(exact));
+      absolute = std::max(absolute, difference);
+      ulps = std::max(ulps, difference / static_cast<double>(std::nextafter(rounded, INFINITY) - rounded));
+    }
+    EXPECT_LE(absolute, a.absolute) << a.name;
+    if (a.ulps > 0) EXPECT_LE(ulps, a.ulps) << a.name;
+    RecordProperty(std::string(a.name) + " ulps", std::to_string(ulps));
+  }
+}
+
+TEST_P(VectorCodeTest, ExponentialHasItsLimits) {
+  const float x[] = {-INFINITY, -200.0f, -88.0f, 0.0f, 88.7f, 89.0f, INFINITY, NAN};
+  float y[8];
+  vector_code(GetParam()).apply(Function::kExp, x, nullptr, nullptr, y, 8);
+  EXPECT_EQ(y[0], 0.0f);
+  EXPECT_EQ(y[1], 0.0f);
+  EXPECT_EQ(y[2], 0.0f);
+  EXPECT_EQ(y[3], 1.0f);
+  EXPECT_TRUE(std::isfinite(y[4]));
+  EXPECT_EQ(y[5], INFINITY);
+  EXPECT_EQ(y[6], INFINITY);
+  EXPECT_TRUE(std::isnan(y[7]));
+}
+
+TEST_P(VectorCodeTest, TransposesAnyNumberOfRows) {
+  std::vector<float> x(16 * 41);
+  for (size_t i = 0; i < x.size(); ++i) x[i] = static_cast<float>(i);
+  for (const int width : {8, 16}) {
+    for (int rows = 1; rows <= width; ++rows) {
+      for (const int64_t k : {1, 4, 41}) {
+        std::vector<float> out(static_cast<size_t>(k * width), -1.0f);
+        vector_code(GetParam()).transpose_rows(x.data(), 41, rows, k, width, out.data());
+        for (int64_t i = 0; i < k; ++i)
+          for (int r = 0; r < width; ++r)
+            ASSERT_EQ(out[static_cast<size_t>(i * width + r)], r < rows ? x[static_cast<size_t>(r * 41 + i)] : 0.0f);
+      }
+    }
+  }
+}
+
+INSTANTIATE_TEST_SUITE_P(, VectorCodeTest, testing::ValuesIn(available_isas().begin(), available_isas().end()),
+                         [](const auto& info) { return std::string(isa_name(info.param)); });
+
+}  // namespace
+}  // namespace tenon::kernels::cpu

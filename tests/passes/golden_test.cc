@@ -1,0 +1,107 @@
+// Every export of the corpus: imported, compiled, run on the references, compared with ONNX Runtime's recorded outputs.
+#include <gtest/gtest.h>
+
+#include <map>
+
+#include "ir/text.h"
+#include "onnx/import.h"
+#include "ops/interpret.h"
+#include "passes/pipeline.h"
+#include "tests/support/golden.h"
+
+namespace tenon {
+namespace {
+
+using test::GoldenCase;
+
+std::map<std::string, int> count_ops(const ir::Graph& graph) {
+  std::map<std::string, int> counts;
+  for (const auto& node : graph.nodes()) ++counts[std::string(ir::op_name(node->op()))];
+  return counts;
+}
+
+// Norms are counted where they ended up: in the embedding too.
+int count_norms(const ir::Graph& graph) {
+  int count = 0;
+  for (const auto& node : graph.nodes()) {
+    count += node->is(ir::Op::k_layer_norm);
+    count += node->is(ir::Op::k_embedding) && node->attrs().integer("norm") != 0;
+  }
+  return count;
+}
+
+int count_activations(const ir::Graph& graph, const std::string& prefix) {
+  int count = 0;
+  for (const auto& node : graph.nodes()) {
+    count += node->is(ir::Op::k_gelu);
+    count += node->is(ir::Op::k_linear) && node->attrs().text("activation").starts_with(prefix);
+  }
+  return count;
+}
+
+std::string decisions_text(const passes::PipelineReport& report) {
+  std::string text;
+  for (const auto& d : report.decisions)
+    if (!d.applied) text += d.pass + ": " + d.node + ": " + d.reason + "\n";
+  return text;
+}
+
+passes::PipelineOptions verified() {
+  passes::PipelineOptions options;
+  options.verify = true;
+  return options;
+}
+
+class GoldenExport : public testing::TestWithParam<GoldenCase> {};
+
+TEST_P(GoldenExport, CompilesFusedAndAgrees) {
+  const GoldenCase& golden = GetParam();
+  auto model = onnx::import_file(golden.path);
+  ASSERT_TRUE(model.ok()) << model.status().message();
+  ir::Graph& graph = *model->graph;
+  const auto report = passes::run_pipeline(graph, verified());
+  ASSERT_TRUE(report.ok()) << report.status().message();
+
+  auto counts = count_ops(graph);
+  EXPECT_EQ(counts["attention"], golden.attention) << decisions_text(*report) << ir::print(graph);
+  EXPECT_EQ(counts["softmax"], 0);
+  if (golden.layer_norm > 0) {
+    EXPECT_EQ(count_norms(graph), golden.layer_norm);
+  }
+  if (golden.gelu > 0) {
+    EXPECT_GE(count_activations(graph, "gelu"), golden.gelu);
+  }
+  const bool packed = counts["pack_tokens"] == 1;
+  if (golden.packable) {
+    EXPECT_EQ(packed, *golden.packable) << decisions_text(*report);
+  }
+
+  for (int shape = 0; shape < golden.shapes; ++shape) {
+    std::vector<ir::Tensor> inputs;
+    for (const auto& in : graph.inputs()) {
+      const ir::Tensor* t = golden.find(shape, "in", in->name());
+      ASSERT_NE(t, nullptr) << in->name();
+      inputs.push_back(*t);
+    }
+    const auto outputs = ops::interpret(graph, inputs);
+    ASSERT_TRUE(outputs.ok()) << outputs.status().message() << "\n" << ir::print(graph);
+    const ir::Tensor* mask = golden.find(shape, "in", "attention_mask");
+    if (mask == nullptr) mask = golden.find(shape, "mask", "attention_mask");
+    for (size_t i = 0; i < golden.outputs.size(); ++i) {
+      const ir::Tensor* expected = golden.find(shape, "out", golden.outputs[i].name);
+      ASSERT_NE(expected, nullptr);
+      const double worst = test::worst_difference((*outputs)[i], *expected, mask, golden.outputs[i].rows == "tokens");
+      EXPECT_LE(worst, golden.tolerance) << golden.outputs[i].name << " at shape " << shape << "\n" << decisions_text(*report);
+    }
+  }
+}
+
+INSTANTIATE_TEST_SUITE_P(Corpus, GoldenExport, testing::ValuesIn(test::golden_cases("onnx")), [](const auto& case_info) {
+  std::string name = case_info.param.name;
+  for (char& c : name)
+    if (!std::isalnum(static_cast<unsigned char>(c))) c = '_';
+  return name;
+});
+
+}  // namespace
+}  // namespace tenon

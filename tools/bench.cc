@@ -1,0 +1,154 @@
+// Throughput, latency and memory of an engine on random tokens.
+#include <fmt/core.h>
+
+#include <algorithm>
+#include <charconv>
+#include <cstdio>
+#include <fstream>
+#include <nlohmann/json.hpp>
+#include <random>
+
+#include "runtime/executable.h"
+#include "tenon/runtime.h"
+#include "text/tokenizer.h"
+#include "tools/random_inputs.h"
+#include "tools/report.h"
+#include "tools/verbs.h"
+
+namespace tenon::tools {
+namespace {
+
+// Row lengths: all of one length, or drawn from a file of texts or a distribution.
+class Lengths {
+ public:
+  Lengths(const BenchArgs& args, const Engine& engine) : random_(args.seed) {
+    const std::string& spec = args.lengths;
+    if (spec.empty()) return;
+    double a = 0, b = 0;
+    if (std::sscanf(spec.c_str(), "uniform:%lf-%lf", &a, &b) == 2 && 1 <= a && a <= b) {
+      uniform_ = std::uniform_int_distribution<int64_t>(static_cast<int64_t>(a), static_cast<int64_t>(b));
+      kind_ = kUniform;
+    } else if (std::sscanf(spec.c_str(), "normal:%lf,%lf", &a, &b) == 2 && a >= 1 && b > 0) {
+      normal_ = std::normal_distribution<double>(a, b);
+      kind_ = kNormal;
+    } else {
+      read_texts(spec, engine);
+      kind_ = kTexts;
+    }
+  }
+
+  std::vector<int64_t> draw(int64_t batch, int64_t seq) {
+    std::vector<int64_t> lengths;
+    for (int64_t i = 0; i < batch; ++i) {
+      switch (kind_) {
+        case kFixed: lengths.push_back(seq); break;
+        case kUniform: lengths.push_back(uniform_(random_)); break;
+        case kNormal: lengths.push_back(std::max<int64_t>(1, static_cast<int64_t>(normal_(random_)))); break;
+        case kTexts: lengths.push_back(texts_[static_cast<size_t>(next_++) % texts_.size()]); break;
+      }
+    }
+    return lengths;
+  }
+  bool fixed() const { return kind_ == kFixed; }
+
+ private:
+  void read_texts(const std::string& path, const Engine& engine) {
+    std::ifstream file(path);
+    if (!file) throw Error(ErrorCode::kInvalidArgument, "--lengths: \"" + path + "\" is no file of texts, nor uniform:LOW-HIGH, nor normal:MEAN,STD");
+    const std::string_view blob = engine.executable()->file().tokenizer();
+    if (blob.empty()) throw Error(ErrorCode::kInvalidArgument, "--lengths with a file needs an engine that carries a tokenizer");
+    const auto tokenizer = value_or_throw(text::Tokenizer::deserialize(blob));
+    EncodeOptions options;
+    options.max_length = tokenizer->model_max_length() > 0 ? tokenizer->model_max_length() : 512;
+    for (std::string line; std::getline(file, line);)
+      if (!line.empty()) texts_.push_back(static_cast<int64_t>(tokenizer->encode(line, options).size()));
+    if (texts_.empty()) throw Error(ErrorCode::kInvalidArgument, path + ": no texts");
+  }
+
+  enum Kind { kFixed, kUniform, kNormal, kTexts } kind_ = kFixed;
+  std::mt19937_64 random_;
+  std::uniform_int_distribution<int64_t> uniform_;
+  std::normal_distribution<double> normal_;
+  std::vector<int64_t> texts_;
+  int64_t next_ = 0;
+};
+
+struct Point {
+  int64_t batch = 0, seq = 0, tokens = 0;
+  std::vector<double> seconds;
+  size_t arena = 0;
+
+  double mean() const {
+    double sum = 0;
+    for (double s : seconds) sum += s;
+    return sum / static_cast<double>(seconds.size());
+  }
+  // Nearest rank.
+  double percentile(double p) const { return seconds[std::min(seconds.size() - 1, static_cast<size_t>(p / 100 * static_cast<double>(seconds.size())))]; }
+};
+
+Point measure(const BenchArgs& args, const Engine& engine, ExecutionContext& context, Lengths& lengths, int64_t batch, int64_t seq, Progress& progress) {
+  Point point;
+  point.batch = batch;
+  const double start = seconds_now();
+  int64_t tokens = 0;
+  for (int i = -args.warmup;; ++i) {
+    const std::vector<int64_t> rows = lengths.draw(batch, seq);
+    const int64_t longest = *std::max_element(rows.begin(), rows.end());
+    const NamedTensors inputs = random_inputs(engine, rows, longest, args.seed + static_cast<unsigned>(i + args.warmup));
+    for (const auto& [name, t] : inputs) context.set_input(name, {t.dtype(), t.shape(), const_cast<std::byte*>(t.data())});
+    const double begin = seconds_now();
+    context.execute();
+    const double end = seconds_now();
+    if (i < 0) continue;
+    point.seconds.push_back(end - begin);
+    point.seq = std::max(point.seq, longest);
+    for (int64_t r : rows) tokens += r;
+    progress.show(fmt::format("batch {} seq {}", batch, longest), std::min(1.0, (end - start) / args.duration));
+    const bool enough = args.iterations > 0 ? i + 1 >= args.iterations : end - start >= args.duration && i >= 2;
+    if (enough) break;
+  }
+  point.tokens = tokens / static_cast<int64_t>(point.seconds.size());
+  std::sort(point.seconds.begin(), point.seconds.end());
+  point.arena = context.arena_bytes();
+  return point;
+}
+
+}  // namespace
+
+int bench(const BenchArgs& args) {
+  const Engine engine = Engine::load(args.engine, {.threads = args.threads});
+  ExecutionContext context = engine.create_execution_context({});
+  Lengths lengths(args, engine);
+  std::vector<Point> points;
+  {
+    Progress progress(args.quiet || args.json);
+    for (int64_t batch : args.batch) {
+      for (int64_t seq : lengths.fixed() ? args.seq : std::vector<int64_t>{0}) points.push_back(measure(args, engine, context, lengths, batch, seq, progress));
+    }
+  }
+  nlohmann::ordered_json json = nlohmann::ordered_json::array();
+  if (!args.json) fmt::print("{:>5} {:>5} {:>7} {:>6} | {:>9} {:>9} {:>9} {:>9} {:>9} {:>9} ms | {:>9} {:>9} /s | {:>9}\n", "batch", "seq", "tokens", "runs", "min",
+                             "mean", "median", "p90", "p95", "p99", "texts", "tokens", "arena");
+  for (const Point& p : points) {
+    const double per_second = static_cast<double>(p.batch) / p.mean();
+    const double tokens_per_second = static_cast<double>(p.tokens) / p.mean();
+    if (args.json) {
+      json.push_back({{"batch", p.batch}, {"seq", p.seq}, {"tokens", p.tokens}, {"runs", p.seconds.size()}, {"min_s", p.seconds[0]}, {"mean_s", p.mean()},
+                      {"median_s", p.percentile(50)}, {"p90_s", p.percentile(90)}, {"p95_s", p.percentile(95)}, {"p99_s", p.percentile(99)},
+                      {"texts_per_s", per_second}, {"tokens_per_s", tokens_per_second}, {"arena_bytes", p.arena}, {"peak_resident_bytes", peak_resident_bytes()}});
+    } else {
+      fmt::print("{:>5} {:>5} {:>7} {:>6} | {:>9.3f} {:>9.3f} {:>9.3f} {:>9.3f} {:>9.3f} {:>9.3f}    | {:>9.1f} {:>9.0f}    | {:>9}\n", p.batch, p.seq, p.tokens,
+                 p.seconds.size(), 1e3 * p.seconds[0], 1e3 * p.mean(), 1e3 * p.percentile(50), 1e3 * p.percentile(90), 1e3 * p.percentile(95), 1e3 * p.percentile(99),
+                 per_second, tokens_per_second, human_bytes(p.arena));
+    }
+  }
+  if (args.json) {
+    std::puts(json.dump(2).c_str());
+  } else {
+    fmt::print("weights {}, peak resident {}\n", human_bytes(engine.executable()->file().weight_bytes()), human_bytes(peak_resident_bytes()));
+  }
+  return kSuccess;
+}
+
+}  // namespace tenon::tools

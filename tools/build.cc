@@ -1,0 +1,39 @@
+#include <cstdio>
+#include <nlohmann/json.hpp>
+
+#include "builder/builder.h"
+#include "tools/report.h"
+#include "tools/verbs.h"
+
+namespace tenon::tools {
+
+int build(const BuildArgs& args) {
+  Progress progress(args.quiet || args.json);
+  BuilderConfig config;
+  config.disabled_passes = args.disabled_passes;
+  config.dump_passes = args.dump_passes;
+  config.optimize = !args.no_optimize;
+  config.gather_masked = !args.all_positions;
+  config.tokenizer = args.tokenizer;
+  config.task = args.task;
+  config.on_progress = [&](std::string_view phase, double fraction) { progress.show(phase, fraction); };
+  if (!args.min_shapes.empty() || !args.opt_shapes.empty() || !args.max_shapes.empty()) {
+    config.profiles.push_back(value_or_throw(parse_profile(args.min_shapes, args.opt_shapes, args.max_shapes)));
+  }
+  const BuildReport report = value_or_throw(builder::build(args.model, args.output, config));
+  if (args.json) {
+    const nlohmann::ordered_json json = {{"engine", report.engine}, {"source", report.source}, {"seconds", report.seconds},
+                                         {"file_bytes", report.file_bytes}, {"weight_bytes", report.weight_bytes},
+                                         {"nodes_imported", report.nodes_imported}, {"steps", report.steps},
+                                         {"peak_resident_bytes", peak_resident_bytes()}, {"notes", report.notes}};
+    std::puts(json.dump(2).c_str());
+    return kSuccess;
+  }
+  progress.show("done", 1);
+  fmt::print("{}: {} nodes became {} steps, {} ({} of weights), {:.2f} s\n", report.engine, report.nodes_imported, report.steps,
+             human_bytes(report.file_bytes), human_bytes(report.weight_bytes), report.seconds);
+  for (const std::string& note : report.notes) fmt::print("  note: {}\n", note);
+  return kSuccess;
+}
+
+}  // namespace tenon::tools

@@ -1,0 +1,104 @@
+#include <fmt/core.h>
+
+#include <cstdio>
+#include <nlohmann/json.hpp>
+#include <set>
+
+#include "engine/reader.h"
+#include "ops/create.h"
+#include "tools/graph_stats.h"
+#include "tools/report.h"
+#include "tools/verbs.h"
+
+namespace tenon::tools {
+namespace {
+
+using Json = nlohmann::ordered_json;
+
+// What `tenon explain` counts: the building blocks of an encoder, fused.
+struct Blocks {
+  int attention = 0, layer_norm = 0, gelu = 0, qkv = 0, embeddings = 0, softmax_left = 0;
+  bool packed = false;
+};
+
+Blocks count_blocks(const ir::Graph& graph) {
+  Blocks b;
+  for (const auto& node : graph.nodes()) {
+    switch (node->op()) {
+      case ir::Op::k_attention: {
+        ++b.attention;
+        const auto* product = node->input(1)->producer();
+        b.qkv += product != nullptr && node->input(1) == node->input(2) && product->is(ir::Op::k_linear);
+        break;
+      }
+      case ir::Op::k_layer_norm: ++b.layer_norm; break;
+      case ir::Op::k_embedding:
+        ++b.embeddings;
+        b.layer_norm += node->attrs().integer("norm") != 0;
+        break;
+      case ir::Op::k_gelu: ++b.gelu; break;
+      case ir::Op::k_linear: b.gelu += node->attrs().text("activation").starts_with("gelu"); break;
+      case ir::Op::k_softmax: ++b.softmax_left; break;
+      case ir::Op::k_pack_tokens: b.packed = true; break;
+      default: break;
+    }
+  }
+  return b;
+}
+
+}  // namespace
+
+int explain(const ExplainArgs& args) {
+  const auto file = value_or_throw(engine::EngineFile::open(args.engine));
+  const engine::Metadata meta = value_or_throw(file->read_texts());
+  const auto before = value_or_throw(ops::parse_graph(meta.graph_imported, args.engine + ": imported graph"));
+  const auto after = value_or_throw(ops::parse_graph(meta.graph_compiled, args.engine + ": compiled graph"));
+  const GraphStats was = measure_graph(*before, args.batch, args.seq), is = measure_graph(*after, args.batch, args.seq);
+  const Blocks blocks = count_blocks(*after);
+  const int layers = std::max(1, blocks.attention);
+
+  std::map<std::string, int> applied;
+  std::vector<engine::Decision> declined;
+  for (const engine::Decision& d : meta.decisions) {
+    if (d.decision == "applied") {
+      ++applied[d.pass];
+    } else if (args.all || d.pass == "pack-tokens" || d.pass.starts_with("fuse-") || d.pass == "plan") {
+      declined.push_back(d);
+    }
+  }
+  // Passes look at a node several times; what they declined first and did later is no news.
+  if (!args.all) {
+    std::set<std::string> said;
+    std::erase_if(declined, [&](const engine::Decision& d) { return !said.insert(d.pass + d.decision + d.reason).second; });
+  }
+  const auto& plan = file->plan();
+  std::map<std::string, int> kernels;
+  for (const engine::PlanStep& step : plan.steps) ++kernels[step.kernels.front().kernel + " (" + std::string(ir::op_name(step.op)) + ")"];
+
+  if (args.json) {
+    Json json = {{"attention", blocks.attention}, {"layer_norm", blocks.layer_norm}, {"gelu", blocks.gelu}, {"qkv", blocks.qkv},
+                 {"unfused_softmax", blocks.softmax_left}, {"packed", blocks.packed}, {"steps", plan.steps.size()},
+                 {"launches_before", was.launches}, {"launches_after", is.launches}, {"bytes_before", was.intermediate_bytes},
+                 {"bytes_after", is.intermediate_bytes}, {"flops_before", was.flops}, {"flops_after", is.flops}, {"applied", applied}, {"kernels", kernels}};
+    for (const engine::Decision& d : declined) json["declined"].push_back({{"pass", d.pass}, {"node", d.node}, {"decision", d.decision}, {"reason", d.reason}});
+    std::puts(json.dump(2).c_str());
+    return kSuccess;
+  }
+  fmt::print("{}: {}, {}\n\n", args.engine, meta.model_source, meta.architecture.empty() ? "architecture unknown" : meta.architecture);
+  fmt::print("Fused: {} attentions ({} with q, k and v in one product), {} norms, {} GELUs, {} embeddings; {} softmaxes left over\n", blocks.attention, blocks.qkv,
+             blocks.layer_norm, blocks.gelu, blocks.embeddings, blocks.softmax_left);
+  fmt::print("Padding: {}\n\n", blocks.packed ? "removed; the encoder runs on the tokens that the mask keeps" : "kept (see below)");
+  fmt::print("At {}x{}                 before        after\n", args.batch, args.seq);
+  fmt::print("  launches          {:>10} {:>12}   ({:.1f} per attention layer after)\n", was.launches, is.launches, static_cast<double>(is.launches) / layers);
+  fmt::print("  bytes written     {:>10} {:>12}\n", human_bytes(static_cast<uint64_t>(was.intermediate_bytes)), human_bytes(static_cast<uint64_t>(is.intermediate_bytes)));
+  fmt::print("  FLOPs             {:>10} {:>12}\n\nApplied:\n", human_count(was.flops), human_count(is.flops));
+  for (const auto& [pass, count] : applied) fmt::print("  {:<28} {:>4} times\n", pass, count);
+  fmt::print("\nKernels:\n");
+  for (const auto& [kernel, count] : kernels) fmt::print("  {:<44} {:>4} steps\n", kernel, count);
+  fmt::print("\nDeclined{}:\n", args.all ? "" : " (one example each; --all for every one)");
+  for (const engine::Decision& d : declined) fmt::print("  {}: {}: {}{}\n", d.pass, d.node, d.decision == "declined" ? "" : d.decision + ": ", d.reason);
+  if (declined.empty()) fmt::print("  nothing\n");
+  return kSuccess;
+}
+
+}  // namespace tenon::tools

@@ -1,0 +1,184 @@
+// The command line of Tenon: options of every verb, and nothing else.
+#include <CLI/CLI.hpp>
+
+#include <cstdio>
+#include <functional>
+#include <new>
+
+#include "tenon/error.h"
+#include "tools/verbs.h"
+
+namespace {
+
+using namespace tenon::tools;
+
+int exit_code_of(tenon::ErrorCode code) {
+  using tenon::ErrorCode;
+  switch (code) {
+    case ErrorCode::kOk: return kSuccess;
+    case ErrorCode::kInvalidArgument: return kUsage;
+    case ErrorCode::kBadModel:
+    case ErrorCode::kUnsupported: return kModelError;
+    case ErrorCode::kBadEngine:
+    case ErrorCode::kEngineVersion: return kEngineError;
+    case ErrorCode::kBadInput: return kInputError;
+    case ErrorCode::kNotFound:
+    case ErrorCode::kIo:
+    case ErrorCode::kOutOfMemory: return kSystemError;
+    case ErrorCode::kInternal: break;
+  }
+  return kInternalError;
+}
+
+void add_common(CLI::App* verb, CommonArgs& args) {
+  verb->add_flag("--json", args.json, "print the result as JSON on standard output");
+  verb->add_flag("-q,--quiet", args.quiet, "no progress on standard error");
+  verb->add_option("--threads", args.threads, "threads to use; 0: all that the process may use")->check(CLI::NonNegativeNumber);
+}
+
+void add_build(CLI::App& app, BuildArgs& a) {
+  CLI::App* verb = app.add_subcommand("build", "Compile a model into one engine file.\n\n"
+                                               "  tenon build model.onnx -o model.tenon\n"
+                                               "  tenon build checkpoint_folder -o model.tenon\n"
+                                               "  tenon build model.onnx -o model.tenon --min-shapes input_ids:1x8,attention_mask:1x8 \\\n"
+                                               "      --opt-shapes input_ids:8x128,attention_mask:8x128 --max-shapes input_ids:32x512,attention_mask:32x512\n\n"
+                                               "A tokenizer beside the model goes into the engine, so that it answers from text.");
+  verb->add_option("model", a.model, "ONNX file, Hugging Face checkpoint or sentence-transformers folder")->required();
+  verb->add_option("-o,--output", a.output, "engine file to write")->required();
+  verb->add_option("--min-shapes", a.min_shapes, "least sizes per input, name:AxB[,name:AxB]")->delimiter(',');
+  verb->add_option("--opt-shapes", a.opt_shapes, "usual sizes per input")->delimiter(',');
+  verb->add_option("--max-shapes", a.max_shapes, "largest sizes per input")->delimiter(',');
+  verb->add_option("--tokenizer", a.tokenizer, "folder with tokenizer.json or vocab.txt; default: the model's own");
+  verb->add_option("--task", a.task, "what the outputs mean, where the model does not say: embedding, sequence-classification, "
+                                     "token-classification, question-answering, fill-mask");
+  verb->add_flag("--all-positions", a.all_positions, "masked-word checkpoints: logits for every position instead of asked ones");
+  verb->add_option("--dump-passes", a.dump_passes, "folder for the graph after each pass that changed it");
+  verb->add_option("--disable-pass", a.disabled_passes, "leave a pass out (may repeat)");
+  verb->add_flag("--no-optimize", a.no_optimize, "the graph as imported, on the reference kernels");
+  add_common(verb, a);
+}
+
+void add_run(CLI::App& app, RunArgs& a) {
+  CLI::App* verb = app.add_subcommand("run", "Run an engine on texts or tensors.\n\n"
+                                             "  tenon run model.tenon --text \"a fine film\"\n"
+                                             "  tenon run qa.tenon --question \"Who?\" --context \"Ada wrote it.\"\n"
+                                             "  tenon run model.tenon --texts lines.txt --out vectors.npz\n"
+                                             "  tenon run model.tenon --inputs inputs.npz --out outputs.npz\n\n"
+                                             "Engines with a task answer in its terms: labels with probabilities, the answer's span, candidates for\n"
+                                             "[MASK], entities, embeddings. --raw gives the output tensors instead.");
+  verb->add_option("engine", a.engine, "engine file")->required();
+  verb->add_option("--text", a.texts, "a text (may repeat)");
+  verb->add_option("--pair", a.pair, "the second text of each --text, for pairs");
+  verb->add_option("--texts", a.texts_file, "file with one text, or one JSON string, a line; - for standard input");
+  verb->add_option("--question", a.question, "question answering: the question");
+  verb->add_option("--context", a.context, "question answering: the text to search");
+  verb->add_option("--inputs", a.inputs, "tensors: .npz, .json ({\"name\": nested lists}) or .npy (engines of one input)");
+  verb->add_option("--out", a.out, "write outputs to .npz, .json or .npy instead of printing them");
+  verb->add_option("--top", a.top, "candidates to show")->check(CLI::PositiveNumber);
+  verb->add_option("--max-length", a.max_length, "cut texts to this many tokens; 0: the model's limit")->check(CLI::NonNegativeNumber);
+  verb->add_option("--stride", a.stride, "question answering: tokens that windows of a long context share")->check(CLI::NonNegativeNumber);
+  verb->add_flag("--strict", a.strict, "refuse to run when an optional input (mask, token types) is left out");
+  verb->add_flag("--raw", a.raw, "output tensors, not answers");
+  add_common(verb, a);
+}
+
+void add_bench(CLI::App& app, BenchArgs& a) {
+  CLI::App* verb = app.add_subcommand("bench", "Measure throughput, latency and memory on random tokens of real lengths.\n\n"
+                                               "  tenon bench model.tenon --batch 1,8 --seq 16,128\n"
+                                               "  tenon bench model.tenon --batch 32 --lengths texts.txt\n"
+                                               "  tenon bench model.tenon --batch 32 --lengths uniform:8-128");
+  verb->add_option("engine", a.engine, "engine file")->required();
+  verb->add_option("--batch", a.batch, "batch sizes, comma separated")->delimiter(',')->check(CLI::PositiveNumber);
+  verb->add_option("--seq", a.seq, "sequence lengths, comma separated; every batch size is run with every length")->delimiter(',')->check(CLI::PositiveNumber);
+  verb->add_option("--lengths", a.lengths, "row lengths instead of --seq: a file of texts (through the engine's tokenizer), uniform:LOW-HIGH, or normal:MEAN,STD");
+  verb->add_option("--iterations", a.iterations, "runs per point; 0: as many as fit --duration")->check(CLI::NonNegativeNumber);
+  verb->add_option("--duration", a.duration, "seconds per point")->check(CLI::PositiveNumber);
+  verb->add_option("--warmup", a.warmup, "runs before the first that counts")->check(CLI::NonNegativeNumber);
+  verb->add_option("--seed", a.seed, "of the random tokens");
+  add_common(verb, a);
+}
+
+void add_others(CLI::App& app, InspectArgs& inspect_args, ExplainArgs& explain_args, VerifyArgs& verify_args, DemoArgs& demo_args) {
+  CLI::App* verb = app.add_subcommand("inspect", "Show what is in an engine, an ONNX file or a checkpoint.\n\n"
+                                                 "  tenon inspect model.onnx          can it be built? operators, parameters, FLOPs\n"
+                                                 "  tenon inspect model.tenon         steps, kernels, shapes, memory plan\n"
+                                                 "  tenon inspect model.tenon --svg graph.svg");
+  verb->add_option("path", inspect_args.path, "engine file, ONNX file or checkpoint folder")->required();
+  verb->add_option("--svg", inspect_args.svg, "draw the graph before and after compilation");
+  verb->add_flag("--graph", inspect_args.graph, "print the graph as text");
+  add_common(verb, inspect_args);
+
+  verb = app.add_subcommand("explain", "Say what was fused, what was not and why, and what it saves.\n\n  tenon explain model.tenon");
+  verb->add_option("engine", explain_args.engine, "engine file")->required();
+  verb->add_option("--batch", explain_args.batch, "batch size that bytes are counted for")->check(CLI::PositiveNumber);
+  verb->add_option("--seq", explain_args.seq, "length that bytes are counted for")->check(CLI::PositiveNumber);
+  verb->add_flag("--all", explain_args.all, "every decision, also those about small operations");
+  add_common(verb, explain_args);
+
+  verb = app.add_subcommand("verify", "Compare an engine with its model, node by node, on the plain reference loops.\n\n"
+                                      "  tenon verify model.tenon --model model.onnx\n"
+                                      "  tenon verify model.tenon --model model.onnx --inputs in.npz --expected out.npz\n\n"
+                                      "Prints the worst difference per layer and the first layer out of tolerance; exit code 1 if there is one.");
+  verb->add_option("engine", verify_args.engine, "engine file")->required();
+  verb->add_option("--model", verify_args.model, "what the engine was built from")->required();
+  verb->add_option("--inputs", verify_args.inputs, "recorded inputs (.npz, .json); default: random tokens with padding");
+  verb->add_option("--expected", verify_args.expected, "recorded outputs to compare with as well");
+  verb->add_option("--tolerance", verify_args.tolerance, "largest difference allowed, relative to the layer's largest value")->check(CLI::PositiveNumber);
+  verb->add_option("--batch", verify_args.batch, "rows of random input")->check(CLI::PositiveNumber);
+  verb->add_option("--seq", verify_args.seq, "length of random input")->check(CLI::PositiveNumber);
+  verb->add_option("--seed", verify_args.seed, "of the random input");
+  add_common(verb, verify_args);
+
+  verb = app.add_subcommand("demo", "Build a sentence-embedding model and search a few dozen sentences with it.\n\n"
+                                    "  ./run demo                        fetches the model first\n"
+                                    "  tenon demo --model FOLDER --text \"how do plants make food?\"");
+  verb->add_option("--model", demo_args.model, "checkpoint folder of a sentence-embedding model")->required();
+  verb->add_option("--engine", demo_args.engine, "where to put the engine; default: a temporary file");
+  verb->add_option("--text", demo_args.texts, "what to search for (may repeat); default: a few questions");
+  add_common(verb, demo_args);
+}
+
+}  // namespace
+
+int main(int argc, char** argv) {
+  CLI::App app{"Tenon compiles Transformer models into small engines and runs them.\n\n"
+               "exit codes: 0 done, 1 a check failed, 2 usage, 3 model, 4 engine, 5 input, 6 system, 70 a bug in Tenon"};
+  app.require_subcommand(1);
+  app.set_version_flag("--version", "tenon " TENON_VERSION);
+  BuildArgs build_args;
+  RunArgs run_args;
+  BenchArgs bench_args;
+  InspectArgs inspect_args;
+  ExplainArgs explain_args;
+  VerifyArgs verify_args;
+  DemoArgs demo_args;
+  add_build(app, build_args);
+  add_run(app, run_args);
+  add_bench(app, bench_args);
+  add_others(app, inspect_args, explain_args, verify_args, demo_args);
+  try {
+    app.parse(argc, argv);
+  } catch (const CLI::ParseError& e) {
+    const int code = app.exit(e);
+    return code == 0 ? kSuccess : kUsage;
+  }
+  const std::string verb = app.get_subcommands()[0]->get_name();
+  try {
+    if (verb == "build") return build(build_args);
+    if (verb == "run") return run(run_args);
+    if (verb == "bench") return bench(bench_args);
+    if (verb == "inspect") return inspect(inspect_args);
+    if (verb == "explain") return explain(explain_args);
+    if (verb == "verify") return verify(verify_args);
+    return demo(demo_args);
+  } catch (const tenon::Error& e) {
+    std::fprintf(stderr, "tenon %s: %s\n  (%s: docs/errors.md)\n", verb.c_str(), e.what(), std::string(tenon::error_code_name(e.code())).c_str());
+    return exit_code_of(e.code());
+  } catch (const std::bad_alloc&) {
+    std::fprintf(stderr, "tenon %s: out of memory\n", verb.c_str());
+    return kSystemError;
+  } catch (const std::exception& e) {
+    std::fprintf(stderr, "tenon %s: internal error: %s\n", verb.c_str(), e.what());
+    return kInternalError;
+  }
+}

@@ -1,0 +1,89 @@
+// The verbs of the command line. tenon.cc reads the options into these structs; one file per verb does the work.
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+namespace tenon::tools {
+
+// Exit codes, the same for all verbs.
+enum ExitCode {
+  kSuccess = 0,
+  kCheckFailed = 1,   // verify: out of tolerance; inspect: the model cannot be built
+  kUsage = 2,         // unknown options, values that make no sense
+  kModelError = 3,    // the model or checkpoint is damaged or not supported
+  kEngineError = 4,   // the engine file is damaged, foreign or too new
+  kInputError = 5,    // tensors or texts that the engine cannot take
+  kSystemError = 6,   // files, disk, memory
+  kInternalError = 70,
+};
+
+struct CommonArgs {
+  bool json = false;   // machine-readable result on standard output
+  bool quiet = false;  // no progress
+  int threads = 0;
+};
+
+struct BuildArgs : CommonArgs {
+  std::string model, output;
+  std::vector<std::string> min_shapes, opt_shapes, max_shapes;  // "input_ids:1x16,attention_mask:1x16"
+  std::vector<std::string> disabled_passes;
+  std::string dump_passes, tokenizer, task;
+  bool no_optimize = false, all_positions = false;
+};
+
+struct RunArgs : CommonArgs {
+  std::string engine;
+  std::vector<std::string> texts;         // --text, may repeat
+  std::string texts_file;                 // one text, or JSON string, a line
+  std::string inputs, out;                // .npy .npz .json
+  std::string question, context;          // question answering
+  std::vector<std::string> pair;          // second texts
+  int top = 5, max_length = 0, stride = 128;
+  bool strict = false, raw = false;
+};
+
+struct BenchArgs : CommonArgs {
+  std::string engine;
+  std::vector<int64_t> batch = {1}, seq = {128};
+  std::string lengths;     // file of texts (real lengths), or "uniform:8-128", "normal:64,20"
+  int iterations = 0;      // 0: as many as fit the duration
+  double duration = 3;     // seconds per point
+  int warmup = 3;
+  unsigned seed = 1;
+};
+
+struct InspectArgs : CommonArgs {
+  std::string path;  // engine, ONNX file or checkpoint folder
+  std::string svg;
+  bool graph = false;
+};
+
+struct ExplainArgs : CommonArgs {
+  std::string engine;
+  int64_t batch = 8, seq = 128;
+  bool all = false;
+};
+
+struct VerifyArgs : CommonArgs {
+  std::string engine, model, inputs, expected;
+  double tolerance = 1e-4;
+  int64_t batch = 3, seq = 24;
+  unsigned seed = 1;
+};
+
+struct DemoArgs : CommonArgs {
+  std::string model, engine;
+  std::vector<std::string> texts;
+};
+
+int build(const BuildArgs& args);
+int run(const RunArgs& args);
+int bench(const BenchArgs& args);
+int inspect(const InspectArgs& args);
+int explain(const ExplainArgs& args);
+int verify(const VerifyArgs& args);
+int demo(const DemoArgs& args);
+
+}  // namespace tenon::tools

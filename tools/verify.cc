@@ -1,0 +1,177 @@
+// An engine against its own model: every comparable value, in the order of the layers.
+#include <fmt/core.h>
+
+#include <cmath>
+#include <cstdio>
+#include <nlohmann/json.hpp>
+#include <set>
+
+#include "builder/builder.h"
+#include "ops/interpret.h"
+#include "runtime/executable.h"
+#include "tools/random_inputs.h"
+#include "tools/report.h"
+#include "tools/verbs.h"
+
+namespace tenon::tools {
+namespace {
+
+struct LayerResult {
+  std::string value, source;
+  double worst = 0;    // largest difference
+  double largest = 0;  // largest reference magnitude
+  bool comparable = true;
+  double relative() const { return worst / std::max(1.0, largest); }
+};
+
+const NamedTensors::value_type* find(const NamedTensors& tensors, const std::string& name) {
+  for (const auto& entry : tensors)
+    if (entry.first == name) return &entry;
+  return nullptr;
+}
+
+void compare(const TensorView& actual, const ir::Tensor& expected, const std::vector<int64_t>& rows, LayerResult& result) {
+  const ir::Tensor a(actual.dtype, actual.shape, nullptr, static_cast<const std::byte*>(actual.data));
+  const int64_t count = rows.empty() ? 1 : static_cast<int64_t>(rows.size());
+  const int64_t width = a.numel() / std::max<int64_t>(1, count);
+  if (rows.empty() && a.numel() != expected.numel()) {
+    result.comparable = false;
+    return;
+  }
+  for (int64_t r = 0; r < count; ++r) {
+    for (int64_t i = 0; i < width; ++i) {
+      const double e = expected.at(rows.empty() ? i : rows[static_cast<size_t>(r)] * width + i), difference = std::abs(a.at(r * width + i) - e);
+      result.largest = std::max(result.largest, std::abs(e));
+      result.worst = std::isnan(difference) ? INFINITY : std::max(result.worst, difference);
+    }
+  }
+}
+
+// For each packed row, its position in [batch * seq]; empty where the model stays padded.
+std::string gather_value(const engine::Plan& plan) {
+  for (const engine::PlanStep& step : plan.steps)
+    if (step.op == ir::Op::k_pack_tokens) return plan.values[static_cast<size_t>(step.outputs[3])].name;
+  return "";
+}
+
+// Masked rows of token-level outputs are zero by definition; the model computes something there that nobody reads.
+void compare_output(const TensorView& actual, const ir::Tensor& expected, const ir::Tensor* mask, bool packed, LayerResult& result) {
+  const bool per_token = packed && mask != nullptr && actual.shape.size() >= 2 && mask->shape().size() == 2 && actual.shape[0] == mask->shape()[0] &&
+                         actual.shape[1] == mask->shape()[1];
+  std::vector<int64_t> rows;
+  if (!per_token) {
+    compare(actual, expected, rows, result);
+    return;
+  }
+  const int64_t width = expected.numel() / std::max<int64_t>(1, mask->numel());
+  for (int64_t row = 0; row < mask->numel(); ++row) {
+    if (mask->at(row) == 0) continue;
+    const size_t bytes = static_cast<size_t>(width) * dtype_size(actual.dtype);
+    TensorView one{actual.dtype, {width}, static_cast<std::byte*>(actual.data) + static_cast<size_t>(row) * bytes};
+    compare(one, ir::Tensor(expected.dtype(), {width}, nullptr, expected.data() + static_cast<size_t>(row) * bytes), {}, result);
+  }
+}
+
+void print_results(const VerifyArgs& args, const std::vector<LayerResult>& layers, const std::vector<LayerResult>& outputs, const LayerResult* first_bad) {
+  if (args.json) {
+    const auto to_json = [](const std::vector<LayerResult>& results) {
+      nlohmann::ordered_json list = nlohmann::ordered_json::array();
+      for (const LayerResult& r : results) list.push_back({{"value", r.value}, {"source", r.source}, {"max_abs", r.worst}, {"largest", r.largest}, {"relative", r.relative()}});
+      return list;
+    };
+    const nlohmann::ordered_json json = {{"passed", first_bad == nullptr}, {"first_bad", first_bad != nullptr ? first_bad->value : ""}, {"outputs", to_json(outputs)}, {"layers", to_json(layers)}};
+    std::puts(json.dump(2).c_str());
+    return;
+  }
+  fmt::print("{:<60} {:>12} {:>12}\n", "value", "max abs", "relative");
+  for (const auto* list : {&layers, &outputs})
+    for (const LayerResult& r : *list) fmt::print("{}{:<60} {:>12.3g} {:>12.3g}{}\n", list == &outputs ? "= " : "  ", r.value, r.worst, r.relative(), r.relative() > args.tolerance ? "  <-- out of tolerance" : "");
+  if (first_bad == nullptr) {
+    fmt::print("{} values and {} outputs agree within {:g} of their largest element.\n", layers.size(), outputs.size(), args.tolerance);
+  } else {
+    fmt::print("First out of tolerance: {}\n", first_bad->value);
+  }
+}
+
+}  // namespace
+
+int verify(const VerifyArgs& args) {
+  const Engine engine = Engine::load(args.engine, {.threads = args.threads});
+  const engine::EngineFile& file = engine.executable()->file();
+  const engine::Metadata meta = value_or_throw(file.read_texts());
+  ir::Model model = value_or_throw(builder::import_model(args.model));
+
+  std::vector<int64_t> lengths;
+  for (int64_t i = 0; i < args.batch; ++i) lengths.push_back(std::max<int64_t>(1, args.seq - i * args.seq / (args.batch + 1)));
+  const NamedTensors inputs = args.inputs.empty() ? random_inputs(engine, lengths, args.seq, args.seed) : value_or_throw(load_tensors(args.inputs));
+
+  // Values that the engine keeps and the imported graph has too.
+  const std::vector<std::string> available = engine.value_names();
+  const std::set<std::string> names(available.begin(), available.end());
+  ContextOptions options;
+  std::vector<const engine::ValueOrigin*> origins;
+  for (const engine::ValueOrigin& o : meta.origins) {
+    if (!names.contains(o.value) || (o.kind != "same" && o.kind != "packed") || model.graph->find_value(o.source) == nullptr) continue;
+    origins.push_back(&o);
+    options.keep.push_back(o.value);
+  }
+  const std::string gather = gather_value(file.plan());
+  if (!gather.empty()) options.keep.push_back(gather);
+  ExecutionContext context = engine.create_execution_context(options);
+  for (const auto& [name, t] : inputs) context.set_input(name, {t.dtype(), t.shape(), const_cast<std::byte*>(t.data())});
+  context.execute();
+
+  std::vector<ir::Tensor> reference_inputs;
+  for (const auto& in : model.graph->inputs()) {
+    const auto* given = find(inputs, in->name());
+    if (given == nullptr) throw Error(ErrorCode::kBadInput, "verify: no tensor for input '" + in->name() + "'");
+    reference_inputs.push_back(given->second);
+  }
+  std::vector<int64_t> rows;
+  if (!gather.empty()) {
+    const TensorView view = context.kept(gather);
+    rows.assign(static_cast<const int32_t*>(view.data), static_cast<const int32_t*>(view.data) + view.shape[0]);
+  }
+  std::map<std::string, const engine::ValueOrigin*> by_source;
+  for (const auto* o : origins) by_source[o->source] = o;
+  std::vector<LayerResult> layers;
+  Progress progress(args.quiet || args.json);
+  size_t done = 0;
+  ops::InterpretOptions interpret;
+  interpret.pool = &engine.executable()->pool();
+  interpret.observe = [&](const ir::Node& node, std::span<const ir::Tensor> results) {
+    progress.show("reference", static_cast<double>(++done) / static_cast<double>(model.graph->nodes().size()));
+    for (int i = 0; i < node.num_outputs(); ++i) {
+      const auto it = by_source.find(node.output(i)->name());
+      if (it == by_source.end() || !is_float(results[static_cast<size_t>(i)].dtype())) continue;
+      LayerResult result{it->second->value, it->first};
+      compare(context.kept(it->second->value), results[static_cast<size_t>(i)], it->second->kind == "packed" ? rows : std::vector<int64_t>(), result);
+      if (result.comparable) layers.push_back(result);
+    }
+  };
+  const std::vector<ir::Tensor> expected = value_or_throw(ops::interpret(*model.graph, reference_inputs, interpret));
+
+  const ir::Tensor* mask = nullptr;
+  for (const TensorInfo& in : engine.inputs())
+    if (in.role == "attention_mask")
+      if (const auto* given = find(inputs, in.name)) mask = &given->second;
+  std::vector<LayerResult> outputs;
+  const NamedTensors recorded = args.expected.empty() ? NamedTensors() : value_or_throw(load_tensors(args.expected));
+  for (size_t i = 0; i < model.graph->outputs().size(); ++i) {
+    const std::string& name = model.graph->outputs()[i].name;
+    outputs.push_back({name, name});
+    compare_output(context.output(name), expected[i], mask, !gather.empty(), outputs.back());
+    if (const auto* r = find(recorded, name)) {
+      outputs.push_back({name + " (recorded)", name});
+      compare_output(context.output(name), r->second, mask, !gather.empty(), outputs.back());
+    }
+  }
+  const LayerResult* first_bad = nullptr;
+  for (const auto* list : {&layers, &outputs})
+    for (const LayerResult& r : *list)
+      if (first_bad == nullptr && r.relative() > args.tolerance) first_bad = &r;
+  print_results(args, layers, outputs, first_bad);
+  return first_bad == nullptr ? kSuccess : kCheckFailed;
+}
+
+}  // namespace tenon::tools
