@@ -151,7 +151,7 @@ class Checker {
     for (const PlanSymbol& s : plan_.symbols) {
       int region = 0;
       if (s.input >= 0) {
-        if (!is_index(s.input, plan_.inputs)) return bad("symbol {} has no input", s.name);
+        if (!is_index(s.input, plan_.inputs) || s.value != -1) return bad("symbol {} has no input", s.name);
         const Shape& shape = plan_.inputs[static_cast<size_t>(s.input)].type.shape;
         if (!is_index(s.axis, shape) || shape[static_cast<size_t>(s.axis)] != Dim::symbol(s.name)) return bad("symbol {} is not an axis of its input", s.name);
       } else {

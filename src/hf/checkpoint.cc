@@ -114,9 +114,11 @@ Result<ir::Model> import_checkpoint(const std::string& folder, const ImportOptio
     TENON_ASSIGN(modules, read_sentence_modules(folder));
   }
   const std::string encoder_folder = modules.encoder_folder.empty() ? folder : folder + "/" + modules.encoder_folder;
-  TENON_ASSIGN(Config config, read_config(encoder_folder + "/config.json"));
-  TENON_ASSIGN(const Head saved_head, head_of(config.architecture));
-  const Head head = sentences ? Head::kNone : saved_head;
+  const std::string config_file = encoder_folder + "/config.json";
+  TENON_ASSIGN(Config config, read_config(config_file));
+  // What was saved with the encoder does not matter where only its hidden states are pooled.
+  const auto head = sentences ? Result<Head>(Head::kNone) : head_of(config.architecture);
+  if (!head.ok()) return head.status().with_context(config_file);
   const std::string weights_file = find_weights(encoder_folder);
   if (weights_file.empty()) return error(ErrorCode::kNotFound, "{}: no model.safetensors and no pytorch_model.bin", encoder_folder);
   TENON_ASSIGN(TensorMap tensors, read_weights(encoder_folder, weights_file));
@@ -129,14 +131,14 @@ Result<ir::Model> import_checkpoint(const std::string& folder, const ImportOptio
     a.net.mark_output(embedding, "sentence_embedding");
     model.task = "embedding";
   } else {
-    model.task = add_head(a, family, head, hidden, options);
+    model.task = add_head(a, family, *head, hidden, options);
   }
   if (Status s = a.weights.check(); !s.ok()) return s.with_context(encoder_folder + "/" + weights_file);
   TENON_ASSIGN(model.graph, network::snapshot(a.net));
 
   const std::string& name = a.config.architecture.empty() ? a.config.model_type : a.config.architecture;
   model.source = fmt::format("{} ({}, {})", folder, name, weights_file);
-  describe(model, a, family, head);
+  describe(model, a, family, *head);
   if (modules.max_tokens > 0) model.properties["max_seq_length"] = std::to_string(modules.max_tokens);
   if (!modules.similarity.empty()) model.properties["similarity"] = modules.similarity;
   return model;

@@ -22,7 +22,9 @@ Status wrong_type(const char* key, const char* expected) { return error(ErrorCod
 }  // namespace
 
 Result<Json> parse_json(std::string_view text, const std::string& file) {
-  // The parser keeps the last of two equal keys; a file that says two things is refused.
+  // The parser would take a NUL for the end, whatever follows.
+  if (text.find('\0') != std::string_view::npos) return error(ErrorCode::kBadModel, "{}: parse error: a NUL byte", file);
+  // It keeps the last of two equal keys; a file that says two things is refused.
   std::vector<std::set<std::string>> keys;
   std::string twice;
   bool deep = false;

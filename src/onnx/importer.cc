@@ -15,7 +15,7 @@ using onnx_pb::GraphProto;
 using onnx_pb::NodeProto;
 
 // Functions that call functions multiply: a small file must not become an endless graph.
-constexpr int64_t kMaxNodes = 200'000;
+constexpr int64_t kMaxNodes = 100'000;
 constexpr int kMaxCallDepth = 64;
 
 // Names that a subgraph takes from around it (and its own: harmless).
@@ -281,6 +281,9 @@ Status Importer::call_function(FunctionProto& function, const NodeProto& node, s
   for (int i = 0; i < node.output_size(); ++i) {
     if (node.output(i).empty()) continue;
     TENON_ASSIGN(const Binding output, lookup(function.output(i), body));
+    // What the call made takes the caller's name for it.
+    const Value* value = output.value;
+    if (value != nullptr && !value->is_input() && value->producer()->origin().starts_with(inner.origin)) named_.erase(value);
     TENON_TRY(bind_output(node.output(i), output, scope));
   }
   return {};

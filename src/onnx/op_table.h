@@ -9,8 +9,8 @@
 
 namespace tenon::onnx {
 
-inline constexpr int64_t kOldestOpset = 11;
-inline constexpr int64_t kNewestOpset = 24;
+inline constexpr int64_t kOldestOpset = 10;
+inline constexpr int64_t kNewestOpset = 25;
 
 struct OpRow {
   std::string_view domain;  // empty: the standard operators

@@ -179,6 +179,8 @@ Result<Value*> combine(Call& c, Op op, Value* a, Value* x, Value* b, Value* y) {
 
 // Y = softmax(scale Q K' + mask) V per head; past keys and values stand before the present ones.
 Status import_attention(Call& c) {
+  for (const char* window : {"left_window_size", "right_window_size"})
+    if (c.integer(window, -1) >= 0) return error(ErrorCode::kUnsupported, "{} is set", window);
   Value *q = c.input(0), *k = c.input(1), *v = c.input(2);
   const bool merged = q->rank() == 3;
   const int64_t heads = c.integer("q_num_heads", 0), kv_heads = c.integer("kv_num_heads", 0);

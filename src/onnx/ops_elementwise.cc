@@ -39,14 +39,17 @@ Status import_pow(Call& c) {
   return c.yield(c.cast(power, base->dtype()));
 }
 
-// y = min(max(x, low), high); either bound may be absent.
+// y = min(max(x, low), high); either bound may be absent. Opset 10 has them as attributes.
 Status import_clip(Call& c) {
   Value* x = c.input(0);
-  if (c.input(1) != nullptr) {
-    TENON_ASSIGN(x, c.emit(Op::k_max, {x, c.input(1)}));
+  Value *low = c.input(1), *high = c.input(2);
+  if (low == nullptr && c.has("min")) low = c.scalar(x->dtype(), c.number("min", 0));
+  if (high == nullptr && c.has("max")) high = c.scalar(x->dtype(), c.number("max", 0));
+  if (low != nullptr) {
+    TENON_ASSIGN(x, c.emit(Op::k_max, {x, low}));
   }
-  if (c.input(2) != nullptr) {
-    TENON_ASSIGN(x, c.emit(Op::k_min, {x, c.input(2)}));
+  if (high != nullptr) {
+    TENON_ASSIGN(x, c.emit(Op::k_min, {x, high}));
   }
   return c.yield(x);
 }

@@ -234,14 +234,17 @@ Status import_pad(Call& c) {
   Value* x = c.input(0);
   const std::string mode = c.text("mode", "constant");
   if (mode != "constant" && mode != "reflect" && mode != "edge") return error(ErrorCode::kUnsupported, "mode '{}'", mode);
-  TENON_ASSIGN(const Shape pads, c.dims(1));
+  Shape pads = ir::to_shape(c.integers("pads"));  // opset 10
+  if (c.input(1) != nullptr) {
+    TENON_ASSIGN(pads, c.dims(1));
+  }
   std::vector<int64_t> axes;
   for (int i = 0; i < x->rank(); ++i) axes.push_back(i);
   if (c.input(3) != nullptr) {
     TENON_ASSIGN(axes, c.integers_of(3));
   }
   if (pads.size() != 2 * axes.size()) return error(ErrorCode::kBadModel, "{} pads are given for {} axes", pads.size(), axes.size());
-  double value = 0;
+  double value = c.number("value", 0);
   if (c.input(2) != nullptr && mode == "constant") {
     TENON_ASSIGN(const Tensor constant, c.constant_of(2));
     const auto element = constant.uniform_value();

@@ -11,10 +11,19 @@ namespace {
 constexpr double kHidden = -9000;  // masks of -10000 are the weakest in use
 constexpr int kMaxDepth = 200;
 
-// The abstract value of one element.
+const Dim kBatch = Dim::symbol("$batch"), kQuery = Dim::symbol("$query"), kKey = Dim::symbol("$key");
+
+// The abstract value of one element: an integer expression over sizes and indices, or a number that depends on mask bits.
 struct Element {
-  std::optional<Coordinate> index;  // an integer that follows an index
-  MaskTable table;                  // otherwise a number
+  std::optional<Dim> index;
+  MaskTable table;
+  // Constants are both.
+  std::optional<Dim> as_index() const {
+    if (index) return index;
+    const double v = table.number[0];
+    if (table.root != nullptr || !table.is_constant() || v != std::trunc(v) || std::abs(v) > 1e15) return std::nullopt;
+    return Dim(static_cast<int64_t>(v));
+  }
 };
 
 
@@ -23,11 +32,15 @@ class Evaluator {
   // Nothing on failure; reason() then says why.
   std::optional<Element> evaluate(Value* v, const std::vector<Coordinate>& at, int depth);
   const std::string& reason() const { return reason_; }
+  // What the index symbols stay below.
+  void set_bound(const Dim& symbol, const Dim& size) { bounds_.emplace_back(symbol, size); }
 
  private:
   std::optional<Element> structural(Value* v, const std::vector<Coordinate>& at, int depth);
   std::optional<Element> elementwise(const Node& node, const std::vector<Coordinate>& at, int depth);
-  std::optional<Element> compare_indices(Op op, const Element& a, const Element& b);
+  std::optional<Element> index_arithmetic(Op op, const Dim& a, const Dim& b);
+  std::optional<std::vector<Coordinate>> through_reshape(const Value& from, const Value& to, const std::vector<Coordinate>& at) const;
+  std::optional<std::pair<Dim, Dim>> split_index(const Dim& flat, const Dim& size) const;
   std::optional<Element> as_root(Value* v, const std::vector<Coordinate>& at);
   std::optional<Element> fail(std::string reason) {
     if (reason_.empty()) reason_ = std::move(reason);
@@ -36,6 +49,7 @@ class Evaluator {
 
   Value* root_ = nullptr;
   std::string reason_;
+  std::vector<std::pair<Dim, Dim>> bounds_;
 };
 
 Element number(double v) { return {std::nullopt, {nullptr, {v, v, v, v}}}; }
@@ -54,14 +68,13 @@ bool is_used_as_index(const Value* v, int depth = 0) {
 
 // A [batch, seq] value read at (b, q) or (b, k) as the mask's own bit.
 std::optional<Element> Evaluator::as_root(Value* v, const std::vector<Coordinate>& at) {
-  using Kind = Coordinate::Kind;
-  if (v->rank() != 2 || at.size() != 2 || at[0].kind != Kind::kBatch || at[0].offset != 0 || at[1].offset != 0) return std::nullopt;
-  if (at[1].kind != Kind::kQuery && at[1].kind != Kind::kKey) return std::nullopt;
+  if (v->rank() != 2 || at.size() != 2 || at[0].free || at[1].free || at[0].index != kBatch) return std::nullopt;
+  if (at[1].index != kQuery && at[1].index != kKey) return std::nullopt;
   if (root_ != nullptr && root_ != v) return fail("two masks are combined: %" + root_->name() + " and %" + v->name());
   root_ = v;
   Element e;
   e.table.root = v;
-  for (int bits = 0; bits < 4; ++bits) e.table.number[static_cast<size_t>(bits)] = at[1].kind == Kind::kQuery ? bits >> 1 : bits & 1;
+  for (int bits = 0; bits < 4; ++bits) e.table.number[static_cast<size_t>(bits)] = at[1].index == kQuery ? bits >> 1 : bits & 1;
   return e;
 }
 
@@ -86,6 +99,8 @@ std::optional<Element> Evaluator::evaluate(Value* v, const std::vector<Coordinat
   return std::nullopt;
 }
 
+size_t axis_of(int64_t axis, const Value& v) { return static_cast<size_t>(axis < 0 ? axis + v.rank() : axis); }
+
 // Where an operand is read when the result is read at `at`: broadcasting aligns axes at the end.
 std::vector<Coordinate> broadcast_at(const Value& operand, const std::vector<Coordinate>& at) {
   std::vector<Coordinate> out(at.end() - operand.rank(), at.end());
@@ -94,26 +109,69 @@ std::vector<Coordinate> broadcast_at(const Value& operand, const std::vector<Coo
   return out;
 }
 
-// Unit axes come and go; the others must stay in order.
-std::optional<std::vector<Coordinate>> through_reshape(const Value& from, const Value& to, const std::vector<Coordinate>& at) {
-  std::vector<Coordinate> kept;
-  Shape kept_sizes;
-  for (size_t i = 0; i < at.size(); ++i) {
-    if (to.shape()[i] == Dim(1)) continue;
-    kept.push_back(at[i]);
-    kept_sizes.push_back(to.shape()[i]);
+// flat == quotient * size + remainder with 0 <= remainder < size, where that can be seen.
+std::optional<std::pair<Dim, Dim>> Evaluator::split_index(const Dim& flat, const Dim& size) const {
+  Dim quotient, remainder;
+  for (const Dim::Term& term : flat.terms()) {
+    Dim t(term.coefficient);
+    for (const auto& atom : term.atoms) t = t * Dim::symbol(atom->text);
+    const auto q = t.exact_div(size);
+    (q ? quotient : remainder) = (q ? quotient : remainder) + (q ? *q : t);
   }
-  std::vector<Coordinate> out;
-  size_t next = 0;
-  for (const Dim& size : from.shape()) {
-    if (size == Dim(1)) {
-      out.emplace_back();
-    } else {
-      if (next == kept.size() || kept_sizes[next] != size) return std::nullopt;
-      out.push_back(kept[next++]);
+  if (remainder.is_const()) {
+    const bool fits = remainder == Dim(0) || (size.is_const() && remainder.value() > 0 && remainder.value() < size.value());
+    return fits ? std::optional(std::pair(quotient, remainder)) : std::nullopt;
+  }
+  for (const auto& [symbol, bound] : bounds_)
+    if (remainder == symbol && bound == size) return std::pair(quotient, remainder);
+  return std::nullopt;
+}
+
+// Axes are taken in groups of equal size on both sides; an index into a group is flattened and split again.
+std::optional<std::vector<Coordinate>> Evaluator::through_reshape(const Value& from, const Value& to, const std::vector<Coordinate>& at) const {
+  std::vector<Coordinate> out(from.shape().size());
+  size_t f = 0, t = 0;
+  while (f < from.shape().size() || t < to.shape().size()) {
+    const size_t f_begin = f, t_begin = t;
+    Dim f_size(1), t_size(1);
+    if (f < from.shape().size()) f_size = from.shape()[f++];
+    while (f_size != t_size) {
+      // Extend the side that the other is a multiple of.
+      const bool extend_to = t < to.shape().size() && (f_size.exact_div(t_size) || f == from.shape().size());
+      if (extend_to) {
+        t_size = t_size * to.shape()[t++];
+      } else if (f < from.shape().size()) {
+        f_size = f_size * from.shape()[f++];
+      } else {
+        return std::nullopt;
+      }
+    }
+    while (f == from.shape().size() && t < to.shape().size() && to.shape()[t] == Dim(1)) ++t;
+    Dim flat;
+    bool free = false;
+    for (size_t i = t_begin; i < t; ++i) {
+      if (to.shape()[i] == Dim(1)) continue;
+      flat = flat * to.shape()[i] + at[i].index;
+      free |= at[i].free;
+    }
+    size_t wide = 0;
+    for (size_t i = f_begin; i < f; ++i) wide += from.shape()[i] != Dim(1);
+    if (free && wide > 1) return std::nullopt;
+    for (size_t i = f; i-- > f_begin;) {
+      if (from.shape()[i] == Dim(1)) continue;
+      if (wide == 1) {
+        out[i] = {flat, free};
+        break;
+      }
+      const auto parts = split_index(flat, from.shape()[i]);
+      if (!parts) return std::nullopt;
+      // The outermost axis takes what is left.
+      bool outermost = true;
+      for (size_t k = f_begin; k < i; ++k) outermost &= from.shape()[k] == Dim(1);
+      out[i].index = outermost ? flat : parts->second;
+      flat = parts->first;
     }
   }
-  if (next != kept.size()) return std::nullopt;
   return out;
 }
 
@@ -151,27 +209,32 @@ std::optional<double> apply(Op op, double a) {
   }
 }
 
-// Positions are never negative, so index >= 0 holds whatever the index; other comparisons depend on positions.
-std::optional<Element> Evaluator::compare_indices(Op op, const Element& a, const Element& b) {
-  if (a.index && b.index && *a.index == *b.index) {
-    if (op == Op::k_equal || op == Op::k_less_equal || op == Op::k_greater_equal) return number(1);
-    if (op == Op::k_less || op == Op::k_greater) return number(0);
+// Integer arithmetic on indices, and comparisons that hold for every position: indices are not negative.
+std::optional<Element> Evaluator::index_arithmetic(Op op, const Dim& a, const Dim& b) {
+  switch (op) {
+    case Op::k_add: return Element{a + b, {}};
+    case Op::k_sub: return Element{a - b, {}};
+    case Op::k_mul: return Element{a * b, {}};
+    default: break;
   }
-  const bool index_left = a.index.has_value();
-  const Element& other = index_left ? b : a;
-  if (!other.index && other.table.root == nullptr && other.table.is_constant() && (index_left ? a : b).index->offset >= 0) {
-    const double c = other.table.number[0];
-    if (index_left && ((op == Op::k_greater_equal && c <= 0) || (op == Op::k_greater && c < 0))) return number(1);
-    if (index_left && ((op == Op::k_less && c <= 0) || (op == Op::k_less_equal && c < 0))) return number(0);
-    if (!index_left && ((op == Op::k_less_equal && c <= 0) || (op == Op::k_less && c < 0))) return number(1);
-    if (op == Op::k_add || op == Op::k_sub) {
-      Coordinate moved = *(index_left ? a : b).index;
-      if (op == Op::k_add || index_left) {
-        moved.offset += static_cast<int64_t>(op == Op::k_add ? c : -c);
-        return Element{moved, {}};
-      }
-    }
-    if (op == Op::k_mul && c == 1) return index_left ? a : b;
+  const Dim difference = a - b;
+  bool at_least_zero = true, at_most_zero = true;
+  int64_t constant = 0;
+  for (const Dim::Term& term : difference.terms()) {
+    if (term.atoms.empty()) constant = term.coefficient;
+    at_least_zero &= term.coefficient > 0;
+    at_most_zero &= term.coefficient < 0;
+  }
+  if (op == Op::k_greater_equal && at_least_zero) return number(1);
+  if (op == Op::k_greater && at_least_zero && constant > 0) return number(1);
+  if (op == Op::k_less_equal && at_most_zero) return number(1);
+  if (op == Op::k_less && at_most_zero && constant < 0) return number(1);
+  if (op == Op::k_less && at_least_zero) return number(0);
+  if (op == Op::k_greater && at_most_zero) return number(0);
+  if (difference.is_const() && op == Op::k_equal) return number(difference.value() == 0);
+  for (const auto& [symbol, bound] : bounds_) {
+    if (op == Op::k_less && a == symbol && b == bound) return number(1);
+    if (op == Op::k_greater_equal && a == symbol && b == bound) return number(0);
   }
   return fail("it depends on positions (a causal or windowed mask)");
 }
@@ -189,7 +252,10 @@ std::optional<Element> Evaluator::elementwise(const Node& node, const std::vecto
     }
   }
   if (in.size() == 1 && in[0].index) return node.is(Op::k_cast) && is_integer(node.output()->dtype()) ? std::optional(in[0]) : fail("it depends on positions");
-  if (in.size() == 2 && (in[0].index || in[1].index)) return compare_indices(node.op(), in[0], in[1]);
+  if (in.size() == 2 && (in[0].index || in[1].index)) {
+    const auto a = in[0].as_index(), b = in[1].as_index();
+    return a && b ? index_arithmetic(node.op(), *a, *b) : fail("it mixes positions with the mask");
+  }
   Element out;
   for (const Element& e : in) {
     if (e.index) return fail("it depends on positions");
@@ -212,7 +278,6 @@ std::optional<Element> Evaluator::elementwise(const Node& node, const std::vecto
 }
 
 std::optional<Element> Evaluator::structural(Value* v, const std::vector<Coordinate>& at, int depth) {
-  using Kind = Coordinate::Kind;
   const Node& node = *v->producer();
   const Attrs& attrs = node.attrs();
   const auto follow = [&](Value* from, std::vector<Coordinate> where) { return evaluate(from, where, depth + 1); };
@@ -222,28 +287,24 @@ std::optional<Element> Evaluator::structural(Value* v, const std::vector<Coordin
       if (const auto uniform = t.uniform_value()) return number(*uniform);
       int64_t flat = 0;
       for (size_t i = 0; i < at.size(); ++i) {
-        if (at[i].kind != Kind::kConstant) {
+        if (at[i].free || !at[i].index.is_const()) {
           // arange(n) stored as a constant is the index itself.
-          bool counts = is_integer(t.dtype()) && t.has_data() && t.numel() == t.shape()[i];
+          bool counts = is_integer(t.dtype()) && t.has_data() && t.numel() == t.shape()[i] && !at[i].free;
           for (int64_t k = 0; counts && k < t.numel(); ++k) counts = t.int_at(k) == k;
-          if (counts && at[i].kind != Kind::kFree) return Element{at[i], {}};
-          return fail("it adds a constant that varies with the position");
+          return counts ? std::optional(Element{at[i].index, {}}) : fail("it adds a constant that varies with the position");
         }
-        flat = flat * t.shape()[i] + at[i].offset;
+        flat = flat * t.shape()[i] + at[i].index.value();
       }
       return t.has_data() ? std::optional(number(t.at(flat))) : fail("it depends on a parameter without data");
     }
     case Op::k_dims: {
       const Shape& values = attrs.shape("values");
-      const size_t i = at.empty() ? 0 : static_cast<size_t>(at[0].offset);
-      if (!at.empty() && at[0].kind != Kind::kConstant) return fail("it reads sizes at a position");
-      return values[i].is_const() ? std::optional(number(static_cast<double>(values[i].value()))) : fail("it depends on the size " + values[i].to_string());
+      if (!at.empty() && (at[0].free || !at[0].index.is_const())) return fail("it reads sizes at a position");
+      return Element{values[at.empty() ? 0 : static_cast<size_t>(at[0].index.value())], {}};
     }
     case Op::k_iota: {
-      const Dim& start = attrs.shape("start")[0];
-      if (!start.is_const() || attrs.integer("step") != 1 || at[0].kind == Kind::kFree) return fail("it depends on positions");
-      if (at[0].kind == Kind::kConstant) return number(static_cast<double>(start.value() + at[0].offset));
-      return Element{Coordinate{at[0].kind, at[0].offset + start.value()}, {}};
+      if (at[0].free) return fail("it depends on positions");
+      return Element{attrs.shape("start")[0] + at[0].index * Dim(attrs.integer("step")), {}};
     }
     case Op::k_reshape: {
       auto where = through_reshape(*node.input(0), *v, at);
@@ -266,22 +327,21 @@ std::optional<Element> Evaluator::structural(Value* v, const std::vector<Coordin
     case Op::k_slice: {
       std::vector<Coordinate> where = at;
       for (size_t i = 0; i < attrs.integers("axes").size(); ++i) {
-        const Dim& start = attrs.shape("starts")[i];
-        if (attrs.integers("steps")[i] != 1 || !start.is_const()) return fail("it is sliced by " + node.describe());
-        where[static_cast<size_t>(attrs.integers("axes")[i])].offset += start.value();
+        Coordinate& along = where[static_cast<size_t>(attrs.integers("axes")[i])];
+        along.index = attrs.shape("starts")[i] + along.index * Dim(attrs.integers("steps")[i]);
       }
       return follow(node.input(0), std::move(where));
     }
     case Op::k_concat: {
-      const Coordinate& along = at[static_cast<size_t>(attrs.integer("axis"))];
-      if (along.kind != Kind::kConstant) return fail("it is concatenated along a position");
-      int64_t offset = along.offset;
+      const size_t axis = axis_of(attrs.integer("axis"), *v);
+      if (at[axis].free || !at[axis].index.is_const()) return fail("it is concatenated along a position");
+      int64_t offset = at[axis].index.value();
       for (Value* piece : node.inputs()) {
-        const Dim& size = piece->shape()[static_cast<size_t>(attrs.integer("axis"))];
+        const Dim& size = piece->shape()[axis];
         if (!size.is_const()) break;
         if (offset < size.value()) {
           std::vector<Coordinate> where = at;
-          where[static_cast<size_t>(attrs.integer("axis"))].offset = offset;
+          where[axis].index = Dim(offset);
           return follow(piece, std::move(where));
         }
         offset -= size.value();
@@ -289,21 +349,15 @@ std::optional<Element> Evaluator::structural(Value* v, const std::vector<Coordin
       return fail("it is concatenated by " + node.describe());
     }
     case Op::k_gather: {
-      const size_t axis = static_cast<size_t>(attrs.integer("axis"));
+      const size_t axis = axis_of(attrs.integer("axis"), *node.input(0));
       Value *data = node.input(0), *indices = node.input(1);
       const auto index_at = std::vector<Coordinate>(at.begin() + static_cast<long>(axis), at.begin() + static_cast<long>(axis) + indices->rank());
       auto index = follow(indices, index_at);
       if (!index) return std::nullopt;
-      Coordinate row;
-      if (index->index) {
-        row = *index->index;
-      } else if (index->table.is_constant() && index->table.root == nullptr) {
-        row.offset = static_cast<int64_t>(index->table.number[0]);
-      } else {
-        return fail("it is gathered at data-dependent positions");
-      }
+      const auto row = index->as_index();
+      if (!row) return fail("it is gathered at data-dependent positions");
       std::vector<Coordinate> where(at.begin(), at.begin() + static_cast<long>(axis));
-      where.push_back(row);
+      where.push_back({*row});
       where.insert(where.end(), at.begin() + static_cast<long>(axis) + indices->rank(), at.end());
       return follow(data, std::move(where));
     }
@@ -314,11 +368,12 @@ std::optional<Element> Evaluator::structural(Value* v, const std::vector<Coordin
       std::vector<Coordinate> where;
       for (int64_t c = 0; c < indices->shape().back().value(); ++c) {
         std::vector<Coordinate> index_at(at.begin(), at.begin() + static_cast<long>(prefix));
-        index_at.push_back({Kind::kConstant, c});
+        index_at.push_back({Dim(c)});
         auto index = follow(indices, index_at);
         if (!index) return std::nullopt;
-        if (!index->index && !(index->table.is_constant() && index->table.root == nullptr)) return fail("it is gathered at data-dependent positions");
-        where.push_back(index->index ? *index->index : Coordinate{Kind::kConstant, static_cast<int64_t>(index->table.number[0])});
+        const auto row = index->as_index();
+        if (!row) return fail("it is gathered at data-dependent positions");
+        where.push_back({*row});
       }
       where.insert(where.end(), at.begin() + static_cast<long>(prefix), at.end());
       return where.size() == static_cast<size_t>(data->rank()) ? follow(data, std::move(where)) : fail("it is gathered by " + node.describe());
@@ -331,16 +386,21 @@ std::optional<Element> Evaluator::structural(Value* v, const std::vector<Coordin
 
 }  // namespace
 
+Coordinate Coordinate::batch() { return {kBatch}; }
+Coordinate Coordinate::query() { return {kQuery}; }
+Coordinate Coordinate::key() { return {kKey}; }
+
 MaskProof evaluate_mask(Value* v, const std::vector<Coordinate>& at) {
   Evaluator evaluator;
+  for (size_t i = 0; i < at.size(); ++i)
+    if (at[i].index.is_symbol()) evaluator.set_bound(at[i].index, v->shape()[i]);
   auto element = evaluator.evaluate(v, at, 0);
   if (element && !element->index) return {element->table, ""};
   return {std::nullopt, element ? "it is an index" : evaluator.reason()};
 }
 
 std::optional<PaddingMask> prove_padding_mask(Value* bias, std::string& reason) {
-  using Kind = Coordinate::Kind;
-  const std::array<Coordinate, 4> element = {Coordinate{Kind::kBatch}, Coordinate{Kind::kFree}, Coordinate{Kind::kQuery}, Coordinate{Kind::kKey}};
+  const std::array<Coordinate, 4> element = {Coordinate::batch(), Coordinate::any(), Coordinate::query(), Coordinate::key()};
   const MaskProof proof = evaluate_mask(bias, broadcast_at(*bias, {element.begin(), element.end()}));
   if (!proof.table) {
     reason = proof.reason;

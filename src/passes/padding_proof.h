@@ -16,13 +16,15 @@
 
 namespace tenon::passes {
 
-// One coordinate of an element: a constant, or the batch, query or key index plus an offset; kFree stands for any position of an
-// axis along which the value may not vary.
+// One coordinate of an element: an expression over sizes and the index symbols below, or free: any position of an axis along
+// which the value may not vary.
 struct Coordinate {
-  enum class Kind { kConstant, kBatch, kQuery, kKey, kFree };
-  Kind kind = Kind::kConstant;
-  int64_t offset = 0;
-  bool operator==(const Coordinate&) const = default;
+  Dim index;
+  bool free = false;
+  static Coordinate any() { return {Dim(0), true}; }
+  static Coordinate batch();  // the element's batch index b
+  static Coordinate query();  // its query position q
+  static Coordinate key();    // its key position k
 };
 
 // What an element is, as a function of the root mask's bits at (b, q) and (b, k): number[2 * bit_q + bit_k].
@@ -37,6 +39,7 @@ struct MaskProof {
   std::optional<MaskTable> table;
   std::string reason;
 };
+// The index symbols run below the sizes of the axes of `v` that they index.
 MaskProof evaluate_mask(Value* v, const std::vector<Coordinate>& at);
 
 // A [batch, seq] mask and which of its two values keeps a position.

@@ -55,11 +55,10 @@ class Tracer {
 };
 
 std::optional<std::pair<double, double>> Tracer::mask_values(Value* v) const {
-  using Kind = Coordinate::Kind;
   if (v->rank() < 2) return std::nullopt;
-  std::vector<Coordinate> at(static_cast<size_t>(v->rank()), Coordinate{Kind::kFree});
-  at[0] = {Kind::kBatch};
-  at[1] = {Kind::kKey};
+  std::vector<Coordinate> at(static_cast<size_t>(v->rank()), Coordinate::any());
+  at[0] = Coordinate::batch();
+  at[1] = Coordinate::key();
   const MaskProof proof = evaluate_mask(v, at);
   if (!proof.table || proof.table->root != mask_.root) return std::nullopt;
   const auto& n = proof.table->number;  // bits: query * 2 + key; the query does not occur

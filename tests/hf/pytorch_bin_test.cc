@@ -208,7 +208,8 @@ TEST(PytorchBin, SurvivesTruncationAndChangedBytes) {
       bytes[static_cast<size_t>(random.integer(0, static_cast<int64_t>(bytes.size()) - 1))] = static_cast<char>(random.integer(0, 255));
     }
     const auto tensors = parse(test::torch_file(bytes));
-    if (!tensors.ok()) EXPECT_THAT(tensors.status().message(), HasSubstr("m.bin"));
+    if (tensors.ok()) continue;
+    EXPECT_THAT(tensors.status().message(), HasSubstr("m.bin"));
   }
 }
 

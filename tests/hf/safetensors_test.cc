@@ -177,7 +177,8 @@ TEST(Safetensors, SurvivesTruncationAndChangedBytes) {
       bytes[static_cast<size_t>(random.integer(0, static_cast<int64_t>(bytes.size()) - 1))] = static_cast<char>(random.integer(0, 255));
     }
     const auto tensors = parse(bytes);
-    if (!tensors.ok()) EXPECT_THAT(tensors.status().message(), HasSubstr("m.safetensors"));
+    if (tensors.ok()) continue;
+    EXPECT_THAT(tensors.status().message(), HasSubstr("m.safetensors"));
   }
 }
 

@@ -273,7 +273,7 @@ TEST_F(NetworkTest, ErrorsNameTheLayerAndTheCause) {
       {[&] { net_.reduce(Reduce::kSum, x, {3}); }, "axis 3 is out of range"},
       {[&] { net_.gather_rows(x, x); }, "indices are f32[batch,seq,8], not [batch, n]"},
       {[&] { net_.positions(x, 9); }, "axis 9 is out of range"},
-      {[&] { net_.matmul(x, x); }, "block/matmul: "},
+      {[&] { net_.matmul(x, net_.constant(random_weights("seven", {7, 7}))); }, "block/matmul: "},
       {[&] { net_.add_input("x", DType::kF32, {1}); }, "input 'x': the name is taken"},
       {[&] { net_.add_input("a b", DType::kF32, {1}); }, "input 'a b'"},
       {[&] { net_.add_input("z", DType::kF32, {0}); }, "size 0 of axis 0"},

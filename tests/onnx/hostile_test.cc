@@ -111,8 +111,8 @@ const Variant kVariants[] = {
     {"no opset", [](ModelBuilder& b) { b.model.clear_opset_import(); }, "no opset of domain"},
     {"opset 0", [](ModelBuilder& b) { b.model.mutable_opset_import(0)->set_version(0); }, "does not exist"},
     {"opset -1", [](ModelBuilder& b) { b.model.mutable_opset_import(0)->set_version(-1); }, "does not exist"},
-    {"opset 10", [](ModelBuilder& b) { b.model.mutable_opset_import(0)->set_version(10); }, "opsets 11 to 24"},
-    {"opset 999", [](ModelBuilder& b) { b.model.mutable_opset_import(0)->set_version(999); }, "opsets 11 to 24"},
+    {"opset 9", [](ModelBuilder& b) { b.model.mutable_opset_import(0)->set_version(9); }, "opsets 10 to 25"},
+    {"opset 999", [](ModelBuilder& b) { b.model.mutable_opset_import(0)->set_version(999); }, "opsets 10 to 25"},
     {"opset twice", [](ModelBuilder& b) { ModelBuilder::import_opset(b.model, "ai.onnx", 17); }, "imported twice"},
     {"unknown domain", [](ModelBuilder& b) { b.graph.mutable_node(0)->set_domain("nobody"); }, "no opset of domain 'nobody'"},
     {"cycle", [](ModelBuilder& b) { b.graph.mutable_node(0)->set_input(0, "s"); }, "cycle"},
@@ -149,7 +149,7 @@ const Variant kVariants[] = {
     {"raw weight too short", [](ModelBuilder& b) { weight(b).set_raw_data("abc"); }, "64 bytes, the file has 3"},
     {"weight of another field", [](ModelBuilder& b) { weight(b).set_data_type(kDouble); }, "the file has 0"},
     {"weight of strings", [](ModelBuilder& b) { weight(b).set_data_type(kString); }, "STRING"},
-    {"weight of type -1", [](ModelBuilder& b) { weight(b).set_data_type(-1); }, "no element type"},
+    {"weight of type -1", [](ModelBuilder& b) { weight(b).set_data_type(-1); }, "not an element type"},
     {"weight of 8-bit floats", [](ModelBuilder& b) { weight(b).set_data_type(17); }, "FLOAT8E4M3FN"},
     {"weight of another shape", [](ModelBuilder& b) { weight(b).set_dims(0, 2); weight(b).set_dims(1, 8); }, "node_MatMul"},
     {"external without a location", [](ModelBuilder& b) { set_external(weight(b), ""); }, "no location"},
@@ -186,23 +186,23 @@ const Variant kVariants[] = {
        b.output("looped");
      }, "turns"},
     {"range of too many steps", [](ModelBuilder& b) {
-       b.floats("a", {}, {0}).floats("z", {}, {1e30f}).floats("d", {}, {1});
-       b.node("Range", {"a", "z", "d"}, {"range"});
+       b.floats("a", {}, {0}).floats("end", {}, {1e30f}).floats("d", {}, {1});
+       b.node("Range", {"a", "end", "d"}, {"range"});
        b.output("range");
      }, "a range from"},
     {"range of step 0", [](ModelBuilder& b) {
-       b.ints("a", {0}).ints("z", {9}).ints("d", {0});
-       b.node("Range", {"a", "z", "d"}, {"range"});
+       b.ints("a", {0}).ints("end", {9}).ints("d", {0});
+       b.node("Range", {"a", "end", "d"}, {"range"});
        b.output("range");
      }, "step is 0"},
     {"slice by step 0", [](ModelBuilder& b) {
-       b.ints("a", {0}).ints("z", {9}).ints("d", {0});
-       b.node("Slice", {"x", "a", "z", "a", "d"}, {"slice"});
+       b.ints("a", {0}).ints("end", {9}).ints("d", {0});
+       b.node("Slice", {"x", "a", "end", "a", "d"}, {"slice"});
        b.output("slice");
      }, "step is 0"},
     {"slice by the least step", [](ModelBuilder& b) {
-       b.ints("a", {INT64_MAX}).ints("z", {INT64_MIN}).ints("d", {INT64_MIN}).ints("axis", {0});
-       b.node("Slice", {"x", "a", "z", "axis", "d"}, {"slice"});
+       b.ints("a", {INT64_MAX}).ints("end", {INT64_MIN}).ints("d", {INT64_MIN}).ints("axis", {0});
+       b.node("Slice", {"x", "a", "end", "axis", "d"}, {"slice"});
        b.output("slice");
      }, nullptr},
     {"split into parts of negative size", [](ModelBuilder& b) {

@@ -30,6 +30,11 @@ struct GoldenCase {
     auto it = recorded.find("shape" + std::to_string(shape) + "/" + kind_of + "/" + tensor);
     return it == recorded.end() ? nullptr : &it->second;
   }
+  // Which positions [batch, seq] hold tokens.
+  const ir::Tensor* valid(int shape) const {
+    auto it = recorded.find("shape" + std::to_string(shape) + "/valid");
+    return it == recorded.end() ? nullptr : &it->second;
+  }
 };
 
 inline std::string golden_folder() { return std::string(TENON_SOURCE_DIR) + "/tests/golden/"; }
