@@ -1,10 +1,11 @@
-// Speed of the packed product on the shapes of BERT-base's encoder, beside the processor's peak measured in the same run.
+// Speed of the packed product on the shapes of BERT-base's encoder, beside the processor's peak measured in the same
+// run.
 //
 //   gemm_bench [threads] [isa]
 //
 // Twelve layers of random weights, so that they stream from memory as in a model; rates are of the best round over all
-// layers (other processes only ever add time), the last column is the median. "%" is of the best rate of fused multiply-adds
-// on registers seen in the run, on as many threads.
+// layers (other processes only ever add time), the last column is the median. "%" is of the best rate of fused
+// multiply-adds on registers seen in the run, on as many threads.
 #include <fmt/core.h>
 #include <time.h>
 
@@ -37,22 +38,30 @@ double multiply_add(Isa isa, int64_t times) {
   if (isa == Isa::kAvx512) {
     for (int64_t i = 0; i < times; ++i) {
       asm volatile(
-          "vfmadd231ps %%zmm0, %%zmm0, %%zmm4\n vfmadd231ps %%zmm0, %%zmm0, %%zmm5\n vfmadd231ps %%zmm0, %%zmm0, %%zmm6\n"
-          "vfmadd231ps %%zmm0, %%zmm0, %%zmm7\n vfmadd231ps %%zmm0, %%zmm0, %%zmm8\n vfmadd231ps %%zmm0, %%zmm0, %%zmm9\n"
-          "vfmadd231ps %%zmm0, %%zmm0, %%zmm10\n vfmadd231ps %%zmm0, %%zmm0, %%zmm11\n vfmadd231ps %%zmm0, %%zmm0, %%zmm12\n"
-          "vfmadd231ps %%zmm0, %%zmm0, %%zmm13\n vfmadd231ps %%zmm0, %%zmm0, %%zmm14\n vfmadd231ps %%zmm0, %%zmm0, %%zmm15\n"
-          ::: "xmm4", "xmm5", "xmm6", "xmm7", "xmm8", "xmm9", "xmm10", "xmm11", "xmm12", "xmm13", "xmm14", "xmm15");
+          "vfmadd231ps %%zmm0, %%zmm0, %%zmm4\n vfmadd231ps %%zmm0, %%zmm0, %%zmm5\n vfmadd231ps %%zmm0, %%zmm0, "
+          "%%zmm6\n"
+          "vfmadd231ps %%zmm0, %%zmm0, %%zmm7\n vfmadd231ps %%zmm0, %%zmm0, %%zmm8\n vfmadd231ps %%zmm0, %%zmm0, "
+          "%%zmm9\n"
+          "vfmadd231ps %%zmm0, %%zmm0, %%zmm10\n vfmadd231ps %%zmm0, %%zmm0, %%zmm11\n vfmadd231ps %%zmm0, %%zmm0, "
+          "%%zmm12\n"
+          "vfmadd231ps %%zmm0, %%zmm0, %%zmm13\n vfmadd231ps %%zmm0, %%zmm0, %%zmm14\n vfmadd231ps %%zmm0, %%zmm0, "
+          "%%zmm15\n" ::
+              : "xmm4", "xmm5", "xmm6", "xmm7", "xmm8", "xmm9", "xmm10", "xmm11", "xmm12", "xmm13", "xmm14", "xmm15");
     }
     return flops(16);
   }
   if (isa == Isa::kAvx2) {
     for (int64_t i = 0; i < times; ++i) {
       asm volatile(
-          "vfmadd231ps %%ymm0, %%ymm0, %%ymm4\n vfmadd231ps %%ymm0, %%ymm0, %%ymm5\n vfmadd231ps %%ymm0, %%ymm0, %%ymm6\n"
-          "vfmadd231ps %%ymm0, %%ymm0, %%ymm7\n vfmadd231ps %%ymm0, %%ymm0, %%ymm8\n vfmadd231ps %%ymm0, %%ymm0, %%ymm9\n"
-          "vfmadd231ps %%ymm0, %%ymm0, %%ymm10\n vfmadd231ps %%ymm0, %%ymm0, %%ymm11\n vfmadd231ps %%ymm0, %%ymm0, %%ymm12\n"
-          "vfmadd231ps %%ymm0, %%ymm0, %%ymm13\n vfmadd231ps %%ymm0, %%ymm0, %%ymm14\n vfmadd231ps %%ymm0, %%ymm0, %%ymm15\n"
-          ::: "xmm4", "xmm5", "xmm6", "xmm7", "xmm8", "xmm9", "xmm10", "xmm11", "xmm12", "xmm13", "xmm14", "xmm15");
+          "vfmadd231ps %%ymm0, %%ymm0, %%ymm4\n vfmadd231ps %%ymm0, %%ymm0, %%ymm5\n vfmadd231ps %%ymm0, %%ymm0, "
+          "%%ymm6\n"
+          "vfmadd231ps %%ymm0, %%ymm0, %%ymm7\n vfmadd231ps %%ymm0, %%ymm0, %%ymm8\n vfmadd231ps %%ymm0, %%ymm0, "
+          "%%ymm9\n"
+          "vfmadd231ps %%ymm0, %%ymm0, %%ymm10\n vfmadd231ps %%ymm0, %%ymm0, %%ymm11\n vfmadd231ps %%ymm0, %%ymm0, "
+          "%%ymm12\n"
+          "vfmadd231ps %%ymm0, %%ymm0, %%ymm13\n vfmadd231ps %%ymm0, %%ymm0, %%ymm14\n vfmadd231ps %%ymm0, %%ymm0, "
+          "%%ymm15\n" ::
+              : "xmm4", "xmm5", "xmm6", "xmm7", "xmm8", "xmm9", "xmm10", "xmm11", "xmm12", "xmm13", "xmm14", "xmm15");
     }
     return flops(8);
   }
@@ -88,7 +97,8 @@ constexpr Shape kShapes[] = {{"qkv", 768, 2304, Activation::kNone},
 constexpr int kLayers = 12;
 
 struct Aligned {
-  explicit Aligned(int64_t floats) : data(static_cast<float*>(std::aligned_alloc(64, static_cast<size_t>((floats + 15) / 16 * 64)))) {}
+  explicit Aligned(int64_t floats)
+      : data(static_cast<float*>(std::aligned_alloc(64, static_cast<size_t>((floats + 15) / 16 * 64)))) {}
   ~Aligned() { std::free(data); }
   Aligned(Aligned&& o) noexcept : data(std::exchange(o.data, nullptr)) {}
   float* data;
@@ -132,9 +142,17 @@ int main(int argc, char** argv) {
           const Shape& shape = kShapes[s];
           const double start = now(pool);
           gemm(code,
-               {.x = x.data, .x_stride = shape.k, .w = weights[static_cast<size_t>(layer)][s].data, .y = y.data, .y_stride = shape.n,
-                .rows = t, .k = shape.k, .columns = shape.n,
-                .epilogue = {.bias = bias.data, .residual = shape.n == 768 ? residual.data : nullptr, .residual_stride = shape.n,
+               {.x = x.data,
+                .x_stride = shape.k,
+                .w = weights[static_cast<size_t>(layer)][s].data,
+                .y = y.data,
+                .y_stride = shape.n,
+                .rows = t,
+                .k = shape.k,
+                .columns = shape.n,
+                .epilogue = {.bias = bias.data,
+                             .residual = shape.n == 768 ? residual.data : nullptr,
+                             .residual_stride = shape.n,
                              .activation = shape.activation}},
                workspace.data, &pool);
           spent[s] += (now(pool) - start);

@@ -31,6 +31,9 @@ class Lengths {
     } else if (std::sscanf(spec.c_str(), "normal:%lf,%lf", &a, &b) == 2 && a >= 1 && b > 0) {
       normal_ = std::normal_distribution<double>(a, b);
       kind_ = kNormal;
+    } else if (spec.starts_with("list:")) {
+      read_numbers(spec.substr(5));
+      kind_ = kTexts;
     } else {
       read_texts(spec, engine);
       kind_ = kTexts;
@@ -52,6 +55,11 @@ class Lengths {
   bool fixed() const { return kind_ == kFixed; }
 
  private:
+  void read_numbers(const std::string& path) {
+    std::ifstream file(path);
+    for (int64_t n = 0; file >> n;) texts_.push_back(std::max<int64_t>(1, n));
+    if (texts_.empty()) throw Error(ErrorCode::kInvalidArgument, "--lengths list:" + path + ": no numbers there");
+  }
   void read_texts(const std::string& path, const Engine& engine) {
     std::ifstream file(path);
     if (!file) throw Error(ErrorCode::kInvalidArgument, "--lengths: \"" + path + "\" is no file of texts, nor uniform:LOW-HIGH, nor normal:MEAN,STD");

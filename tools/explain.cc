@@ -62,6 +62,8 @@ int explain(const ExplainArgs& args) {
   for (const engine::Decision& d : meta.decisions) {
     if (d.decision == "applied") {
       ++applied[d.pass];
+    } else if (d.pass == "plan" && (d.reason.starts_with("computes ") || d.reason == "not an elementwise op")) {
+      continue;  // a kernel for other operators was never a candidate
     } else if (args.all || d.pass == "pack-tokens" || d.pass.starts_with("fuse-") || d.pass == "plan") {
       declined.push_back(d);
     }

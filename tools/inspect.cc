@@ -1,11 +1,13 @@
 #include <fmt/core.h>
 
+#include <array>
 #include <cstdio>
 #include <filesystem>
 #include <fstream>
 #include <nlohmann/json.hpp>
 
 #include "builder/builder.h"
+#include "engine/format.h"
 #include "engine/reader.h"
 #include "ir/text.h"
 #include "onnx/import.h"
@@ -24,9 +26,9 @@ constexpr int64_t kBatch = 1, kSeq = 128;  // the sizes that FLOPs are counted f
 
 bool is_engine(const std::string& path) {
   std::ifstream file(path, std::ios::binary);
-  char magic[5] = {};
-  file.read(magic, sizeof magic);
-  return file && std::string_view(magic, sizeof magic) == "TENON";
+  std::array<unsigned char, engine::kMagic.size()> magic{};
+  file.read(reinterpret_cast<char*>(magic.data()), magic.size());
+  return file && magic == engine::kMagic;
 }
 
 Json ports(const ir::Graph& graph) {

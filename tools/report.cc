@@ -1,7 +1,6 @@
 #include "tools/report.h"
 
 #include <fmt/core.h>
-#include <sys/resource.h>
 #include <unistd.h>
 
 #include <charconv>
@@ -98,9 +97,15 @@ std::string join(const std::vector<int64_t>& shape) {
 double seconds_now() { return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count(); }
 
 uint64_t peak_resident_bytes() {
-  rusage usage{};
-  getrusage(RUSAGE_SELF, &usage);
-  return static_cast<uint64_t>(usage.ru_maxrss) * 1024;
+  // VmHWM and not getrusage: the latter carries the parent's peak over into a process that it started.
+  uint64_t kilobytes = 0;
+  if (std::FILE* file = std::fopen("/proc/self/status", "r")) {
+    char line[256];
+    while (std::fgets(line, sizeof line, file) != nullptr)
+      if (std::sscanf(line, "VmHWM: %lu kB", &kilobytes) == 1) break;
+    std::fclose(file);
+  }
+  return kilobytes * 1024;
 }
 
 }  // namespace tenon::tools

@@ -90,7 +90,7 @@ void add_bench(CLI::App& app, BenchArgs& a) {
   verb->add_option("engine", a.engine, "engine file")->required();
   verb->add_option("--batch", a.batch, "batch sizes, comma separated")->delimiter(',')->check(CLI::PositiveNumber);
   verb->add_option("--seq", a.seq, "sequence lengths, comma separated; every batch size is run with every length")->delimiter(',')->check(CLI::PositiveNumber);
-  verb->add_option("--lengths", a.lengths, "row lengths instead of --seq: a file of texts (through the engine's tokenizer), uniform:LOW-HIGH, or normal:MEAN,STD");
+  verb->add_option("--lengths", a.lengths, "row lengths instead of --seq: a file of texts (through the engine's tokenizer), uniform:LOW-HIGH, normal:MEAN,STD, or list:FILE of numbers");
   verb->add_option("--iterations", a.iterations, "runs per point; 0: as many as fit --duration")->check(CLI::NonNegativeNumber);
   verb->add_option("--duration", a.duration, "seconds per point")->check(CLI::PositiveNumber);
   verb->add_option("--warmup", a.warmup, "runs before the first that counts")->check(CLI::NonNegativeNumber);

@@ -36,9 +36,8 @@ Value distance_bias(Assembler& a) {
   const Value bias_of_distance = net.embedding(net.constant(bucket_of_distance), table);  // [2 limit - 1, heads]
 
   const Value query = net.reshape(a.positions(), {-1, 1}), key = net.reshape(a.positions(), {1, -1});
-  const Value distance = net.sub(key, query);  // [seq, seq]
-  const Value first = net.scalar(static_cast<double>(limit - 1), DType::kI64);
-  const Value bias = net.gather(bias_of_distance, net.add(distance, first), 0);  // [seq, seq, heads]
+  const Value first = net.sub(query, net.scalar(static_cast<double>(limit - 1), DType::kI64));
+  const Value bias = net.gather(bias_of_distance, net.sub(key, first), 0);  // [seq, seq, heads]
   return net.reshape(net.transpose(bias, {2, 0, 1}), {1, a.config.heads, 0, -1});
 }
 

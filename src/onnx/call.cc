@@ -9,7 +9,8 @@ namespace tenon::onnx {
 
 using onnx_pb::AttributeProto;
 
-Call::Call(Importer& importer, Scope& scope, const Frame& frame, onnx_pb::NodeProto& node, int64_t opset, const std::vector<Binding>& inputs)
+Call::Call(Importer& importer, Scope& scope, const Frame& frame, onnx_pb::NodeProto& node, int64_t opset,
+           const std::vector<Binding>& inputs)
     : importer_(importer),
       scope_(scope),
       frame_(frame),
@@ -26,7 +27,8 @@ ir::Graph& Call::graph() const { return *importer_.graph_; }
 
 bool Call::wants(int i) const { return i < num_outputs() && !node_.output(i).empty(); }
 
-// ---- Attributes ------------------------------------------------------------------------------------------------------
+// ---- Attributes
+// ------------------------------------------------------------------------------------------------------
 
 AttributeProto* Call::find(std::string_view name) const {
   for (AttributeProto& attribute : *node_.mutable_attribute()) {
@@ -43,7 +45,8 @@ AttributeProto* Call::find(std::string_view name, AttrType type) {
   if (attribute == nullptr) return nullptr;
   const int32_t found = attribute->type();
   if (found == static_cast<int32_t>(type) || found == static_cast<int32_t>(AttrType::kUndefined)) return attribute;
-  attribute_error_ = error(ErrorCode::kBadModel, "attribute '{}' has type {}, expected {}", name, found, static_cast<int>(type));
+  attribute_error_ =
+      error(ErrorCode::kBadModel, "attribute '{}' has type {}, expected {}", name, found, static_cast<int>(type));
   return nullptr;
 }
 
@@ -83,10 +86,11 @@ onnx_pb::GraphProto* Call::subgraph(std::string_view name) {
   return a && a->has_g() ? a->mutable_g() : nullptr;
 }
 
-// ---- Results ---------------------------------------------------------------------------------------------------------
+// ---- Results
+// ---------------------------------------------------------------------------------------------------------
 
 Result<Value*> Call::emit(Op op, std::vector<Value*> inputs, Attrs attrs) {
-  TENON_ASSIGN(ir::Node * node, ops::create(graph(), op, std::move(inputs), std::move(attrs)));
+  TENON_ASSIGN(auto* node, ops::create(graph(), op, std::move(inputs), std::move(attrs)));
   node->set_origin(frame_.origin + node_label(node_));
   return node->output();
 }
@@ -107,7 +111,8 @@ Status Call::yield_sequence(std::vector<Value*> values) {
 }
 
 Result<std::vector<Value*>> Call::sequence(int i) const {
-  if (i >= num_inputs() || sequences_[static_cast<size_t>(i)] == nullptr) return error(ErrorCode::kUnsupported, "input {} is no sequence known here", i);
+  if (i >= num_inputs() || sequences_[static_cast<size_t>(i)] == nullptr)
+    return error(ErrorCode::kUnsupported, "input {} is no sequence known here", i);
   return *sequences_[static_cast<size_t>(i)];
 }
 
@@ -115,13 +120,15 @@ Result<std::vector<Value*>> Call::inline_subgraph(onnx_pb::GraphProto& body, std
   return importer_.inline_subgraph(body, inputs, scope_, frame_);
 }
 
-// ---- Contents --------------------------------------------------------------------------------------------------------
+// ---- Contents
+// --------------------------------------------------------------------------------------------------------
 
 Result<Tensor> Call::constant_of(int i) const {
   const Value* value = input(i);
   if (value == nullptr) return error(ErrorCode::kBadModel, "input {} is missing", i);
   if (const Tensor* tensor = value->constant()) return *tensor;
-  if (const auto& known = value->known(); known && std::all_of(known->values.begin(), known->values.end(), [](const Dim& d) { return d.is_const(); })) {
+  if (const auto& known = value->known();
+      known && std::all_of(known->values.begin(), known->values.end(), [](const Dim& d) { return d.is_const(); })) {
     std::byte* writable = nullptr;
     TENON_ASSIGN(Tensor tensor, Tensor::allocate(value->dtype(), known->shape, &writable));
     visit_dtype(value->dtype(), [&]<class T>() {
@@ -134,14 +141,16 @@ Result<Tensor> Call::constant_of(int i) const {
     return tensor;
   }
   if (ops::is_constant_expression(*value)) return ops::evaluate_constant(*value);
-  return error(ErrorCode::kUnsupported, "input {} (%{}) must be constant, but is computed from the inputs of the model", i, value->name());
+  return error(ErrorCode::kUnsupported, "input {} (%{}) must be constant, but is computed from the inputs of the model",
+               i, value->name());
 }
 
 Result<std::vector<Dim>> Call::dims(int i) const {
   const Value* value = input(i);
   if (value != nullptr && value->known()) return value->known()->values;
   TENON_ASSIGN(const Tensor tensor, constant_of(i));
-  if (tensor.numel() > ops::kMaxKnown) return error(ErrorCode::kBadModel, "input {} has {} elements, too many for sizes", i, tensor.numel());
+  if (tensor.numel() > ops::kMaxKnown)
+    return error(ErrorCode::kBadModel, "input {} has {} elements, too many for sizes", i, tensor.numel());
   std::vector<Dim> dims;
   for (int64_t e = 0; e < tensor.numel(); ++e) dims.emplace_back(tensor.int_at(e));
   return dims;
@@ -151,13 +160,15 @@ Result<std::vector<int64_t>> Call::integers_of(int i) const {
   TENON_ASSIGN(const std::vector<Dim> sizes, dims(i));
   std::vector<int64_t> values;
   for (const Dim& d : sizes) {
-    if (!d.is_const()) return error(ErrorCode::kUnsupported, "input {} must be constant, but contains the size {}", i, d.to_string());
+    if (!d.is_const())
+      return error(ErrorCode::kUnsupported, "input {} must be constant, but contains the size {}", i, d.to_string());
     values.push_back(d.value());
   }
   return values;
 }
 
-// ---- Shorthands ------------------------------------------------------------------------------------------------------
+// ---- Shorthands
+// ------------------------------------------------------------------------------------------------------
 
 Value* Call::literal(Tensor tensor) const {
   Value* value = ops::constant(graph(), std::move(tensor));
@@ -177,7 +188,9 @@ Result<Value*> Call::reshape(Value* x, Shape shape) {
 }
 
 Result<Value*> Call::transpose(Value* x, std::vector<int64_t> perm) {
-  if (std::is_sorted(perm.begin(), perm.end()) && static_cast<int>(perm.size()) == x->rank()) return x;
+  bool moves = static_cast<int>(perm.size()) != x->rank();
+  for (size_t i = 0; i < perm.size(); ++i) moves |= perm[i] != static_cast<int64_t>(i);
+  if (!moves) return x;
   return emit(Op::k_transpose, {x}, {{"perm", std::move(perm)}});
 }
 
@@ -193,12 +206,16 @@ Result<Value*> Call::expand(Value* x, Shape shape) {
 
 Result<Value*> Call::slice(Value* x, int axis, Dim start, Dim end) {
   if (start == Dim(0) && end == x->shape()[static_cast<size_t>(axis)]) return x;
-  return emit(Op::k_slice, {x}, {{"axes", std::vector<int64_t>{axis}}, {"starts", Shape{std::move(start)}}, {"ends", Shape{std::move(end)}},
-                                 {"steps", std::vector<int64_t>{1}}});
+  return emit(Op::k_slice, {x},
+              {{"axes", std::vector<int64_t>{axis}},
+               {"starts", Shape{std::move(start)}},
+               {"ends", Shape{std::move(end)}},
+               {"steps", std::vector<int64_t>{1}}});
 }
 
 Result<int> Call::axis(int64_t axis, int rank) const {
-  if (axis < -rank || axis >= rank) return error(ErrorCode::kBadModel, "axis {} is out of range for rank {}", axis, rank);
+  if (axis < -rank || axis >= rank)
+    return error(ErrorCode::kBadModel, "axis {} is out of range for rank {}", axis, rank);
   return static_cast<int>(axis < 0 ? axis + rank : axis);
 }
 
@@ -207,14 +224,16 @@ Result<std::vector<int64_t>> Call::axes(std::vector<int64_t> axes, int rank) con
     TENON_ASSIGN(a, axis(a, rank));
   }
   std::sort(axes.begin(), axes.end());
-  if (std::adjacent_find(axes.begin(), axes.end()) != axes.end()) return error(ErrorCode::kBadModel, "an axis is given twice");
+  if (std::adjacent_find(axes.begin(), axes.end()) != axes.end())
+    return error(ErrorCode::kBadModel, "an axis is given twice");
   return axes;
 }
 
 Result<Dim> Call::broadcast(const Dim& a, const Dim& b) const {
   if (a == b || b == Dim(1)) return a;
   if (a == Dim(1)) return b;
-  if (a.is_const() && b.is_const()) return error(ErrorCode::kBadModel, "sizes {} and {} do not broadcast", a.to_string(), b.to_string());
+  if (a.is_const() && b.is_const())
+    return error(ErrorCode::kBadModel, "sizes {} and {} do not broadcast", a.to_string(), b.to_string());
   graph().assumed_equal.emplace_back(a, b);
   return b.is_const() ? b : a;
 }
@@ -232,7 +251,8 @@ Result<Shape> Call::broadcast(const Shape& a, const Shape& b) const {
 
 Status Call::same(const Dim& a, const Dim& b) const {
   if (a == b) return {};
-  if (a.is_const() && b.is_const()) return error(ErrorCode::kBadModel, "sizes {} and {} do not agree", a.to_string(), b.to_string());
+  if (a.is_const() && b.is_const())
+    return error(ErrorCode::kBadModel, "sizes {} and {} do not agree", a.to_string(), b.to_string());
   graph().assumed_equal.emplace_back(a, b);
   return {};
 }

@@ -1,5 +1,5 @@
-// One ONNX node as the functions of the operator table see it: inputs as IR values, attributes with defaults (references to
-// a function's attributes resolved), and the means to emit IR nodes.
+// One ONNX node as the functions of the operator table see it: inputs as IR values, attributes with defaults
+// (references to a function's attributes resolved), and the means to emit IR nodes.
 #pragma once
 
 #include <memory>
@@ -40,11 +40,22 @@ struct Binding {
 class Scope;
 
 // AttributeProto.AttributeType
-enum class AttrType { kUndefined = 0, kFloat = 1, kInt = 2, kString = 3, kTensor = 4, kGraph = 5, kFloats = 6, kInts = 7, kStrings = 8 };
+enum class AttrType {
+  kUndefined = 0,
+  kFloat = 1,
+  kInt = 2,
+  kString = 3,
+  kTensor = 4,
+  kGraph = 5,
+  kFloats = 6,
+  kInts = 7,
+  kStrings = 8
+};
 
 class Call {
  public:
-  Call(Importer& importer, Scope& scope, const Frame& frame, onnx_pb::NodeProto& node, int64_t opset, const std::vector<Binding>& inputs);
+  Call(Importer& importer, Scope& scope, const Frame& frame, onnx_pb::NodeProto& node, int64_t opset,
+       const std::vector<Binding>& inputs);
 
   int64_t opset() const { return opset_; }  // version of the operator's own domain
   ir::Graph& graph() const;
@@ -75,12 +86,14 @@ class Call {
   // Defines output i of the ONNX node.
   Status yield(Value* value, int i = 0);
   Status yield(Result<Value*> value, int i = 0);
-  Status yield(Op op, std::vector<Value*> inputs, Attrs attrs = {}) { return yield(emit(op, std::move(inputs), std::move(attrs))); }
+  Status yield(Op op, std::vector<Value*> inputs, Attrs attrs = {}) {
+    return yield(emit(op, std::move(inputs), std::move(attrs)));
+  }
   Status yield_sequence(std::vector<Value*> values);  // as output 0
   std::span<const Binding> results() const { return results_; }
 
-  // Contents of an input that must be known while the graph is built. Errors: unsupported when they depend on the data of a
-  // run.
+  // Contents of an input that must be known while the graph is built. Errors: unsupported when they depend on the data
+  // of a run.
   Result<std::vector<Dim>> dims(int i) const;
   Result<std::vector<int64_t>> integers_of(int i) const;
   Result<Tensor> constant_of(int i) const;

@@ -6,6 +6,7 @@
 
 #include "onnx/importer.h"
 #include "onnx/op_table.h"
+#include "onnx/roles.h"
 
 namespace tenon::onnx {
 namespace {
@@ -48,7 +49,8 @@ Result<ir::TensorType> Importer::input_type(const onnx_pb::ValueInfoProto& info)
     return error(ErrorCode::kUnsupported, "inputs of element type {}", data_type_name(tensor.elem_type()));
   }
   TENON_TRY(dtype.status());
-  if (const auto it = options_.input_shapes.find(info.name()); it != options_.input_shapes.end()) return ir::TensorType{*dtype, it->second};
+  if (const auto it = options_.input_shapes.find(info.name()); it != options_.input_shapes.end())
+    return ir::TensorType{*dtype, it->second};
   if (!tensor.has_shape()) return error(ErrorCode::kUnsupported, "inputs of unknown rank (give a shape)");
   ir::TensorType type{*dtype, {}};
   for (const auto& dim : tensor.shape().dim()) {
@@ -72,8 +74,10 @@ Result<ir::TensorType> Importer::input_type(const onnx_pb::ValueInfoProto& info)
 Status Importer::add_inputs() {
   const onnx_pb::GraphProto& graph = source_.model.graph();
   for (const auto& [name, shape] : options_.input_shapes) {
-    const bool known = std::any_of(graph.input().begin(), graph.input().end(), [&](const auto& input) { return input.name() == name; });
-    if (!known) return error(ErrorCode::kInvalidArgument, "a shape is given for '{}', which is no input of the model", name);
+    const bool known = std::any_of(graph.input().begin(), graph.input().end(),
+                                   [&](const auto& input) { return input.name() == name; });
+    if (!known)
+      return error(ErrorCode::kInvalidArgument, "a shape is given for '{}', which is no input of the model", name);
   }
   for (const auto& info : graph.input()) {
     if (info.name().empty()) return error(ErrorCode::kBadModel, "an input has no name");
@@ -96,10 +100,13 @@ Status Importer::add_inputs() {
 Status Importer::add_outputs(Scope& scope) {
   std::set<std::string> names;
   for (const auto& info : source_.model.graph().output()) {
-    if (!names.insert(info.name()).second) return error(ErrorCode::kBadModel, "output '{}' is listed twice", info.name());
+    if (!names.insert(info.name()).second)
+      return error(ErrorCode::kBadModel, "output '{}' is listed twice", info.name());
     const auto binding = lookup(info.name(), scope);
     if (!binding.ok()) return binding.status().with_context("graph output");
     if (binding->sequence != nullptr) note_unsupported("outputs that are sequences", info.name());
+    if (!binding->present() && !binding->unknown)
+      return error(ErrorCode::kBadModel, "graph output '{}' is an absent value", info.name());
     if (binding->value != nullptr) graph_->add_output(info.name(), binding->value);
   }
   return {};
@@ -112,7 +119,8 @@ Result<ir::Model> Importer::run() {
   TENON_ASSIGN(functions_, read_functions(model));
   const auto opset = main_.opsets.find("");
   if (opset != main_.opsets.end() && (opset->second < kOldestOpset || opset->second > kNewestOpset)) {
-    return error(ErrorCode::kUnsupported, "the model uses opset {}; opsets {} to {} are supported", opset->second, kOldestOpset, kNewestOpset);
+    return error(ErrorCode::kUnsupported, "the model uses opset {}; opsets {} to {} are supported", opset->second,
+                 kOldestOpset, kNewestOpset);
   }
   if (graph.output_size() == 0) return error(ErrorCode::kBadModel, "the graph has no outputs");
 
@@ -123,28 +131,42 @@ Result<ir::Model> Importer::run() {
   TENON_TRY(import_nodes(*graph.mutable_node(), wanted, scope_, main_));
   TENON_TRY(add_outputs(scope_));
   if (!unsupported_.empty()) return unsupported();
-  // Where each symbol stands, to find it again when equal symbols have been renamed.
-  std::map<std::string, std::pair<const Value*, size_t>> places;
+  TENON_TRY(settle_sizes());
+  describe_model();
+  return std::move(model_);
+}
+
+// Applies the equalities of sizes that were assumed, and states the limits of symbols under their final names.
+Status Importer::settle_sizes() {
+  std::map<std::string, std::pair<const Value*, size_t>> places;  // where each symbol stands, to find it again
   for (const auto& input : graph_->inputs())
-    for (size_t axis = 0; axis < input->shape().size(); ++axis) places.emplace(input->shape()[axis].to_string(), std::pair(input.get(), axis));
+    for (size_t axis = 0; axis < input->shape().size(); ++axis)
+      places.emplace(input->shape()[axis].to_string(), std::pair(input.get(), axis));
   TENON_TRY(ops::apply_assumptions(*graph_));
   std::map<std::string, int64_t> limits;
   for (const auto& [name, limit] : limits_) {
     const auto place = places.find(name);
     if (place == places.end()) continue;
-    const std::string now = place->second.first->shape()[place->second.second].to_string();
-    const auto [it, fresh] = limits.emplace(now, limit);
+    const Dim& size = place->second.first->shape()[place->second.second];
+    if (!size.is_symbol()) continue;
+    const auto [it, fresh] = limits.emplace(size.to_string(), limit);
     if (!fresh) it->second = std::min(it->second, limit);
   }
   for (const auto& [name, limit] : limits) {
     model_.properties["limit." + name] = std::to_string(limit);
     model_.notes.push_back(fmt::format("{} is at most {}", name, limit));
   }
+  return {};
+}
+
+void Importer::describe_model() {
+  guess_roles(model_);
+  const onnx_pb::ModelProto& model = source_.model;
   for (const auto& entry : model.metadata_props()) model_.properties.emplace(entry.key(), entry.value());
   const std::string producer = producer_of(model);
+  const auto opset = main_.opsets.find("");
   model_.source = fmt::format("{} (opset {}{}{})", std::filesystem::path(source_.name).filename().string(),
                               opset == main_.opsets.end() ? 0 : opset->second, producer.empty() ? "" : ", ", producer);
-  return std::move(model_);
 }
 
 Result<ir::Model> import_file(const std::string& path, const ImportOptions& options) {
@@ -154,7 +176,8 @@ Result<ir::Model> import_file(const std::string& path, const ImportOptions& opti
   return model;
 }
 
-Result<ir::Model> import_bytes(std::span<const std::byte> bytes, const std::string& folder, const ImportOptions& options) {
+Result<ir::Model> import_bytes(std::span<const std::byte> bytes, const std::string& folder,
+                               const ImportOptions& options) {
   TENON_ASSIGN(auto source, read_source(bytes, folder));
   auto model = Importer(*source, options).run();
   if (!model.ok()) return model.status().with_context(source->name);

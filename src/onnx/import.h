@@ -1,7 +1,7 @@
 // ONNX files: import into the IR, and a survey that needs no graph.
 //
-// Opsets 10 to 25 of the default domain and the com.microsoft operators of the table in op_table.cc. Model-local functions
-// are expanded in place. Shapes stay symbolic; integer shape arithmetic is resolved while the graph is built.
+// Opsets 10 to 25 of the default domain and the com.microsoft operators of the table in op_table.cc. Model-local
+// functions are expanded in place. Shapes stay symbolic; integer shape arithmetic is resolved while the graph is built.
 #pragma once
 
 #include <cstddef>
@@ -24,12 +24,13 @@ struct ImportOptions {
 
 // Reads a model. Weights stay where protobuf put them, or in the mapping of an external data file: they are held once.
 // External data must lie in the model's own folder.
-// Errors: not-found, io; bad-model (damaged or contradictory, naming file, node and cause); unsupported (one error that lists
-// every operator that cannot be imported, with its nodes).
+// Errors: not-found, io; bad-model (damaged or contradictory, naming file, node and cause); unsupported (one error that
+// lists every operator that cannot be imported, with its nodes).
 Result<ir::Model> import_file(const std::string& path, const ImportOptions& options = {});
 
 // The same from memory. External data is read from `folder`; an empty folder refuses it.
-Result<ir::Model> import_bytes(std::span<const std::byte> bytes, const std::string& folder, const ImportOptions& options = {});
+Result<ir::Model> import_bytes(std::span<const std::byte> bytes, const std::string& folder,
+                               const ImportOptions& options = {});
 
 // What is in a file, whether or not it can be imported.
 struct FileReport {
@@ -42,7 +43,7 @@ struct FileReport {
     std::string name;
     int64_t opset = 0;
     int64_t count = 0;
-    bool supported = false;  // by the operator table; single attribute values may still be refused
+    bool supported = false;          // by the operator table; single attribute values may still be refused
     std::vector<std::string> nodes;  // of unsupported operators
   };
   struct Parameter {

@@ -39,14 +39,16 @@ std::string operator_label(const std::string& domain, const std::string& name, i
   return fmt::format("{}{}{} (opset {})", domain, domain.empty() ? "" : ".", name, opset);
 }
 
-// Which nodes are needed for `wanted`, each after those that it needs. Errors: bad-model (a name defined twice, a cycle).
-Result<std::vector<int>> needed_order(const google::protobuf::RepeatedPtrField<NodeProto>& nodes, const std::vector<std::string>& wanted) {
+// Which nodes are needed for `wanted`, each after those that it needs. Errors: bad-model (a name defined twice, a
+// cycle).
+Result<std::vector<int>> needed_order(const google::protobuf::RepeatedPtrField<NodeProto>& nodes,
+                                      const std::vector<std::string>& wanted) {
   std::unordered_map<std::string, int> producer;
   for (int i = 0; i < nodes.size(); ++i) {
     for (const std::string& name : nodes[i].output()) {
       if (name.empty() || producer.emplace(name, i).second) continue;
-      return error(ErrorCode::kBadModel, "node '{}' ({}): its output '{}' is defined by another node already", node_label(nodes[i]),
-                   nodes[i].op_type(), name);
+      return error(ErrorCode::kBadModel, "node '{}' ({}): its output '{}' is defined by another node already",
+                   node_label(nodes[i]), nodes[i].op_type(), name);
     }
   }
   const auto count = static_cast<size_t>(nodes.size());
@@ -84,7 +86,8 @@ Result<std::vector<int>> needed_order(const google::protobuf::RepeatedPtrField<N
   }
   for (int i = 0; i < nodes.size(); ++i) {
     if (waiting[static_cast<size_t>(i)] == 0) continue;
-    return error(ErrorCode::kBadModel, "the graph has a cycle through node '{}' ({})", node_label(nodes[i]), nodes[i].op_type());
+    return error(ErrorCode::kBadModel, "the graph has a cycle through node '{}' ({})", node_label(nodes[i]),
+                 nodes[i].op_type());
   }
   return order;
 }
@@ -102,8 +105,10 @@ Result<Opsets> read_opsets(const google::protobuf::RepeatedPtrField<onnx_pb::Ope
   Opsets opsets;
   for (const auto& import : imports) {
     const std::string domain = canonical_domain(import.domain());
-    if (import.version() < 1) return error(ErrorCode::kBadModel, "opset {} of domain '{}' does not exist", import.version(), domain);
-    if (!opsets.emplace(domain, import.version()).second) return error(ErrorCode::kBadModel, "domain '{}' is imported twice", domain);
+    if (import.version() < 1)
+      return error(ErrorCode::kBadModel, "opset {} of domain '{}' does not exist", import.version(), domain);
+    if (!opsets.emplace(domain, import.version()).second)
+      return error(ErrorCode::kBadModel, "domain '{}' is imported twice", domain);
   }
   return opsets;
 }
@@ -111,8 +116,11 @@ Result<Opsets> read_opsets(const google::protobuf::RepeatedPtrField<onnx_pb::Ope
 Result<FunctionTable> read_functions(onnx_pb::ModelProto& model) {
   FunctionTable table;
   for (FunctionProto& function : *model.mutable_functions()) {
-    if (!table.emplace(FunctionKey(canonical_domain(function.domain()), function.name(), function.overload()), &function).second) {
-      return error(ErrorCode::kBadModel, "function '{}' of domain '{}' is defined twice", function.name(), function.domain());
+    if (!table
+             .emplace(FunctionKey(canonical_domain(function.domain()), function.name(), function.overload()), &function)
+             .second) {
+      return error(ErrorCode::kBadModel, "function '{}' of domain '{}' is defined twice", function.name(),
+                   function.domain());
     }
   }
   return table;
@@ -127,7 +135,8 @@ Status Scope::define(const std::string& name, Binding binding) {
 
 Status Scope::add_initializer(onnx_pb::TensorProto& proto) {
   if (proto.name().empty()) return error(ErrorCode::kBadModel, "an initializer has no name");
-  if (!initializers_.emplace(proto.name(), &proto).second) return error(ErrorCode::kBadModel, "initializer '{}' is defined twice", proto.name());
+  if (!initializers_.emplace(proto.name(), &proto).second)
+    return error(ErrorCode::kBadModel, "initializer '{}' is defined twice", proto.name());
   return {};
 }
 
@@ -169,7 +178,8 @@ Status Importer::poison_outputs(const NodeProto& node, Scope& scope) {
 }
 
 void Importer::note_unsupported(const std::string& what, const std::string& node) {
-  auto it = std::find_if(unsupported_.begin(), unsupported_.end(), [&](const auto& entry) { return entry.first == what; });
+  auto it =
+      std::find_if(unsupported_.begin(), unsupported_.end(), [&](const auto& entry) { return entry.first == what; });
   if (it == unsupported_.end()) it = unsupported_.insert(it, {what, {}});
   if (std::find(it->second.begin(), it->second.end(), node) == it->second.end()) it->second.push_back(node);
 }
@@ -199,8 +209,10 @@ Status Importer::import_nodes(Nodes& nodes, const std::vector<std::string>& want
 }
 
 Status Importer::import_node(NodeProto& node, Scope& scope, const Frame& frame) {
-  if (++imported_ > kMaxNodes) return error(ErrorCode::kBadModel, "more than {} nodes after functions and loops are expanded", kMaxNodes);
-  return import_operator(node, scope, frame).with_context(fmt::format("node '{}' ({})", node_label(node), node.op_type()));
+  if (++imported_ > kMaxNodes)
+    return error(ErrorCode::kBadModel, "more than {} nodes after functions and loops are expanded", kMaxNodes);
+  return import_operator(node, scope, frame)
+      .with_context(fmt::format("node '{}' ({})", node_label(node), node.op_type()));
 }
 
 Status Importer::import_operator(NodeProto& node, Scope& scope, const Frame& frame) {
@@ -210,7 +222,8 @@ Status Importer::import_operator(NodeProto& node, Scope& scope, const Frame& fra
   int64_t opset = 0;
   if (function == functions_.end()) {
     const auto version = frame.opsets.find(domain);
-    if (version == frame.opsets.end()) return error(ErrorCode::kBadModel, "the model imports no opset of domain '{}'", domain);
+    if (version == frame.opsets.end())
+      return error(ErrorCode::kBadModel, "the model imports no opset of domain '{}'", domain);
     opset = version->second;
     row = find_op(domain, node.op_type(), opset);
   }
@@ -230,10 +243,13 @@ Status Importer::import_operator(NodeProto& node, Scope& scope, const Frame& fra
   if (row == nullptr || unknown) return poison_outputs(node, scope);
 
   for (int i = 0; i < row->inputs; ++i) {
-    if (i >= static_cast<int>(inputs.size()) || !inputs[static_cast<size_t>(i)].present()) return error(ErrorCode::kBadModel, "input {} is missing", i);
+    if (i >= static_cast<int>(inputs.size()) || !inputs[static_cast<size_t>(i)].present())
+      return error(ErrorCode::kBadModel, "input {} is missing", i);
   }
-  const bool sequences = std::any_of(inputs.begin(), inputs.end(), [](const Binding& input) { return input.sequence != nullptr; });
-  if (sequences && !row->takes_sequence) return error(ErrorCode::kBadModel, "a sequence is given where a tensor is wanted");
+  const bool sequences =
+      std::any_of(inputs.begin(), inputs.end(), [](const Binding& input) { return input.sequence != nullptr; });
+  if (sequences && !row->takes_sequence)
+    return error(ErrorCode::kBadModel, "a sequence is given where a tensor is wanted");
   Call call(*this, scope, frame, node, opset, inputs);
   Status status = row->import(call);
   if (!call.attribute_error().ok()) return call.attribute_error();
@@ -247,20 +263,22 @@ Status Importer::import_operator(NodeProto& node, Scope& scope, const Frame& fra
     return poison_outputs(node, scope);
   }
   TENON_TRY(status);
-  for (int i = 0; i < node.output_size(); ++i) TENON_TRY(bind_output(node.output(i), call.results()[static_cast<size_t>(i)], scope));
+  for (int i = 0; i < node.output_size(); ++i)
+    TENON_TRY(bind_output(node.output(i), call.results()[static_cast<size_t>(i)], scope));
   return {};
 }
 
-Status Importer::call_function(FunctionProto& function, const NodeProto& node, std::vector<Binding> inputs, Scope& scope,
-                               const Frame& frame) {
+Status Importer::call_function(FunctionProto& function, const NodeProto& node, std::vector<Binding> inputs,
+                               Scope& scope, const Frame& frame) {
   int depth = 0;
   for (const Frame* f = &frame; f != nullptr; f = f->caller) {
     if (f->function == &function) return error(ErrorCode::kBadModel, "function '{}' calls itself", function.name());
-    if (++depth > kMaxCallDepth) return error(ErrorCode::kBadModel, "functions call each other more than {} deep", kMaxCallDepth);
+    if (++depth > kMaxCallDepth)
+      return error(ErrorCode::kBadModel, "functions call each other more than {} deep", kMaxCallDepth);
   }
   if (static_cast<int>(inputs.size()) > function.input_size() || node.output_size() > function.output_size()) {
-    return error(ErrorCode::kBadModel, "function '{}' has {} inputs and {} outputs, the node gives {} and takes {}", function.name(),
-                 function.input_size(), function.output_size(), inputs.size(), node.output_size());
+    return error(ErrorCode::kBadModel, "function '{}' has {} inputs and {} outputs, the node gives {} and takes {}",
+                 function.name(), function.input_size(), function.output_size(), inputs.size(), node.output_size());
   }
   Frame inner{&function, &frame, frame.origin + node_label(node) + "/", {}, {}};
   TENON_ASSIGN(inner.opsets, read_opsets(function.opset_import()));
@@ -275,7 +293,8 @@ Status Importer::call_function(FunctionProto& function, const NodeProto& node, s
   }
   Scope body;
   inputs.resize(static_cast<size_t>(function.input_size()));
-  for (int i = 0; i < function.input_size(); ++i) TENON_TRY(body.define(function.input(i), inputs[static_cast<size_t>(i)]));
+  for (int i = 0; i < function.input_size(); ++i)
+    TENON_TRY(body.define(function.input(i), inputs[static_cast<size_t>(i)]));
   const std::vector<std::string> wanted(function.output().begin(), function.output().begin() + node.output_size());
   TENON_TRY(import_nodes(*function.mutable_node(), wanted, body, inner));
   for (int i = 0; i < node.output_size(); ++i) {
@@ -283,15 +302,18 @@ Status Importer::call_function(FunctionProto& function, const NodeProto& node, s
     TENON_ASSIGN(const Binding output, lookup(function.output(i), body));
     // What the call made takes the caller's name for it.
     const Value* value = output.value;
-    if (value != nullptr && !value->is_input() && value->producer()->origin().starts_with(inner.origin)) named_.erase(value);
+    if (value != nullptr && !value->is_input() && value->producer()->origin().starts_with(inner.origin))
+      named_.erase(value);
     TENON_TRY(bind_output(node.output(i), output, scope));
   }
   return {};
 }
 
-Result<std::vector<Value*>> Importer::inline_subgraph(GraphProto& graph, std::span<Value* const> inputs, Scope& outer, const Frame& frame) {
+Result<std::vector<Value*>> Importer::inline_subgraph(GraphProto& graph, std::span<Value* const> inputs, Scope& outer,
+                                                      const Frame& frame) {
   if (static_cast<int>(inputs.size()) != graph.input_size()) {
-    return error(ErrorCode::kBadModel, "subgraph '{}' has {} inputs, {} are given", graph.name(), graph.input_size(), inputs.size());
+    return error(ErrorCode::kBadModel, "subgraph '{}' has {} inputs, {} are given", graph.name(), graph.input_size(),
+                 inputs.size());
   }
   Scope scope(&outer);
   TENON_TRY(import_initializers(graph, scope));

@@ -63,6 +63,8 @@ class Importer {
 
   Status add_inputs();
   Status add_outputs(Scope& scope);
+  Status settle_sizes();
+  void describe_model();
   Result<ir::TensorType> input_type(const onnx_pb::ValueInfoProto& info);
   std::string symbol(const std::string& name);
   Status import_initializers(onnx_pb::GraphProto& graph, Scope& scope);
@@ -70,9 +72,10 @@ class Importer {
   Status import_nodes(Nodes& nodes, const std::vector<std::string>& wanted, Scope& scope, const Frame& frame);
   Status import_node(onnx_pb::NodeProto& node, Scope& scope, const Frame& frame);
   Status import_operator(onnx_pb::NodeProto& node, Scope& scope, const Frame& frame);
-  Status call_function(onnx_pb::FunctionProto& function, const onnx_pb::NodeProto& node, std::vector<Binding> inputs, Scope& scope,
-                       const Frame& frame);
-  Result<std::vector<Value*>> inline_subgraph(onnx_pb::GraphProto& graph, std::span<Value* const> inputs, Scope& outer, const Frame& frame);
+  Status call_function(onnx_pb::FunctionProto& function, const onnx_pb::NodeProto& node, std::vector<Binding> inputs,
+                       Scope& scope, const Frame& frame);
+  Result<std::vector<Value*>> inline_subgraph(onnx_pb::GraphProto& graph, std::span<Value* const> inputs, Scope& outer,
+                                              const Frame& frame);
   Result<Binding> lookup(const std::string& name, Scope& scope);
   Status bind_output(const std::string& name, const Binding& binding, Scope& scope);
   Status poison_outputs(const onnx_pb::NodeProto& node, Scope& scope);
@@ -89,9 +92,9 @@ class Importer {
   Scope scope_;
   std::map<std::string, std::string> symbols_;  // dim_param -> symbol
   std::set<std::string> used_symbols_;
-  std::unordered_set<const Value*> named_;                                          // values that bear a name of the file
-  std::vector<std::pair<std::string, std::vector<std::string>>> unsupported_;       // what, nodes
-  std::map<std::string, int64_t> limits_;                                           // symbol -> greatest value
+  std::unordered_set<const Value*> named_;                                     // values that bear a name of the file
+  std::vector<std::pair<std::string, std::vector<std::string>>> unsupported_;  // what, nodes
+  std::map<std::string, int64_t> limits_;  // symbol -> greatest value that the model can take
   int64_t imported_ = 0;
 };
 

@@ -10,8 +10,8 @@ namespace {
 constexpr int64_t kFirst = kOldestOpset;
 constexpr int64_t kLast = kNewestOpset;
 
-// domain, operator, first and last opset, inputs that must be present, function. To add an operator: a row here, a function
-// in the file of its family. Sorted by name within a domain.
+// domain, operator, first and last opset, inputs that must be present, function. To add an operator: a row here, a
+// function in the file of its family. Sorted by name within a domain.
 constexpr OpRow kRows[] = {
     {"", "Abs", kFirst, kLast, 1, unary<Op::k_abs>},
     {"", "Add", kFirst, kLast, 2, binary<Op::k_add>},

@@ -8,7 +8,7 @@ Result<Value*> with_scalar(Call& c, Op op, Value* x, double y) { return c.emit(o
 
 // alpha (exp(min(x, 0) / scale) - 1), the negative branch of the exponential units.
 Result<Value*> negative_branch(Call& c, Value* x, double alpha, double scale) {
-  TENON_ASSIGN(Value * t, with_scalar(c, Op::k_min, x, 0));
+  TENON_ASSIGN(auto* t, with_scalar(c, Op::k_min, x, 0));
   if (scale != 1) {
     TENON_ASSIGN(t, with_scalar(c, Op::k_div, t, scale));
   }
@@ -19,7 +19,7 @@ Result<Value*> negative_branch(Call& c, Value* x, double alpha, double scale) {
 
 // min(max(alpha x + beta, 0), 1)
 Result<Value*> hard_sigmoid(Call& c, Value* x, double alpha, double beta) {
-  TENON_ASSIGN(Value * t, with_scalar(c, Op::k_mul, x, alpha));
+  TENON_ASSIGN(auto* t, with_scalar(c, Op::k_mul, x, alpha));
   TENON_ASSIGN(t, with_scalar(c, Op::k_add, t, beta));
   TENON_ASSIGN(t, c.emit(Op::k_relu, {t}));
   return with_scalar(c, Op::k_min, t, 1);
@@ -27,65 +27,70 @@ Result<Value*> hard_sigmoid(Call& c, Value* x, double alpha, double beta) {
 
 }  // namespace
 
-Status import_leaky_relu(Call& c) { return c.yield(Op::k_leaky_relu, {c.input(0)}, {{"alpha", c.number("alpha", 0.01)}}); }
+Status import_leaky_relu(Call& c) {
+  return c.yield(Op::k_leaky_relu, {c.input(0)}, {{"alpha", c.number("alpha", 0.01)}});
+}
 
 // y = max(x, 0) + slope min(x, 0)
 Status import_prelu(Call& c) {
   Value* x = c.input(0);
-  TENON_ASSIGN(Value * positive, with_scalar(c, Op::k_max, x, 0));
-  TENON_ASSIGN(Value * negative, with_scalar(c, Op::k_min, x, 0));
+  TENON_ASSIGN(auto* positive, with_scalar(c, Op::k_max, x, 0));
+  TENON_ASSIGN(auto* negative, with_scalar(c, Op::k_min, x, 0));
   TENON_ASSIGN(negative, c.emit(Op::k_mul, {negative, c.input(1)}));
   return c.yield(Op::k_add, {positive, negative});
 }
 
 Status import_elu(Call& c) {
-  TENON_ASSIGN(Value * positive, c.emit(Op::k_relu, {c.input(0)}));
-  TENON_ASSIGN(Value * negative, negative_branch(c, c.input(0), c.number("alpha", 1), 1));
+  TENON_ASSIGN(auto* positive, c.emit(Op::k_relu, {c.input(0)}));
+  TENON_ASSIGN(auto* negative, negative_branch(c, c.input(0), c.number("alpha", 1), 1));
   return c.yield(Op::k_add, {positive, negative});
 }
 
 Status import_selu(Call& c) {
-  TENON_ASSIGN(Value * positive, c.emit(Op::k_relu, {c.input(0)}));
-  TENON_ASSIGN(Value * negative, negative_branch(c, c.input(0), c.number("alpha", 1.67326319217681884765625), 1));
-  TENON_ASSIGN(Value * sum, c.emit(Op::k_add, {positive, negative}));
+  TENON_ASSIGN(auto* positive, c.emit(Op::k_relu, {c.input(0)}));
+  TENON_ASSIGN(auto* negative, negative_branch(c, c.input(0), c.number("alpha", 1.67326319217681884765625), 1));
+  TENON_ASSIGN(auto* sum, c.emit(Op::k_add, {positive, negative}));
   return c.yield(with_scalar(c, Op::k_mul, sum, c.number("gamma", 1.05070102214813232421875)));
 }
 
 Status import_celu(Call& c) {
   const double alpha = c.number("alpha", 1);
-  TENON_ASSIGN(Value * positive, c.emit(Op::k_relu, {c.input(0)}));
-  TENON_ASSIGN(Value * negative, negative_branch(c, c.input(0), alpha, alpha));
+  TENON_ASSIGN(auto* positive, c.emit(Op::k_relu, {c.input(0)}));
+  TENON_ASSIGN(auto* negative, negative_branch(c, c.input(0), alpha, alpha));
   return c.yield(Op::k_add, {positive, negative});
 }
 
 Status import_thresholded_relu(Call& c) {
   Value* x = c.input(0);
-  TENON_ASSIGN(Value * above, with_scalar(c, Op::k_greater, x, c.number("alpha", 1)));
+  TENON_ASSIGN(auto* above, with_scalar(c, Op::k_greater, x, c.number("alpha", 1)));
   return c.yield(Op::k_where, {above, x, c.scalar(x->dtype(), 0)});
 }
 
 Status import_softsign(Call& c) {
-  TENON_ASSIGN(Value * t, c.emit(Op::k_abs, {c.input(0)}));
+  TENON_ASSIGN(auto* t, c.emit(Op::k_abs, {c.input(0)}));
   TENON_ASSIGN(t, with_scalar(c, Op::k_add, t, 1));
   return c.yield(Op::k_div, {c.input(0), t});
 }
 
 Status import_mish(Call& c) {
-  TENON_ASSIGN(Value * t, c.emit(Op::k_softplus, {c.input(0)}));
+  TENON_ASSIGN(auto* t, c.emit(Op::k_softplus, {c.input(0)}));
   TENON_ASSIGN(t, c.emit(Op::k_tanh, {t}));
   return c.yield(Op::k_mul, {c.input(0), t});
 }
 
-Status import_hard_sigmoid(Call& c) { return c.yield(hard_sigmoid(c, c.input(0), c.number("alpha", 0.2), c.number("beta", 0.5))); }
+Status import_hard_sigmoid(Call& c) {
+  return c.yield(hard_sigmoid(c, c.input(0), c.number("alpha", 0.2), c.number("beta", 0.5)));
+}
 
 Status import_hard_swish(Call& c) {
-  TENON_ASSIGN(Value * gate, hard_sigmoid(c, c.input(0), 1.0 / 6, 0.5));
+  TENON_ASSIGN(auto* gate, hard_sigmoid(c, c.input(0), 1.0 / 6, 0.5));
   return c.yield(Op::k_mul, {c.input(0), gate});
 }
 
 Status import_gelu(Call& c) {
   const std::string approximate = c.text("approximate", "none");
-  if (approximate != "none" && approximate != "tanh") return error(ErrorCode::kUnsupported, "approximate '{}'", approximate);
+  if (approximate != "none" && approximate != "tanh")
+    return error(ErrorCode::kUnsupported, "approximate '{}'", approximate);
   return c.yield(Op::k_gelu, {c.input(0)}, {{"approximate", approximate}});
 }
 
@@ -94,7 +99,7 @@ Status import_swish(Call& c) {
   Value* x = c.input(0);
   const double alpha = c.number("alpha", 1);
   if (alpha == 1) return c.yield(Op::k_silu, {x});
-  TENON_ASSIGN(Value * t, with_scalar(c, Op::k_mul, x, alpha));
+  TENON_ASSIGN(auto* t, with_scalar(c, Op::k_mul, x, alpha));
   TENON_ASSIGN(t, c.emit(Op::k_sigmoid, {t}));
   return c.yield(Op::k_mul, {x, t});
 }

@@ -16,7 +16,8 @@ Result<Value*> split_heads(Call& c, Value* x, int64_t heads) {
   if (x->rank() != 3) return error(ErrorCode::kBadModel, "an input of rank {}, expected 3 or 4", x->rank());
   if (heads < 1) return error(ErrorCode::kBadModel, "inputs of rank 3 need q_num_heads and kv_num_heads");
   const auto width = x->shape()[2].exact_div(Dim(heads));
-  if (!width) return error(ErrorCode::kBadModel, "{} columns do not divide into {} heads", x->shape()[2].to_string(), heads);
+  if (!width)
+    return error(ErrorCode::kBadModel, "{} columns do not divide into {} heads", x->shape()[2].to_string(), heads);
   TENON_ASSIGN(x, c.reshape(x, {x->shape()[0], x->shape()[1], Dim(heads), *width}));
   return c.transpose(x, {0, 2, 1, 3});
 }
@@ -37,14 +38,15 @@ Result<Value*> repeat_heads(Call& c, Value* x, const Dim& group) {
 }
 
 Result<Value*> iota(Call& c, const Dim& start, const Dim& size, Shape shape) {
-  TENON_ASSIGN(Value * y, c.emit(Op::k_iota, {}, {{"start", Shape{start}}, {"size", Shape{size}}, {"dtype", DType::kI64}}));
+  TENON_ASSIGN(auto* y,
+               c.emit(Op::k_iota, {}, {{"start", Shape{start}}, {"size", Shape{size}}, {"dtype", DType::kI64}}));
   return c.reshape(y, std::move(shape));
 }
 
 // Adds 0 where `keep` holds and -inf elsewhere.
 Result<Value*> mask_scores(Call& c, Value* scores, Value* keep) {
   const DType dtype = scores->dtype();
-  TENON_ASSIGN(Value * bias, c.emit(Op::k_where, {keep, c.scalar(dtype, 0), c.scalar(dtype, kMasked)}));
+  TENON_ASSIGN(auto* bias, c.emit(Op::k_where, {keep, c.scalar(dtype, 0), c.scalar(dtype, kMasked)}));
   return c.emit(Op::k_add, {scores, bias});
 }
 
@@ -61,12 +63,12 @@ Result<Value*> pad_mask(Call& c, Value* mask, const Dim& keys) {
 // Hides keys behind each query. Queries follow `past` keys, or end where the keys of their batch entry end (`lengths`).
 Result<Value*> mask_causal(Call& c, Value* scores, const Dim& past, Value* lengths) {
   const Dim queries = scores->shape()[2], keys = scores->shape()[3];
-  TENON_ASSIGN(Value * key, iota(c, Dim(0), keys, {Dim(1), keys}));
-  TENON_ASSIGN(Value * query, iota(c, lengths == nullptr ? past : -queries, queries, {queries, Dim(1)}));
+  TENON_ASSIGN(auto* key, iota(c, Dim(0), keys, {Dim(1), keys}));
+  TENON_ASSIGN(auto* query, iota(c, lengths == nullptr ? past : -queries, queries, {queries, Dim(1)}));
   if (lengths != nullptr) {
     TENON_ASSIGN(query, c.emit(Op::k_add, {query, lengths}));
   }
-  TENON_ASSIGN(Value * keep, c.emit(Op::k_less_equal, {key, query}));
+  TENON_ASSIGN(auto* keep, c.emit(Op::k_less_equal, {key, query}));
   return mask_scores(c, scores, keep);
 }
 
@@ -94,8 +96,8 @@ Result<Value*> masked_scores(Call& c, Value* scores, const Dim& past, Value** st
   if (lengths != nullptr) {
     TENON_ASSIGN(lengths, c.cast(lengths, DType::kI64));
     TENON_ASSIGN(lengths, c.reshape(lengths, {lengths->shape()[0], Dim(1), Dim(1), Dim(1)}));
-    TENON_ASSIGN(Value * key, iota(c, Dim(0), keys, {Dim(1), Dim(1), Dim(1), keys}));
-    TENON_ASSIGN(Value * keep, c.emit(Op::k_less, {key, lengths}));
+    TENON_ASSIGN(auto* key, iota(c, Dim(0), keys, {Dim(1), Dim(1), Dim(1), keys}));
+    TENON_ASSIGN(auto* keep, c.emit(Op::k_less, {key, lengths}));
     TENON_ASSIGN(scores, mask_scores(c, scores, keep));
   }
   if (c.integer("is_causal", 0) != 0) {
@@ -112,9 +114,9 @@ Result<Value*> attention_weights(Call& c, Value* scores) {
     TENON_ASSIGN(const DType precision, dtype_of(static_cast<int32_t>(c.integer("softmax_precision", 1))));
     TENON_ASSIGN(scores, c.cast(scores, precision));
   }
-  TENON_ASSIGN(Value * weights, c.emit(Op::k_softmax, {scores}, {{"axis", -1}}));
+  TENON_ASSIGN(auto* weights, c.emit(Op::k_softmax, {scores}, {{"axis", -1}}));
   if (c.input(3) != nullptr || c.input(6) != nullptr) {
-    TENON_ASSIGN(Value * empty, c.emit(Op::k_is_nan, {weights}));
+    TENON_ASSIGN(auto* empty, c.emit(Op::k_is_nan, {weights}));
     TENON_ASSIGN(weights, c.emit(Op::k_where, {empty, c.scalar(weights->dtype(), 0), weights}));
   }
   return c.cast(weights, dtype);
@@ -125,7 +127,9 @@ Result<Value*> rotation_table(Call& c, Value* table, Value* positions) {
   if (positions != nullptr) {
     TENON_ASSIGN(table, c.emit(Op::k_gather, {table, positions}, {{"axis", 0}}));
   }
-  if (table->rank() != 3) return error(ErrorCode::kBadModel, "cosines and sines of rank {}, expected 3 (or 2 and position ids)", table->rank());
+  if (table->rank() != 3)
+    return error(ErrorCode::kBadModel, "cosines and sines of rank {}, expected 3 (or 2 and position ids)",
+                 table->rank());
   const Shape& s = table->shape();
   return c.reshape(table, {s[0], Dim(1), s[1], s[2]});
 }
@@ -146,10 +150,10 @@ Result<Halves> split_pairs(Call& c, Value* x, const Dim& half, bool interleaved)
   Shape s = x->shape();
   s.back() = half;
   s.push_back(Dim(2));
-  TENON_ASSIGN(Value * pairs, c.reshape(x, s));
+  TENON_ASSIGN(auto* pairs, c.reshape(x, s));
   s.pop_back();
-  TENON_ASSIGN(Value * even, c.slice(pairs, 4, Dim(0), Dim(1)));
-  TENON_ASSIGN(Value * odd, c.slice(pairs, 4, Dim(1), Dim(2)));
+  TENON_ASSIGN(auto* even, c.slice(pairs, 4, Dim(0), Dim(1)));
+  TENON_ASSIGN(auto* odd, c.slice(pairs, 4, Dim(1), Dim(2)));
   TENON_ASSIGN(h.first, c.reshape(even, s));
   TENON_ASSIGN(h.second, c.reshape(odd, s));
   return h;
@@ -160,9 +164,9 @@ Result<Value*> join_pairs(Call& c, const Halves& h, bool interleaved) {
   Shape s = h.first->shape();
   const Dim width = s.back() * Dim(2);
   s.push_back(Dim(1));
-  TENON_ASSIGN(Value * even, c.reshape(h.first, s));
-  TENON_ASSIGN(Value * odd, c.reshape(h.second, s));
-  TENON_ASSIGN(Value * pairs, c.emit(Op::k_concat, {even, odd}, {{"axis", 4}}));
+  TENON_ASSIGN(auto* even, c.reshape(h.first, s));
+  TENON_ASSIGN(auto* odd, c.reshape(h.second, s));
+  TENON_ASSIGN(auto* pairs, c.emit(Op::k_concat, {even, odd}, {{"axis", 4}}));
   s.pop_back();
   s.back() = width;
   return c.reshape(pairs, s);
@@ -170,8 +174,8 @@ Result<Value*> join_pairs(Call& c, const Halves& h, bool interleaved) {
 
 // a x + sign b y
 Result<Value*> combine(Call& c, Op op, Value* a, Value* x, Value* b, Value* y) {
-  TENON_ASSIGN(Value * left, c.emit(Op::k_mul, {a, x}));
-  TENON_ASSIGN(Value * right, c.emit(Op::k_mul, {b, y}));
+  TENON_ASSIGN(auto* left, c.emit(Op::k_mul, {a, x}));
+  TENON_ASSIGN(auto* right, c.emit(Op::k_mul, {b, y}));
   return c.emit(op, {left, right});
 }
 
@@ -188,7 +192,7 @@ Status import_attention(Call& c) {
   TENON_ASSIGN(k, split_heads(c, k, kv_heads));
   TENON_ASSIGN(v, split_heads(c, v, kv_heads));
   Dim past(0);
-  if (Value *past_key = c.input(4), *past_value = c.input(5); past_key != nullptr && past_value != nullptr) {
+  if (Value* past_key = c.input(4), *past_value = c.input(5); past_key != nullptr && past_value != nullptr) {
     if (past_key->rank() != 4) return error(ErrorCode::kBadModel, "past keys of rank {}, expected 4", past_key->rank());
     past = past_key->shape()[2];
     TENON_ASSIGN(k, c.emit(Op::k_concat, {past_key, k}, {{"axis", 2}}));
@@ -197,21 +201,24 @@ Status import_attention(Call& c) {
   TENON_TRY(c.yield(k, 1));
   TENON_TRY(c.yield(v, 2));
   const auto group = q->shape()[1].exact_div(k->shape()[1]);
-  if (!group) return error(ErrorCode::kBadModel, "{} query heads do not share {} key heads evenly", q->shape()[1].to_string(), k->shape()[1].to_string());
+  if (!group)
+    return error(ErrorCode::kBadModel, "{} query heads do not share {} key heads evenly", q->shape()[1].to_string(),
+                 k->shape()[1].to_string());
   TENON_ASSIGN(k, repeat_heads(c, k, *group));
   TENON_ASSIGN(v, repeat_heads(c, v, *group));
 
   const Dim& width = q->shape()[3];
-  if (!c.has("scale") && !width.is_const()) return error(ErrorCode::kUnsupported, "the head size {} is not constant", width.to_string());
+  if (!c.has("scale") && !width.is_const())
+    return error(ErrorCode::kUnsupported, "the head size {} is not constant", width.to_string());
   const double scale = c.number("scale", width.is_const() ? 1.0 / std::sqrt(static_cast<double>(width.value())) : 1.0);
-  TENON_ASSIGN(Value * keys, c.transpose(k, {0, 1, 3, 2}));
-  TENON_ASSIGN(Value * scores, c.emit(Op::k_matmul, {q, keys}));
+  TENON_ASSIGN(auto* keys, c.transpose(k, {0, 1, 3, 2}));
+  TENON_ASSIGN(auto* scores, c.emit(Op::k_matmul, {q, keys}));
   TENON_ASSIGN(scores, c.emit(Op::k_mul, {scores, c.scalar(scores->dtype(), scale)}));
   Value* stage = nullptr;
   TENON_ASSIGN(scores, masked_scores(c, scores, past, &stage));
-  TENON_ASSIGN(Value * weights, attention_weights(c, scores));
+  TENON_ASSIGN(auto* weights, attention_weights(c, scores));
   TENON_TRY(c.yield(stage == nullptr ? weights : stage, 3));
-  TENON_ASSIGN(Value * y, c.emit(Op::k_matmul, {weights, v}));
+  TENON_ASSIGN(auto* y, c.emit(Op::k_matmul, {weights, v}));
   return c.yield(merged ? merge_heads(c, y) : Result<Value*>(y));
 }
 
@@ -221,23 +228,25 @@ Status import_rotary_embedding(Call& c) {
   const bool merged = x->rank() == 3;
   const bool interleaved = c.integer("interleaved", 0) != 0;
   TENON_ASSIGN(x, split_heads(c, x, c.integer("num_heads", 0)));
-  TENON_ASSIGN(Value * cosines, rotation_table(c, c.input(1), c.input(3)));
-  TENON_ASSIGN(Value * sines, rotation_table(c, c.input(2), c.input(3)));
+  TENON_ASSIGN(auto* cosines, rotation_table(c, c.input(1), c.input(3)));
+  TENON_ASSIGN(auto* sines, rotation_table(c, c.input(2), c.input(3)));
   const Dim width = x->shape()[3];
   const int64_t rotated = c.integer("rotary_embedding_dim", 0);
   const Dim turning = rotated > 0 ? Dim(rotated) : width;
   const auto half = turning.exact_div(Dim(2));
-  if (!half || !(width - turning).at_least(0)) return error(ErrorCode::kBadModel, "{} of {} columns cannot rotate in pairs", turning.to_string(), width.to_string());
+  if (!half || !(width - turning).at_least(0))
+    return error(ErrorCode::kBadModel, "{} of {} columns cannot rotate in pairs", turning.to_string(),
+                 width.to_string());
   TENON_ASSIGN(cosines, c.slice(cosines, 3, Dim(0), *half));
   TENON_ASSIGN(sines, c.slice(sines, 3, Dim(0), *half));
-  TENON_ASSIGN(Value * turn, c.slice(x, 3, Dim(0), turning));
+  TENON_ASSIGN(auto* turn, c.slice(x, 3, Dim(0), turning));
   TENON_ASSIGN(const Halves in, split_pairs(c, turn, *half, interleaved));
   Halves out;
   TENON_ASSIGN(out.first, combine(c, Op::k_sub, cosines, in.first, sines, in.second));
   TENON_ASSIGN(out.second, combine(c, Op::k_add, sines, in.first, cosines, in.second));
-  TENON_ASSIGN(Value * y, join_pairs(c, out, interleaved));
+  TENON_ASSIGN(auto* y, join_pairs(c, out, interleaved));
   if (turning != width) {
-    TENON_ASSIGN(Value * rest, c.slice(x, 3, turning, width));
+    TENON_ASSIGN(auto* rest, c.slice(x, 3, turning, width));
     TENON_ASSIGN(y, c.emit(Op::k_concat, {y, rest}, {{"axis", 3}}));
   }
   return c.yield(merged ? merge_heads(c, y) : Result<Value*>(y));

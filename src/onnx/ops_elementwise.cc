@@ -31,11 +31,11 @@ Status import_mod(Call& c) { return c.yield(Op::k_mod, {c.input(0), c.input(1)},
 Status import_pow(Call& c) {
   Value* base = c.input(0);
   if (is_float(base->dtype()) || c.input(1)->dtype() == base->dtype()) {
-    TENON_ASSIGN(Value * exponent, c.cast(c.input(1), base->dtype()));
+    TENON_ASSIGN(auto* exponent, c.cast(c.input(1), base->dtype()));
     return c.yield(Op::k_pow, {base, exponent});
   }
-  TENON_ASSIGN(Value * wide, c.cast(base, c.input(1)->dtype()));
-  TENON_ASSIGN(Value * power, c.emit(Op::k_pow, {wide, c.input(1)}));
+  TENON_ASSIGN(auto* wide, c.cast(base, c.input(1)->dtype()));
+  TENON_ASSIGN(auto* power, c.emit(Op::k_pow, {wide, c.input(1)}));
   return c.yield(c.cast(power, base->dtype()));
 }
 
@@ -82,7 +82,8 @@ Status import_dropout(Call& c) {
   if (c.input(2) != nullptr) {
     TENON_ASSIGN(const auto training, c.integers_of(2));
     if (training.size() == 1 && training[0] != 0) {
-      TENON_ASSIGN(const Tensor ratio, c.input(1) ? c.constant_of(1) : Result<Tensor>(Tensor::scalar(DType::kF32, 0.5)));
+      TENON_ASSIGN(const Tensor ratio,
+                   c.input(1) ? c.constant_of(1) : Result<Tensor>(Tensor::scalar(DType::kF32, 0.5)));
       if (ratio.uniform_value() != 0.0) return error(ErrorCode::kUnsupported, "training_mode is true");
     }
   }

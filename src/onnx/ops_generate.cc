@@ -29,10 +29,12 @@ Status float_range(Call& c) {
   const auto [start, limit, step] = bounds;
   const double count = std::ceil((limit - start) / step);
   constexpr double kMost = 1 << 24;
-  if (!(std::abs(count) <= kMost)) return error(ErrorCode::kBadModel, "a range from {} to {} by {}", start, limit, step);
+  if (!(std::abs(count) <= kMost))
+    return error(ErrorCode::kBadModel, "a range from {} to {} by {}", start, limit, step);
   const Dim size(static_cast<int64_t>(std::max(count, 0.0)));
   const DType dtype = c.input(0)->dtype();
-  TENON_ASSIGN(Value * y, c.emit(Op::k_iota, {}, {{"start", Shape{Dim(0)}}, {"size", Shape{size}}, {"dtype", DType::kI64}}));
+  TENON_ASSIGN(auto* y,
+               c.emit(Op::k_iota, {}, {{"start", Shape{Dim(0)}}, {"size", Shape{size}}, {"dtype", DType::kI64}}));
   TENON_ASSIGN(y, c.cast(y, dtype));
   TENON_ASSIGN(y, c.emit(Op::k_mul, {y, c.scalar(dtype, step)}));
   return c.yield(Op::k_add, {y, c.scalar(dtype, start)});
@@ -47,7 +49,8 @@ Status import_constant(Call& c) {
     return c.yield(c.parameter(std::move(tensor)));
   }
   if (c.has("value_float")) return c.yield(c.scalar(DType::kF32, c.number("value_float", 0)));
-  if (c.has("value_int")) return c.yield(c.literal(Tensor::from(DType::kI64, {}, std::vector<int64_t>{c.integer("value_int", 0)})));
+  if (c.has("value_int"))
+    return c.yield(c.literal(Tensor::from(DType::kI64, {}, std::vector<int64_t>{c.integer("value_int", 0)})));
   if (c.has("value_ints")) return c.yield(c.literal(Tensor::ints(c.integers("value_ints"))));
   if (c.has("value_floats")) {
     const std::vector<float> values = c.numbers("value_floats");
@@ -63,7 +66,8 @@ Status import_constant_of_shape(Call& c) {
   Tensor element = Tensor::scalar(DType::kF32, 0);
   if (c.has("value")) {
     TENON_ASSIGN(element, c.tensor("value"));
-    if (element.numel() != 1) return error(ErrorCode::kBadModel, "the value has {} elements, expected 1", element.numel());
+    if (element.numel() != 1)
+      return error(ErrorCode::kBadModel, "the value has {} elements, expected 1", element.numel());
   }
   return c.yield(c.expand(c.literal(element.reshaped({})), std::move(shape)));
 }
@@ -74,9 +78,14 @@ Status import_range(Call& c) {
   TENON_ASSIGN(const auto start, c.dims(0));
   TENON_ASSIGN(const auto limit, c.dims(1));
   TENON_ASSIGN(const auto step, c.integers_of(2));
-  if (start.size() != 1 || limit.size() != 1 || step.size() != 1) return error(ErrorCode::kBadModel, "an input is no scalar");
+  if (start.size() != 1 || limit.size() != 1 || step.size() != 1)
+    return error(ErrorCode::kBadModel, "an input is no scalar");
   if (step[0] == 0) return error(ErrorCode::kBadModel, "the step is 0");
-  return c.yield(Op::k_iota, {}, {{"start", Shape{start[0]}}, {"step", step[0]}, {"size", Shape{range_size(start[0], limit[0], step[0])}}, {"dtype", dtype}});
+  return c.yield(Op::k_iota, {},
+                 {{"start", Shape{start[0]}},
+                  {"step", step[0]},
+                  {"size", Shape{range_size(start[0], limit[0], step[0])}},
+                  {"dtype", dtype}});
 }
 
 // Ones on a diagonal: row + k == column.
@@ -88,15 +97,29 @@ Status import_eye_like(Call& c) {
     TENON_ASSIGN(dtype, dtype_of(static_cast<int32_t>(c.integer("dtype", 0))));
   }
   const Dim rows = x->shape()[0], columns = x->shape()[1];
-  TENON_ASSIGN(Value * row, c.emit(Op::k_iota, {}, {{"start", Shape{Dim(c.integer("k", 0))}}, {"size", Shape{rows}}, {"dtype", DType::kI64}}));
+  TENON_ASSIGN(auto* row,
+               c.emit(Op::k_iota, {},
+                      {{"start", Shape{Dim(c.integer("k", 0))}}, {"size", Shape{rows}}, {"dtype", DType::kI64}}));
   TENON_ASSIGN(row, c.reshape(row, {rows, Dim(1)}));
-  TENON_ASSIGN(Value * column, c.emit(Op::k_iota, {}, {{"start", Shape{Dim(0)}}, {"size", Shape{columns}}, {"dtype", DType::kI64}}));
-  TENON_ASSIGN(Value * diagonal, c.emit(Op::k_equal, {row, column}));
+  TENON_ASSIGN(auto* column,
+               c.emit(Op::k_iota, {}, {{"start", Shape{Dim(0)}}, {"size", Shape{columns}}, {"dtype", DType::kI64}}));
+  TENON_ASSIGN(auto* diagonal, c.emit(Op::k_equal, {row, column}));
   return c.yield(c.cast(diagonal, dtype));
 }
 
-// Only of constants: the size of the result would depend on data otherwise.
+// Only of constants: the size of the result would depend on data otherwise. Ones of a symbolic length, which is how
+// opset 10 spells a range, have every index.
 Status import_non_zero(Call& c) {
+  const Value* input = c.input(0);
+  if (input->is(Op::k_expand) && input->rank() == 1) {
+    const Tensor* element = input->producer()->input(0)->constant();
+    if (element != nullptr && element->uniform_value().value_or(0) != 0) {
+      const Dim count = input->shape()[0];
+      TENON_ASSIGN(auto* indices,
+                   c.emit(Op::k_iota, {}, {{"start", Shape{Dim(0)}}, {"size", Shape{count}}, {"dtype", DType::kI64}}));
+      return c.yield(c.reshape(indices, {Dim(1), count}));
+    }
+  }
   TENON_ASSIGN(const Tensor x, c.constant_of(0));
   std::vector<std::vector<int64_t>> found(x.shape().size());
   for (int64_t i = 0; i < x.numel(); ++i) {

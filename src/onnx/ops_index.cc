@@ -3,7 +3,9 @@
 
 namespace tenon::onnx {
 
-Status import_gather(Call& c) { return c.yield(Op::k_gather, {c.input(0), c.input(1)}, {{"axis", c.integer("axis", 0)}}); }
+Status import_gather(Call& c) {
+  return c.yield(Op::k_gather, {c.input(0), c.input(1)}, {{"axis", c.integer("axis", 0)}});
+}
 
 Status import_gather_elements(Call& c) {
   return c.yield(Op::k_gather_elements, {c.input(0), c.input(1)}, {{"axis", c.integer("axis", 0)}});
@@ -41,24 +43,25 @@ Status import_cumsum(Call& c) {
 Status import_one_hot(Call& c) {
   Value* indices = c.input(0);
   TENON_ASSIGN(const auto depth, c.dims(1));
-  TENON_ASSIGN(Value * values, c.reshape(c.input(2), {Dim(2)}));
+  TENON_ASSIGN(auto* values, c.reshape(c.input(2), {Dim(2)}));
   if (depth.size() != 1) return error(ErrorCode::kBadModel, "depth has {} elements", depth.size());
   TENON_ASSIGN(const int axis, c.axis(c.integer("axis", -1), indices->rank() + 1));
   TENON_ASSIGN(indices, c.cast(indices, DType::kI64));
-  TENON_ASSIGN(Value * wrapped, c.emit(Op::k_dims, {}, {{"values", Shape{depth[0]}}, {"scalar", 1}}));
+  TENON_ASSIGN(auto* wrapped, c.emit(Op::k_dims, {}, {{"values", Shape{depth[0]}}, {"scalar", 1}}));
   TENON_ASSIGN(wrapped, c.emit(Op::k_add, {indices, wrapped}));
-  TENON_ASSIGN(Value * negative, c.emit(Op::k_less, {indices, c.scalar(DType::kI64, 0)}));
+  TENON_ASSIGN(auto* negative, c.emit(Op::k_less, {indices, c.scalar(DType::kI64, 0)}));
   TENON_ASSIGN(indices, c.emit(Op::k_where, {negative, wrapped, indices}));
   Shape shape = indices->shape();
   shape.insert(shape.begin() + axis, Dim(1));
   TENON_ASSIGN(indices, c.reshape(indices, std::move(shape)));
-  TENON_ASSIGN(Value * classes, c.emit(Op::k_iota, {}, {{"start", Shape{Dim(0)}}, {"size", Shape{depth[0]}}, {"dtype", DType::kI64}}));
+  TENON_ASSIGN(auto* classes,
+               c.emit(Op::k_iota, {}, {{"start", Shape{Dim(0)}}, {"size", Shape{depth[0]}}, {"dtype", DType::kI64}}));
   Shape column(static_cast<size_t>(indices->rank()), Dim(1));
   column[static_cast<size_t>(axis)] = depth[0];
   TENON_ASSIGN(classes, c.reshape(classes, std::move(column)));
-  TENON_ASSIGN(Value * hit, c.emit(Op::k_equal, {indices, classes}));
-  TENON_ASSIGN(Value * off, c.slice(values, 0, Dim(0), Dim(1)));
-  TENON_ASSIGN(Value * on, c.slice(values, 0, Dim(1), Dim(2)));
+  TENON_ASSIGN(auto* hit, c.emit(Op::k_equal, {indices, classes}));
+  TENON_ASSIGN(auto* off, c.slice(values, 0, Dim(0), Dim(1)));
+  TENON_ASSIGN(auto* on, c.slice(values, 0, Dim(1), Dim(2)));
   return c.yield(Op::k_where, {hit, on, off});
 }
 

@@ -7,7 +7,8 @@ namespace tenon::onnx {
 Status import_gemm(Call& c) {
   Value* a = c.input(0);
   Value* b = c.input(1);
-  if (a->rank() != 2 || b->rank() != 2) return error(ErrorCode::kBadModel, "inputs of rank {} and {}, expected 2", a->rank(), b->rank());
+  if (a->rank() != 2 || b->rank() != 2)
+    return error(ErrorCode::kBadModel, "inputs of rank {} and {}, expected 2", a->rank(), b->rank());
   const double alpha = c.number("alpha", 1), beta = c.number("beta", 1);
   if (c.integer("transA", 0) != 0) {
     TENON_ASSIGN(a, c.transpose(a, {1, 0}));
@@ -15,7 +16,7 @@ Status import_gemm(Call& c) {
   if (c.integer("transB", 0) != 0) {
     TENON_ASSIGN(b, c.transpose(b, {1, 0}));
   }
-  TENON_ASSIGN(Value * y, c.emit(Op::k_matmul, {a, b}));
+  TENON_ASSIGN(auto* y, c.emit(Op::k_matmul, {a, b}));
   if (alpha != 1) {
     TENON_ASSIGN(y, c.emit(Op::k_mul, {y, c.scalar(y->dtype(), alpha)}));
   }

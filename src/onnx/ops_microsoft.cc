@@ -14,7 +14,8 @@ Result<Value*> add_optional(Call& c, Value* x, Value* bias) {
 Result<Value*> split_heads(Call& c, Value* x, int64_t heads) {
   if (x->rank() != 3) return error(ErrorCode::kUnsupported, "an input of rank {}", x->rank());
   const auto width = heads < 1 ? std::nullopt : x->shape()[2].exact_div(Dim(heads));
-  if (!width) return error(ErrorCode::kBadModel, "{} columns do not divide into {} heads", x->shape()[2].to_string(), heads);
+  if (!width)
+    return error(ErrorCode::kBadModel, "{} columns do not divide into {} heads", x->shape()[2].to_string(), heads);
   TENON_ASSIGN(x, c.reshape(x, {x->shape()[0], x->shape()[1], Dim(heads), *width}));
   return c.transpose(x, {0, 2, 1, 3});
 }
@@ -23,13 +24,14 @@ Result<Value*> split_heads(Call& c, Value* x, int64_t heads) {
 Result<Value*> keys_to_keep(Call& c, Value* mask, const Dim& keys) {
   const Shape& shape = mask->shape();
   if (shape.size() == 2) {
-    TENON_ASSIGN(Value * keep, c.cast(mask, DType::kBool));
+    TENON_ASSIGN(auto* keep, c.cast(mask, DType::kBool));
     return c.reshape(keep, {shape[0], Dim(1), Dim(1), shape[1]});
   }
   if (shape.size() != 1) return error(ErrorCode::kUnsupported, "a mask of rank {}", shape.size());
-  TENON_ASSIGN(Value * lengths, c.cast(mask, DType::kI64));
+  TENON_ASSIGN(auto* lengths, c.cast(mask, DType::kI64));
   TENON_ASSIGN(lengths, c.reshape(lengths, {shape[0], Dim(1), Dim(1), Dim(1)}));
-  TENON_ASSIGN(Value * key, c.emit(Op::k_iota, {}, {{"start", Shape{Dim(0)}}, {"size", Shape{keys}}, {"dtype", DType::kI64}}));
+  TENON_ASSIGN(auto* key,
+               c.emit(Op::k_iota, {}, {{"start", Shape{Dim(0)}}, {"size", Shape{keys}}, {"dtype", DType::kI64}}));
   return c.emit(Op::k_less, {key, lengths});
 }
 
@@ -42,20 +44,22 @@ Result<Value*> attend(Call& c, Value* q, Value* k, Value* v, Value* mask, Value*
   TENON_ASSIGN(v, split_heads(c, v, heads));
   const Dim width = q->shape()[3], keys = k->shape()[2];
   double scale = c.number("scale", 0);
-  if (scale == 0 && !width.is_const()) return error(ErrorCode::kUnsupported, "the head size {} is not constant", width.to_string());
+  if (scale == 0 && !width.is_const())
+    return error(ErrorCode::kUnsupported, "the head size {} is not constant", width.to_string());
   if (scale == 0) scale = 1.0 / std::sqrt(static_cast<double>(width.value()));
   TENON_ASSIGN(k, c.transpose(k, {0, 1, 3, 2}));
-  TENON_ASSIGN(Value * scores, c.emit(Op::k_matmul, {q, k}));
+  TENON_ASSIGN(auto* scores, c.emit(Op::k_matmul, {q, k}));
   const DType dtype = scores->dtype();
   TENON_ASSIGN(scores, c.emit(Op::k_mul, {scores, c.scalar(dtype, scale)}));
   if (mask != nullptr) {
-    TENON_ASSIGN(Value * keep, keys_to_keep(c, mask, keys));
-    TENON_ASSIGN(mask, c.emit(Op::k_where, {keep, c.scalar(dtype, 0), c.scalar(dtype, c.number("mask_filter_value", -10000))}));
+    TENON_ASSIGN(auto* keep, keys_to_keep(c, mask, keys));
+    TENON_ASSIGN(
+        mask, c.emit(Op::k_where, {keep, c.scalar(dtype, 0), c.scalar(dtype, c.number("mask_filter_value", -10000))}));
   }
   TENON_ASSIGN(scores, add_optional(c, scores, mask));
   TENON_ASSIGN(scores, add_optional(c, scores, bias));
   TENON_ASSIGN(scores, c.emit(Op::k_softmax, {scores}, {{"axis", -1}}));
-  TENON_ASSIGN(Value * y, c.emit(Op::k_matmul, {scores, v}));
+  TENON_ASSIGN(auto* y, c.emit(Op::k_matmul, {scores, v}));
   TENON_ASSIGN(y, c.transpose(y, {0, 2, 1, 3}));
   const Shape& s = y->shape();
   return c.reshape(y, {s[0], s[1], s[2] * s[3]});
@@ -63,7 +67,7 @@ Result<Value*> attend(Call& c, Value* q, Value* k, Value* v, Value* mask, Value*
 
 // x + skip + bias, which a model may also read as output 3.
 Result<Value*> skip_sum(Call& c, Value* bias) {
-  TENON_ASSIGN(Value * sum, c.emit(Op::k_add, {c.input(0), c.input(1)}));
+  TENON_ASSIGN(auto* sum, c.emit(Op::k_add, {c.input(0), c.input(1)}));
   TENON_ASSIGN(sum, add_optional(c, sum, bias));
   TENON_TRY(c.yield(sum, 3));
   return sum;
@@ -76,12 +80,12 @@ Result<Value*> lookup_rows(Call& c, Value* table, Value* indices) {
 }  // namespace
 
 Status import_bias_gelu(Call& c) {
-  TENON_ASSIGN(Value * x, c.emit(Op::k_add, {c.input(0), c.input(1)}));
+  TENON_ASSIGN(auto* x, c.emit(Op::k_add, {c.input(0), c.input(1)}));
   return c.yield(Op::k_gelu, {x}, {{"approximate", "none"}});
 }
 
 Status import_fast_gelu(Call& c) {
-  TENON_ASSIGN(Value * x, add_optional(c, c.input(0), c.input(1)));
+  TENON_ASSIGN(auto* x, add_optional(c, c.input(0), c.input(1)));
   return c.yield(Op::k_gelu, {x}, {{"approximate", "tanh"}});
 }
 
@@ -90,36 +94,39 @@ Status import_quick_gelu(Call& c) {
   Value* x = c.input(0);
   const double alpha = c.number("alpha", 1.702F);
   if (std::abs(alpha - 1.702) < 1e-6) return c.yield(Op::k_gelu, {x}, {{"approximate", "sigmoid"}});
-  TENON_ASSIGN(Value * t, c.emit(Op::k_mul, {x, c.scalar(x->dtype(), alpha)}));
+  TENON_ASSIGN(auto* t, c.emit(Op::k_mul, {x, c.scalar(x->dtype(), alpha)}));
   TENON_ASSIGN(t, c.emit(Op::k_sigmoid, {t}));
   return c.yield(Op::k_mul, {x, t});
 }
 
 // Inputs: x, skip, gamma, beta?, bias?
 Status import_skip_layer_norm(Call& c) {
-  TENON_ASSIGN(Value * sum, skip_sum(c, c.input(4)));
-  return c.yield(Op::k_layer_norm, {sum, c.input(2), c.input(3)}, {{"axis", -1}, {"epsilon", c.number("epsilon", 1e-12)}});
+  TENON_ASSIGN(auto* sum, skip_sum(c, c.input(4)));
+  return c.yield(Op::k_layer_norm, {sum, c.input(2), c.input(3)},
+                 {{"axis", -1}, {"epsilon", c.number("epsilon", 1e-12)}});
 }
 
 // Inputs: x, skip, gamma, bias?
 Status import_skip_rms_norm(Call& c) {
-  TENON_ASSIGN(Value * sum, skip_sum(c, c.input(3)));
+  TENON_ASSIGN(auto* sum, skip_sum(c, c.input(3)));
   return c.yield(Op::k_rms_norm, {sum, c.input(2)}, {{"axis", -1}, {"epsilon", c.number("epsilon", 1e-12)}});
 }
 
-// Inputs: ids, segments?, words, positions, segment table?, gamma, beta, mask?, position ids?. Outputs: the normalised sum of
-// embeddings; how many tokens each row's mask keeps; the sum.
+// Inputs: ids, segments?, words, positions, segment table?, gamma, beta, mask?, position ids?. Outputs: the normalised
+// sum of embeddings; how many tokens each row's mask keeps; the sum.
 Status import_embed_layer_norm(Call& c) {
   Value* ids = c.input(0);
   if (ids->rank() != 2) return error(ErrorCode::kBadModel, "ids of rank {}, expected 2", ids->rank());
   for (const int i : {2, 3, 5, 6})
     if (c.input(i) == nullptr) return error(ErrorCode::kBadModel, "input {} is missing", i);
-  TENON_ASSIGN(Value * sum, lookup_rows(c, c.input(2), ids));
+  TENON_ASSIGN(auto* sum, lookup_rows(c, c.input(2), ids));
   Value* positions = c.input(8);
   if (positions == nullptr) {
-    TENON_ASSIGN(positions, c.emit(Op::k_iota, {}, {{"start", Shape{Dim(0)}}, {"size", Shape{ids->shape()[1]}}, {"dtype", DType::kI64}}));
+    TENON_ASSIGN(
+        positions,
+        c.emit(Op::k_iota, {}, {{"start", Shape{Dim(0)}}, {"size", Shape{ids->shape()[1]}}, {"dtype", DType::kI64}}));
   }
-  TENON_ASSIGN(Value * rows, lookup_rows(c, c.input(3), positions));
+  TENON_ASSIGN(auto* rows, lookup_rows(c, c.input(3), positions));
   TENON_ASSIGN(sum, c.emit(Op::k_add, {sum, rows}));
   if (c.input(1) != nullptr && c.input(4) != nullptr) {
     TENON_ASSIGN(rows, lookup_rows(c, c.input(4), c.input(1)));
@@ -132,12 +139,14 @@ Status import_embed_layer_norm(Call& c) {
     TENON_ASSIGN(mask, c.cast(mask, DType::kI32));
     TENON_TRY(c.yield(c.emit(Op::k_reduce_sum, {mask}, {{"axes", std::vector<int64_t>{1}}, {"keepdims", 0}}), 1));
   }
-  return c.yield(Op::k_layer_norm, {sum, c.input(5), c.input(6)}, {{"axis", -1}, {"epsilon", c.number("epsilon", 1e-12)}});
+  return c.yield(Op::k_layer_norm, {sum, c.input(5), c.input(6)},
+                 {{"axis", -1}, {"epsilon", c.number("epsilon", 1e-12)}});
 }
 
 // y = alpha A' B', the last two axes transposed where asked for.
 Status import_fused_matmul(Call& c) {
-  if (c.integer("transBatchA", 0) != 0 || c.integer("transBatchB", 0) != 0) return error(ErrorCode::kUnsupported, "transBatch is set");
+  if (c.integer("transBatchA", 0) != 0 || c.integer("transBatchB", 0) != 0)
+    return error(ErrorCode::kUnsupported, "transBatch is set");
   Value* sides[2] = {c.input(0), c.input(1)};
   for (int i = 0; i < 2; ++i) {
     Value*& side = sides[i];
@@ -147,7 +156,7 @@ Status import_fused_matmul(Call& c) {
     std::swap(perm[perm.size() - 1], perm[perm.size() - 2]);
     TENON_ASSIGN(side, c.transpose(side, std::move(perm)));
   }
-  TENON_ASSIGN(Value * y, c.emit(Op::k_matmul, {sides[0], sides[1]}));
+  TENON_ASSIGN(auto* y, c.emit(Op::k_matmul, {sides[0], sides[1]}));
   const double alpha = c.number("alpha", 1);
   return alpha == 1 ? c.yield(y) : c.yield(Op::k_mul, {y, c.scalar(y->dtype(), alpha)});
 }
@@ -156,7 +165,7 @@ Status import_fused_matmul(Call& c) {
 Status import_packed_attention(Call& c) {
   if (c.input(4) != nullptr || c.wants(1)) return error(ErrorCode::kUnsupported, "past keys and values");
   if (c.integer("do_rotary", 0) != 0) return error(ErrorCode::kUnsupported, "do_rotary is set");
-  TENON_ASSIGN(Value * qkv, c.emit(Op::k_matmul, {c.input(0), c.input(1)}));
+  TENON_ASSIGN(auto* qkv, c.emit(Op::k_matmul, {c.input(0), c.input(1)}));
   TENON_ASSIGN(qkv, add_optional(c, qkv, c.input(2)));
   const Dim& columns = qkv->shape().back();
   Shape widths = ir::to_shape(c.integers("qkv_hidden_sizes"));
@@ -165,10 +174,12 @@ Status import_packed_attention(Call& c) {
     if (!third) return error(ErrorCode::kBadModel, "{} columns are not three equal parts", columns.to_string());
     widths.assign(3, *third);
   }
-  if (widths.size() != 3 || qkv->rank() != 3) return error(ErrorCode::kBadModel, "qkv_hidden_sizes of {} entries, an input of rank {}", widths.size(), qkv->rank());
-  TENON_ASSIGN(Value * q, c.slice(qkv, 2, Dim(0), widths[0]));
-  TENON_ASSIGN(Value * k, c.slice(qkv, 2, widths[0], widths[0] + widths[1]));
-  TENON_ASSIGN(Value * v, c.slice(qkv, 2, widths[0] + widths[1], columns));
+  if (widths.size() != 3 || qkv->rank() != 3)
+    return error(ErrorCode::kBadModel, "qkv_hidden_sizes of {} entries, an input of rank {}", widths.size(),
+                 qkv->rank());
+  TENON_ASSIGN(auto* q, c.slice(qkv, 2, Dim(0), widths[0]));
+  TENON_ASSIGN(auto* k, c.slice(qkv, 2, widths[0], widths[0] + widths[1]));
+  TENON_ASSIGN(auto* v, c.slice(qkv, 2, widths[0] + widths[1], columns));
   return c.yield(attend(c, q, k, v, c.input(3), c.input(5)));
 }
 
@@ -183,7 +194,7 @@ Status import_multi_head_attention(Call& c) {
     if (c.input(3) == nullptr) break;
     if (part->rank() != 3) return error(ErrorCode::kUnsupported, "an input of rank {}", part->rank());
     const Dim end = begin + part->shape()[2];
-    TENON_ASSIGN(Value * bias, c.slice(c.input(3), 0, begin, end));
+    TENON_ASSIGN(auto* bias, c.slice(c.input(3), 0, begin, end));
     TENON_ASSIGN(part, c.emit(Op::k_add, {part, bias}));
     begin = end;
   }

@@ -46,9 +46,9 @@ Status yield_statistics(Call& c, Value* x, int axis, double epsilon) {
   std::vector<int64_t> axes;
   for (int i = axis; i < x->rank(); ++i) axes.push_back(i);
   TENON_ASSIGN(x, widen(c, x));
-  TENON_ASSIGN(Value * mean, c.emit(Op::k_reduce_mean, {x}, {{"axes", axes}, {"keepdims", 1}}));
-  TENON_ASSIGN(Value * centred, c.emit(Op::k_sub, {x, mean}));
-  TENON_ASSIGN(Value * t, c.emit(Op::k_mul, {centred, centred}));
+  TENON_ASSIGN(auto* mean, c.emit(Op::k_reduce_mean, {x}, {{"axes", axes}, {"keepdims", 1}}));
+  TENON_ASSIGN(auto* centred, c.emit(Op::k_sub, {x, mean}));
+  TENON_ASSIGN(auto* t, c.emit(Op::k_mul, {centred, centred}));
   TENON_ASSIGN(t, c.emit(Op::k_reduce_mean, {t}, {{"axes", axes}, {"keepdims", 1}}));
   TENON_ASSIGN(t, c.emit(Op::k_add, {t, c.scalar(t->dtype(), epsilon)}));
   TENON_TRY(c.yield(mean, 1));
@@ -66,7 +66,7 @@ Status import_layer_norm(Call& c) {
   if (has_shape_of(gamma, x->shape(), axis) && has_shape_of(beta, x->shape(), axis)) {
     return c.yield(Op::k_layer_norm, {x, gamma, beta}, attrs);
   }
-  TENON_ASSIGN(Value * y, c.emit(Op::k_layer_norm, {x}, attrs));
+  TENON_ASSIGN(auto* y, c.emit(Op::k_layer_norm, {x}, attrs));
   TENON_ASSIGN(y, apply(c, Op::k_mul, y, gamma));
   return c.yield(apply(c, Op::k_add, y, beta));
 }
@@ -75,8 +75,9 @@ Status import_rms_norm(Call& c) {
   Value *x = c.input(0), *gamma = c.input(1);
   TENON_ASSIGN(const int axis, c.axis(c.integer("axis", -1), x->rank()));
   const ir::Attrs attrs{{"axis", int64_t{axis}}, {"epsilon", c.number("epsilon", 1e-5)}};
-  if (has_shape_of(gamma, x->shape(), axis) && gamma->dtype() == x->dtype()) return c.yield(Op::k_rms_norm, {x, gamma}, attrs);
-  TENON_ASSIGN(Value * y, c.emit(Op::k_rms_norm, {x}, attrs));
+  if (has_shape_of(gamma, x->shape(), axis) && gamma->dtype() == x->dtype())
+    return c.yield(Op::k_rms_norm, {x, gamma}, attrs);
+  TENON_ASSIGN(auto* y, c.emit(Op::k_rms_norm, {x}, attrs));
   TENON_ASSIGN(y, c.cast(y, gamma->dtype()));
   return c.yield(apply(c, Op::k_mul, y, gamma));
 }
@@ -91,9 +92,10 @@ Status import_lp_norm(Call& c) {
   if (p == 1) {
     TENON_ASSIGN(t, c.emit(Op::k_abs, {x}));
   }
-  TENON_ASSIGN(Value * norm, c.emit(p == 1 ? Op::k_reduce_sum : Op::k_reduce_l2, {t}, {{"axes", std::vector<int64_t>{axis}}, {"keepdims", 1}}));
+  TENON_ASSIGN(auto* norm, c.emit(p == 1 ? Op::k_reduce_sum : Op::k_reduce_l2, {t},
+                                  {{"axes", std::vector<int64_t>{axis}}, {"keepdims", 1}}));
   Value* zero = c.scalar(x->dtype(), 0);
-  TENON_ASSIGN(Value * empty, c.emit(Op::k_equal, {norm, zero}));
+  TENON_ASSIGN(auto* empty, c.emit(Op::k_equal, {norm, zero}));
   TENON_ASSIGN(norm, c.emit(Op::k_where, {empty, c.scalar(x->dtype(), 1), norm}));
   return c.yield(Op::k_div, {x, norm});
 }

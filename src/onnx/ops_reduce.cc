@@ -1,4 +1,5 @@
-// Reductions. Axes are an attribute in older opsets and an input in newer ones; both spellings are read wherever they stand.
+// Reductions. Axes are an attribute in older opsets and an input in newer ones; both spellings are read wherever they
+// stand.
 #include "onnx/ops.h"
 
 namespace tenon::onnx {
@@ -53,19 +54,19 @@ template Status reduce<Op::k_reduce_l2>(Call&);
 
 Status import_reduce_l1(Call& c) {
   TENON_ASSIGN(const Reduction r, reduction_of(c));
-  TENON_ASSIGN(Value * t, c.emit(Op::k_abs, {c.input(0)}));
+  TENON_ASSIGN(auto* t, c.emit(Op::k_abs, {c.input(0)}));
   return c.yield(emit_reduction(c, Op::k_reduce_sum, t, r));
 }
 
 Status import_reduce_sum_square(Call& c) {
   TENON_ASSIGN(const Reduction r, reduction_of(c));
-  TENON_ASSIGN(Value * t, c.emit(Op::k_mul, {c.input(0), c.input(0)}));
+  TENON_ASSIGN(auto* t, c.emit(Op::k_mul, {c.input(0), c.input(0)}));
   return c.yield(emit_reduction(c, Op::k_reduce_sum, t, r));
 }
 
 Status import_reduce_log_sum(Call& c) {
   TENON_ASSIGN(const Reduction r, reduction_of(c));
-  TENON_ASSIGN(Value * t, emit_reduction(c, Op::k_reduce_sum, c.input(0), r));
+  TENON_ASSIGN(auto* t, emit_reduction(c, Op::k_reduce_sum, c.input(0), r));
   return c.yield(Op::k_log, {t});
 }
 
@@ -74,8 +75,8 @@ Status import_reduce_log_sum_exp(Call& c) {
   TENON_ASSIGN(const Reduction r, reduction_of(c));
   Value* x = c.input(0);
   if (r.axes.empty()) return c.yield(x);
-  TENON_ASSIGN(Value * kept, c.emit(Op::k_reduce_max, {x}, {{"axes", r.axes}, {"keepdims", 1}}));
-  TENON_ASSIGN(Value * t, c.emit(Op::k_sub, {x, kept}));
+  TENON_ASSIGN(auto* kept, c.emit(Op::k_reduce_max, {x}, {{"axes", r.axes}, {"keepdims", 1}}));
+  TENON_ASSIGN(auto* t, c.emit(Op::k_sub, {x, kept}));
   TENON_ASSIGN(t, c.emit(Op::k_exp, {t}));
   TENON_ASSIGN(t, emit_reduction(c, Op::k_reduce_sum, t, r));
   TENON_ASSIGN(t, c.emit(Op::k_log, {t}));
@@ -85,14 +86,19 @@ Status import_reduce_log_sum_exp(Call& c) {
 
 Status import_arg_max(Call& c) {
   return c.yield(Op::k_arg_max, {c.input(0)},
-                 {{"axis", c.integer("axis", 0)}, {"keepdims", c.integer("keepdims", 1)}, {"last", c.integer("select_last_index", 0)}});
+                 {{"axis", c.integer("axis", 0)},
+                  {"keepdims", c.integer("keepdims", 1)},
+                  {"last", c.integer("select_last_index", 0)}});
 }
 
 Status import_arg_min(Call& c) {
-  if (!is_float(c.input(0)->dtype())) return error(ErrorCode::kUnsupported, "element type {}", dtype_name(c.input(0)->dtype()));
-  TENON_ASSIGN(Value * negative, c.emit(Op::k_neg, {c.input(0)}));
+  if (!is_float(c.input(0)->dtype()))
+    return error(ErrorCode::kUnsupported, "element type {}", dtype_name(c.input(0)->dtype()));
+  TENON_ASSIGN(auto* negative, c.emit(Op::k_neg, {c.input(0)}));
   return c.yield(Op::k_arg_max, {negative},
-                 {{"axis", c.integer("axis", 0)}, {"keepdims", c.integer("keepdims", 1)}, {"last", c.integer("select_last_index", 0)}});
+                 {{"axis", c.integer("axis", 0)},
+                  {"keepdims", c.integer("keepdims", 1)},
+                  {"last", c.integer("select_last_index", 0)}});
 }
 
 }  // namespace tenon::onnx

@@ -1,4 +1,5 @@
-// Sequences of tensors. They exist only while the graph is built: whoever makes one and whoever reads one must agree now.
+// Sequences of tensors. They exist only while the graph is built: whoever makes one and whoever reads one must agree
+// now.
 #include "onnx/ops.h"
 
 namespace tenon::onnx {
@@ -14,7 +15,8 @@ Status import_split_to_sequence(Call& c) {
   }
   if (sizes.empty() || c.input(1)->rank() == 0) {
     const int64_t part = sizes.empty() ? 1 : sizes[0];
-    if (!size.is_const() || size.value() > ops::kMaxKnown) return error(ErrorCode::kUnsupported, "axis {} has the size {}", axis, size.to_string());
+    if (!size.is_const() || size.value() > ops::kMaxKnown)
+      return error(ErrorCode::kUnsupported, "axis {} has the size {}", axis, size.to_string());
     if (part < 1) return error(ErrorCode::kBadModel, "parts of size {}", part);
     sizes.assign(static_cast<size_t>(size.value() / part), part);
     if (size.value() % part != 0) sizes.push_back(size.value() % part);
@@ -24,7 +26,7 @@ Status import_split_to_sequence(Call& c) {
   Dim begin(0);
   for (const int64_t part : sizes) {
     if (part < 0) return error(ErrorCode::kBadModel, "a part of size {}", part);
-    TENON_ASSIGN(Value * piece, c.slice(x, axis, begin, begin + Dim(part)));
+    TENON_ASSIGN(auto* piece, c.slice(x, axis, begin, begin + Dim(part)));
     begin = begin + Dim(part);
     if (drop_axis) {
       Shape shape = piece->shape();

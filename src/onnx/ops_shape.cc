@@ -40,8 +40,8 @@ Result<Dim> infer_size(const Shape& from, Shape rest) {
 
 bool is_negative(const Dim& d) { return (-d).at_least(1); }
 
-// A start or end of a slice as Python counts it, in [lowest, size]. Symbolic sizes are assumed to fit into constant ones:
-// a table of 512 positions sliced to `seq` means that seq <= 512.
+// A start or end of a slice as Python counts it, in [lowest, size]. Symbolic sizes are assumed to fit into constant
+// ones: a table of 512 positions sliced to `seq` means that seq <= 512.
 Result<Dim> clamp_index(Call& c, Dim index, const Dim& size, const Dim& lowest) {
   constexpr int64_t kEnd = std::numeric_limits<int32_t>::max();  // exporters write it, or INT64_MAX, for "to the end"
   if (index.is_const() && index.value() >= kEnd) return size;
@@ -70,7 +70,9 @@ Status import_shape(Call& c) {
   return c.yield(Op::k_dims, {}, {{"values", Shape(shape.begin() + start, shape.begin() + end)}, {"scalar", 0}});
 }
 
-Status import_size(Call& c) { return c.yield(Op::k_dims, {}, {{"values", Shape{ir::numel(c.input(0)->shape())}}, {"scalar", 1}}); }
+Status import_size(Call& c) {
+  return c.yield(Op::k_dims, {}, {{"values", Shape{ir::numel(c.input(0)->shape())}}, {"scalar", 1}});
+}
 
 Status import_reshape(Call& c) {
   Value* x = c.input(0);
@@ -79,7 +81,8 @@ Status import_reshape(Call& c) {
   std::optional<size_t> open;
   for (size_t i = 0; i < shape.size(); ++i) {
     if (shape[i] == Dim(0) && !zero_is_zero) {
-      if (i >= x->shape().size()) return error(ErrorCode::kBadModel, "size 0 at axis {} copies an axis that the input does not have", i);
+      if (i >= x->shape().size())
+        return error(ErrorCode::kBadModel, "size 0 at axis {} copies an axis that the input does not have", i);
       shape[i] = x->shape()[i];
     } else if (shape[i] == Dim(-1)) {
       if (open) return error(ErrorCode::kBadModel, "more than one size is -1");
@@ -100,7 +103,8 @@ Status import_flatten(Call& c) {
   const Shape& shape = c.input(0)->shape();
   const auto rank = static_cast<int>(shape.size());
   int64_t axis = c.integer("axis", 1);
-  if (axis < -rank || axis > rank) return error(ErrorCode::kBadModel, "axis {} is out of range for rank {}", axis, rank);
+  if (axis < -rank || axis > rank)
+    return error(ErrorCode::kBadModel, "axis {} is out of range for rank {}", axis, rank);
   if (axis < 0) axis += rank;
   const Shape outer(shape.begin(), shape.begin() + axis), inner(shape.begin() + axis, shape.end());
   return c.yield(c.reshape(c.input(0), {ir::numel(outer), ir::numel(inner)}));
@@ -183,7 +187,8 @@ Status import_split(Call& c) {
     sizes.assign(static_cast<size_t>(parts), chunk);
     sizes.back() = size - chunk * Dim(parts - 1);
   } else {
-    return error(ErrorCode::kBadModel, "axis {} of size {} does not split into {} equal parts", axis, size.to_string(), parts);
+    return error(ErrorCode::kBadModel, "axis {} of size {} does not split into {} equal parts", axis, size.to_string(),
+                 parts);
   }
   if (static_cast<int64_t>(sizes.size()) != parts) {
     return error(ErrorCode::kBadModel, "{} sizes are given for {} outputs", sizes.size(), parts);
@@ -227,13 +232,18 @@ Status import_slice(Call& c) {
       ends[i] = Dim::min(ends[i], size - Dim(1));
     }
   }
-  return c.yield(Op::k_slice, {x}, {{"axes", std::move(axes)}, {"starts", std::move(starts)}, {"ends", std::move(ends)}, {"steps", std::move(steps)}});
+  return c.yield(Op::k_slice, {x},
+                 {{"axes", std::move(axes)},
+                  {"starts", std::move(starts)},
+                  {"ends", std::move(ends)},
+                  {"steps", std::move(steps)}});
 }
 
 Status import_pad(Call& c) {
   Value* x = c.input(0);
   const std::string mode = c.text("mode", "constant");
-  if (mode != "constant" && mode != "reflect" && mode != "edge") return error(ErrorCode::kUnsupported, "mode '{}'", mode);
+  if (mode != "constant" && mode != "reflect" && mode != "edge")
+    return error(ErrorCode::kUnsupported, "mode '{}'", mode);
   Shape pads = ir::to_shape(c.integers("pads"));  // opset 10
   if (c.input(1) != nullptr) {
     TENON_ASSIGN(pads, c.dims(1));
@@ -243,7 +253,8 @@ Status import_pad(Call& c) {
   if (c.input(3) != nullptr) {
     TENON_ASSIGN(axes, c.integers_of(3));
   }
-  if (pads.size() != 2 * axes.size()) return error(ErrorCode::kBadModel, "{} pads are given for {} axes", pads.size(), axes.size());
+  if (pads.size() != 2 * axes.size())
+    return error(ErrorCode::kBadModel, "{} pads are given for {} axes", pads.size(), axes.size());
   double value = c.number("value", 0);
   if (c.input(2) != nullptr && mode == "constant") {
     TENON_ASSIGN(const Tensor constant, c.constant_of(2));
@@ -262,7 +273,8 @@ Status import_pad(Call& c) {
     before[static_cast<size_t>(axis)] = is_negative(low) ? Dim(0) : low;
     after[static_cast<size_t>(axis)] = is_negative(high) ? Dim(0) : high;
   }
-  return c.yield(Op::k_pad, {x}, {{"before", std::move(before)}, {"after", std::move(after)}, {"mode", mode}, {"value", value}});
+  return c.yield(Op::k_pad, {x},
+                 {{"before", std::move(before)}, {"after", std::move(after)}, {"mode", mode}, {"value", value}});
 }
 
 }  // namespace tenon::onnx

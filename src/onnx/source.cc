@@ -25,7 +25,8 @@ Status parse(google::protobuf::io::ZeroCopyInputStream& stream, Source& source) 
   if (!source.model.ParseFromCodedStream(&coded) || !coded.ConsumedEntireMessage()) {
     return error(ErrorCode::kBadModel, "{}: not an ONNX model, or damaged (protobuf parsing failed)", source.name);
   }
-  if (!source.model.has_graph()) return error(ErrorCode::kBadModel, "{}: not an ONNX model: it has no graph", source.name);
+  if (!source.model.has_graph())
+    return error(ErrorCode::kBadModel, "{}: not an ONNX model: it has no graph", source.name);
   return {};
 }
 
@@ -56,7 +57,8 @@ Result<std::unique_ptr<Source>> read_source(const std::string& path) {
   if (!S_ISREG(info.st_mode)) return error(ErrorCode::kIo, "{}: not a regular file", path);
   if (info.st_size > std::numeric_limits<int>::max()) {
     return error(ErrorCode::kBadModel,
-                 "{}: {} bytes exceed protobuf's limit of 2 GiB; export the model with external data (weights in a file of their own)",
+                 "{}: {} bytes exceed protobuf's limit of 2 GiB; export the model with external data (weights in a "
+                 "file of their own)",
                  path, static_cast<int64_t>(info.st_size));
   }
   auto source = std::make_unique<Source>();
@@ -65,7 +67,8 @@ Result<std::unique_ptr<Source>> read_source(const std::string& path) {
   source->folder = parent.empty() ? "." : parent.string();
   google::protobuf::io::FileInputStream stream(file.fd(), kReadBlock);
   const Status status = parse(stream, *source);
-  if (stream.GetErrno() != 0) return error(ErrorCode::kIo, "{}: read failed: {}", path, std::strerror(stream.GetErrno()));
+  if (stream.GetErrno() != 0)
+    return error(ErrorCode::kIo, "{}: read failed: {}", path, std::strerror(stream.GetErrno()));
   TENON_TRY(status);
   return source;
 }

@@ -23,7 +23,9 @@ FileReport::Port port_of(const onnx_pb::ValueInfoProto& info) {
   std::string sizes;
   for (const auto& dim : tensor.shape().dim()) {
     if (!sizes.empty()) sizes += ",";
-    sizes += dim.has_dim_param() && !dim.dim_param().empty() ? dim.dim_param() : dim.has_dim_value() ? std::to_string(dim.dim_value()) : "?";
+    sizes += dim.has_dim_param() && !dim.dim_param().empty() ? dim.dim_param()
+             : dim.has_dim_value()                           ? std::to_string(dim.dim_value())
+                                                             : "?";
   }
   return {info.name(), type_text(tensor.elem_type(), "[" + sizes + "]")};
 }
@@ -99,7 +101,8 @@ Result<FileReport> survey(const std::string& path) {
   report.producer = model.producer_name();
   if (!model.producer_version().empty()) report.producer += " " + model.producer_version();
   report.ir_version = model.ir_version();
-  for (const auto& import : model.opset_import()) report.opsets.emplace_back(canonical_domain(import.domain()), import.version());
+  for (const auto& import : model.opset_import())
+    report.opsets.emplace_back(canonical_domain(import.domain()), import.version());
   for (const auto& entry : model.metadata_props()) report.metadata.emplace(entry.key(), entry.value());
 
   auto opsets = read_opsets(model.opset_import());
@@ -118,7 +121,8 @@ Result<FileReport> survey(const std::string& path) {
   report.operators = census.result();
 
   for (const auto& info : graph.input()) {
-    const bool weight = std::any_of(graph.initializer().begin(), graph.initializer().end(), [&](const auto& t) { return t.name() == info.name(); });
+    const bool weight = std::any_of(graph.initializer().begin(), graph.initializer().end(),
+                                    [&](const auto& t) { return t.name() == info.name(); });
     if (!weight) report.inputs.push_back(port_of(info));
   }
   for (const auto& info : graph.output()) report.outputs.push_back(port_of(info));

@@ -16,13 +16,16 @@ using ir::Tensor;
 using onnx_pb::TensorProto;
 
 constexpr std::array<std::string_view, 29> kDataTypeNames = {
-    "UNDEFINED", "FLOAT",          "UINT8",      "INT8",           "UINT16", "INT16", "INT32",      "INT64",      "STRING",  "BOOL",
-    "FLOAT16",   "DOUBLE",         "UINT32",     "UINT64",         "COMPLEX64", "COMPLEX128", "BFLOAT16", "FLOAT8E4M3FN", "FLOAT8E4M3FNUZ",
-    "FLOAT8E5M2", "FLOAT8E5M2FNUZ", "UINT4",      "INT4",           "FLOAT4E2M1", "FLOAT8E8M0", "UINT2", "INT2", "FLOAT6E2M3", "FLOAT6E3M2"};
+    "UNDEFINED",  "FLOAT",        "UINT8",          "INT8",       "UINT16",         "INT16",  "INT32",     "INT64",
+    "STRING",     "BOOL",         "FLOAT16",        "DOUBLE",     "UINT32",         "UINT64", "COMPLEX64", "COMPLEX128",
+    "BFLOAT16",   "FLOAT8E4M3FN", "FLOAT8E4M3FNUZ", "FLOAT8E5M2", "FLOAT8E5M2FNUZ", "UINT4",  "INT4",      "FLOAT4E2M1",
+    "FLOAT8E8M0", "UINT2",        "INT2",           "FLOAT6E2M3", "FLOAT6E3M2"};
 
 constexpr int32_t kExternal = 1;
 
-std::string type_text(DType dtype, const std::vector<int64_t>& shape) { return ir::TensorType{dtype, ir::to_shape(shape)}.to_string(); }
+std::string type_text(DType dtype, const std::vector<int64_t>& shape) {
+  return ir::TensorType{dtype, ir::to_shape(shape)}.to_string();
+}
 
 // The address of `owner`'s first element, kept alive by the tensor.
 template <class T>
@@ -61,11 +64,17 @@ Tensor narrow(DType dtype, std::vector<int64_t> shape, const Field& field) {
 // The field that holds elements of a dtype when raw_data does not.
 int field_size(const TensorProto& proto, DType dtype) {
   switch (dtype) {
-    case DType::kF32: return proto.float_data_size();
-    case DType::kF64: return proto.double_data_size();
-    case DType::kI64: return proto.int64_data_size();
-    case DType::kU32: case DType::kU64: return proto.uint64_data_size();
-    default: return proto.int32_data_size();
+    case DType::kF32:
+      return proto.float_data_size();
+    case DType::kF64:
+      return proto.double_data_size();
+    case DType::kI64:
+      return proto.int64_data_size();
+    case DType::kU32:
+    case DType::kU64:
+      return proto.uint64_data_size();
+    default:
+      return proto.int32_data_size();
   }
 }
 
@@ -79,13 +88,20 @@ Tensor take(DType dtype, std::vector<int64_t> shape, google::protobuf::RepeatedF
 
 Tensor take_field(TensorProto& proto, DType dtype, std::vector<int64_t> shape) {
   switch (dtype) {
-    case DType::kF32: return take(dtype, std::move(shape), proto.mutable_float_data());
-    case DType::kF64: return take(dtype, std::move(shape), proto.mutable_double_data());
-    case DType::kI64: return take(dtype, std::move(shape), proto.mutable_int64_data());
-    case DType::kU64: return take(dtype, std::move(shape), proto.mutable_uint64_data());
-    case DType::kI32: return take(dtype, std::move(shape), proto.mutable_int32_data());
-    case DType::kU32: return narrow<uint32_t>(dtype, std::move(shape), proto.uint64_data());
-    default: break;
+    case DType::kF32:
+      return take(dtype, std::move(shape), proto.mutable_float_data());
+    case DType::kF64:
+      return take(dtype, std::move(shape), proto.mutable_double_data());
+    case DType::kI64:
+      return take(dtype, std::move(shape), proto.mutable_int64_data());
+    case DType::kU64:
+      return take(dtype, std::move(shape), proto.mutable_uint64_data());
+    case DType::kI32:
+      return take(dtype, std::move(shape), proto.mutable_int32_data());
+    case DType::kU32:
+      return narrow<uint32_t>(dtype, std::move(shape), proto.uint64_data());
+    default:
+      break;
   }
   return visit_dtype(dtype, [&]<class T>() { return narrow<T>(dtype, shape, proto.int32_data()); });
 }
@@ -102,26 +118,41 @@ std::optional<int64_t> parse_integer(const std::string& text) {
 }  // namespace
 
 std::string data_type_name(int32_t data_type) {
-  if (data_type < 0 || static_cast<size_t>(data_type) >= kDataTypeNames.size()) return fmt::format("type {}", data_type);
+  if (data_type < 0 || static_cast<size_t>(data_type) >= kDataTypeNames.size())
+    return fmt::format("type {}", data_type);
   return std::string(kDataTypeNames[static_cast<size_t>(data_type)]);
 }
 
 Result<DType> dtype_of(int32_t data_type) {
   switch (data_type) {
-    case 1: return DType::kF32;
-    case 2: return DType::kU8;
-    case 3: return DType::kI8;
-    case 4: return DType::kU16;
-    case 5: return DType::kI16;
-    case 6: return DType::kI32;
-    case 7: return DType::kI64;
-    case 9: return DType::kBool;
-    case 10: return DType::kF16;
-    case 11: return DType::kF64;
-    case 12: return DType::kU32;
-    case 13: return DType::kU64;
-    case 16: return DType::kBF16;
-    default: break;
+    case 1:
+      return DType::kF32;
+    case 2:
+      return DType::kU8;
+    case 3:
+      return DType::kI8;
+    case 4:
+      return DType::kU16;
+    case 5:
+      return DType::kI16;
+    case 6:
+      return DType::kI32;
+    case 7:
+      return DType::kI64;
+    case 9:
+      return DType::kBool;
+    case 10:
+      return DType::kF16;
+    case 11:
+      return DType::kF64;
+    case 12:
+      return DType::kU32;
+    case 13:
+      return DType::kU64;
+    case 16:
+      return DType::kBF16;
+    default:
+      break;
   }
   if (data_type <= 0 || static_cast<size_t>(data_type) >= kDataTypeNames.size()) {
     return error(ErrorCode::kBadModel, "{} is not an element type of ONNX", data_type);
@@ -136,8 +167,10 @@ Result<Tensor> TensorReader::read(TensorProto& proto) {
     std::vector<int64_t> shape(proto.dims().begin(), proto.dims().end());
     const auto numel = checked_numel(shape);
     const auto bytes = numel ? checked_mul(*numel, static_cast<int64_t>(dtype_size(dtype))) : std::nullopt;
-    if (!bytes) return error(ErrorCode::kBadModel, "its shape {} is negative or too large", ir::to_string(ir::to_shape(shape)));
-    if (proto.data_location() == kExternal) return read_external(proto, dtype, std::move(shape), static_cast<size_t>(*bytes));
+    if (!bytes)
+      return error(ErrorCode::kBadModel, "its shape {} is negative or too large", ir::to_string(ir::to_shape(shape)));
+    if (proto.data_location() == kExternal)
+      return read_external(proto, dtype, std::move(shape), static_cast<size_t>(*bytes));
     return read_data(proto, dtype, std::move(shape), static_cast<size_t>(*numel));
   }();
   if (!tensor.ok()) return tensor.status().with_context(fmt::format("tensor '{}'", proto.name()));
@@ -153,7 +186,8 @@ Result<Tensor> TensorReader::read_data(TensorProto& proto, DType dtype, std::vec
                    proto.raw_data().size());
     }
     auto owner = std::make_shared<std::string>(std::move(*proto.mutable_raw_data()));
-    if (!aligned(reinterpret_cast<const std::byte*>(owner->data()), dtype)) return copy(dtype, std::move(shape), owner->data(), bytes);
+    if (!aligned(reinterpret_cast<const std::byte*>(owner->data()), dtype))
+      return copy(dtype, std::move(shape), owner->data(), bytes);
     return own(dtype, std::move(shape), std::move(owner));
   }
   const auto found = static_cast<size_t>(field_size(proto, dtype));
@@ -163,7 +197,8 @@ Result<Tensor> TensorReader::read_data(TensorProto& proto, DType dtype, std::vec
   return take_field(proto, dtype, std::move(shape));
 }
 
-Result<Tensor> TensorReader::read_external(const TensorProto& proto, DType dtype, std::vector<int64_t> shape, size_t bytes) {
+Result<Tensor> TensorReader::read_external(const TensorProto& proto, DType dtype, std::vector<int64_t> shape,
+                                           size_t bytes) {
   std::string location;
   int64_t offset = 0, length = static_cast<int64_t>(bytes);
   for (const auto& entry : proto.external_data()) {
@@ -177,14 +212,14 @@ Result<Tensor> TensorReader::read_external(const TensorProto& proto, DType dtype
   }
   if (location.empty()) return error(ErrorCode::kBadModel, "external data has no location");
   if (static_cast<size_t>(length) != bytes) {
-    return error(ErrorCode::kBadModel, "{} needs {} bytes, external data '{}' gives {}", type_text(dtype, shape),
-                 bytes, location, length);
+    return error(ErrorCode::kBadModel, "{} needs {} bytes, external data '{}' gives {}", type_text(dtype, shape), bytes,
+                 location, length);
   }
   TENON_ASSIGN(auto file, open_external(location));
   const auto end = checked_add(offset, length);
   if (!end || static_cast<size_t>(*end) > file->bytes().size()) {
-    return error(ErrorCode::kBadModel, "external data '{}' has {} bytes, {} bytes at offset {} are wanted", location, file->bytes().size(),
-                 length, offset);
+    return error(ErrorCode::kBadModel, "external data '{}' has {} bytes, {} bytes at offset {} are wanted", location,
+                 file->bytes().size(), length, offset);
   }
   const std::byte* data = file->bytes().data() + offset;
   if (!aligned(data, dtype)) return copy(dtype, std::move(shape), data, bytes);
@@ -194,7 +229,9 @@ Result<Tensor> TensorReader::read_external(const TensorProto& proto, DType dtype
 Result<std::shared_ptr<const MappedFile>> TensorReader::open_external(const std::string& location) {
   namespace fs = std::filesystem;
   if (auto it = files_.find(location); it != files_.end()) return it->second;
-  if (folder_.empty()) return error(ErrorCode::kBadModel, "external data '{}' cannot be read: the model does not come from a folder", location);
+  if (folder_.empty())
+    return error(ErrorCode::kBadModel, "external data '{}' cannot be read: the model does not come from a folder",
+                 location);
   const fs::path relative(location);
   bool escapes = relative.is_absolute() || location.find('\0') != std::string::npos;
   for (const fs::path& part : relative) escapes |= part == "..";
@@ -203,10 +240,13 @@ Result<std::shared_ptr<const MappedFile>> TensorReader::open_external(const std:
   const fs::path folder = fs::canonical(folder_, ec);
   if (ec) return error(ErrorCode::kNotFound, "the model's folder '{}' cannot be opened: {}", folder_, ec.message());
   const fs::path path = fs::canonical(folder / relative, ec);  // symbolic links resolved
-  if (ec) return error(ErrorCode::kNotFound, "external data file '{}' cannot be opened: {}", (fs::path(folder_) / relative).string(), ec.message());
+  if (ec)
+    return error(ErrorCode::kNotFound, "external data file '{}' cannot be opened: {}",
+                 (fs::path(folder_) / relative).string(), ec.message());
   const auto [end, unused] = std::mismatch(folder.begin(), folder.end(), path.begin(), path.end());
   if (end != folder.end()) {
-    return error(ErrorCode::kBadModel, "external data '{}' is a link that leads outside of the model's folder", location);
+    return error(ErrorCode::kBadModel, "external data '{}' is a link that leads outside of the model's folder",
+                 location);
   }
   TENON_ASSIGN(auto file, MappedFile::open(path.string()));
   files_.emplace(location, file);

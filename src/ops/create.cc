@@ -117,7 +117,6 @@ Result<Node*> create(Graph& graph, Op op, std::vector<Value*> inputs, Attrs attr
   Node* node = graph.add_node(op, std::move(inputs), std::move(attrs), std::move(context.types), before);
   for (int i = 0; i < node->num_outputs(); ++i) node->output(i)->set_known(std::move(context.knowns[static_cast<size_t>(i)]));
   for (auto& equality : context.assumed_equal) graph.assumed_equal.push_back(std::move(equality));
-  if (op == Op::k_constant) node->output()->set_known(known_of(node->attrs().tensor("value")));
   return node;
 }
 
@@ -145,7 +144,6 @@ Status infer_types(Graph& graph) {
       node->output(i)->set_type(std::move(context.types[static_cast<size_t>(i)]));
       node->output(i)->set_known(std::move(context.knowns[static_cast<size_t>(i)]));
     }
-    if (node->is(Op::k_constant)) node->output()->set_known(known_of(node->attrs().tensor("value")));
   }
   return {};
 }

@@ -298,12 +298,14 @@ Result<TensorView> Context::packed_output(std::string_view name) {
   TENON_ASSIGN(const TensorView padded, output(name));
   const auto offsets = inputs_.row_offsets();
   const auto index = static_cast<size_t>(executable_->find_output(name));
-  if (offsets.empty()) return error(ErrorCode::kInvalidArgument, "packed outputs need inputs with row offsets");
-  int64_t seq = 0;
-  for (size_t b = 1; b < offsets.size(); ++b) seq = std::max<int64_t>(seq, offsets[b] - offsets[b - 1]);
-  if (padded.shape.size() < 2 || padded.shape[0] != static_cast<int64_t>(offsets.size()) - 1 || padded.shape[1] != seq) {
-    return error(ErrorCode::kInvalidArgument, "output \"{}\" has no rows per token", name);
+  const int input = inputs_.packed_input();
+  if (input < 0 || offsets.empty()) return error(ErrorCode::kInvalidArgument, "packed outputs need packed inputs");
+  const ir::Shape& axes = plan().inputs[static_cast<size_t>(input)].type.shape;  // [batch, seq, …]
+  const ir::Shape& declared = value(plan().outputs[index].value).type.shape;
+  if (declared.size() < 2 || declared[0] != axes[0] || declared[1] != axes[1]) {
+    return error(ErrorCode::kInvalidArgument, "output \"{}\" {} has no rows per token", name, ir::to_string(declared));
   }
+  const int64_t seq = padded.shape[1];
   TensorView packed{padded.dtype, {padded.shape.begin() + 1, padded.shape.end()}, nullptr};
   packed.shape[0] = offsets.back();
   // The rows before they were unpacked, unless the engine kept others besides.

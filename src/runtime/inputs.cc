@@ -137,6 +137,11 @@ void Inputs::clear() {
   row_offsets_.clear();
 }
 
+int Inputs::packed_input() const {
+  const auto it = std::ranges::find(items_, Source::kPacked, &Item::source);
+  return it == items_.end() ? -1 : static_cast<int>(it - items_.begin());
+}
+
 Status Inputs::bind(std::span<int64_t> symbols) {
   TENON_TRY(unpack_shapes());
   TENON_TRY(bind_symbols(symbols));

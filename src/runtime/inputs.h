@@ -33,6 +33,8 @@ class Inputs {
   std::span<const int64_t> shape(int input) const { return items_[static_cast<size_t>(input)].expected; }
   // What set_row_offsets gave; empty: inputs are padded.
   std::span<const int32_t> row_offsets() const { return row_offsets_; }
+  // An input that came packed; -1: none did.
+  int packed_input() const;
 
  private:
   enum class Source { kAbsent, kPadded, kPacked };

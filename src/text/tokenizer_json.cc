@@ -19,7 +19,8 @@ Result<std::unique_ptr<const Model>> model_from_json(const JsonNode& node, JsonF
   if (type.empty() && node.value().contains("max_input_chars_per_word") && file.has_vocab) type = "WordPiece";
   if (type.empty()) return node.bad("\"type\" is missing");
   if (type != "WordPiece") {
-    return node.unsupported(fmt::format("type: models of type \"{}\" cannot be read yet, only WordPiece", type));
+    return error(ErrorCode::kUnsupported, "{}.type: models of type \"{}\" cannot be read yet, only WordPiece",
+                 node.where(), type);
   }
   if (!file.has_vocab) return node.bad("\"vocab\" is missing, or no object");
   WordPieceSettings settings;

@@ -44,7 +44,7 @@ TEST(Text, ASampleOfEverythingRoundTrips) {
 }
 
 TEST(Text, CommentsSpacesAndLeftOutTypes) {
-  const auto graph = parsed("// a comment\ngraph @g (%x:f32[ n , 2 ]){ // here\n%y=exp(%x)// and here\n\n%z = gelu ( %y )\nreturn\"out\"=%z}\n// end");
+  const auto graph = parsed("// a comment\ngraph @g (%x: f32[ n , 2 ]){ // here\n%y=exp(%x)// and here\n\n%z = gelu ( %y )\nreturn\"out\"=%z}\n// end");
   ASSERT_NE(graph, nullptr);
   ASSERT_TRUE(ops::infer_types(*graph).ok());
   EXPECT_EQ(graph->find_value("z")->type().to_string(), "f32[n,2]");

@@ -15,16 +15,21 @@ struct Form {
   int64_t window = 0;
   int64_t shared_kv() const { return kv_heads == 0 ? heads : kv_heads; }
   Attrs attrs(std::vector<int64_t> columns = {0, 0, 0}) const {
-    return {{"heads", heads},   {"kv_heads", kv_heads}, {"head_dim", head_dim}, {"columns", std::move(columns)},
-            {"scale", 1.0 / std::sqrt(static_cast<double>(head_dim))}, {"causal", int64_t{causal}}, {"window", window}};
+    return {{"heads", heads},
+            {"kv_heads", kv_heads},
+            {"head_dim", head_dim},
+            {"columns", std::move(columns)},
+            {"scale", 1.0 / std::sqrt(static_cast<double>(head_dim))},
+            {"causal", int64_t{causal}},
+            {"window", window}};
   }
 };
 
 Step dense(Random& random, const Form& f, int64_t batch, int64_t q_len, int64_t k_len) {
   const int64_t width = f.shared_kv() * f.head_dim;
   return {Op::k_attention,
-          {random.tensor(DType::kF32, {batch, q_len, f.heads * f.head_dim}), random.tensor(DType::kF32, {batch, k_len, width}),
-           random.tensor(DType::kF32, {batch, k_len, width})},
+          {random.tensor(DType::kF32, {batch, q_len, f.heads * f.head_dim}),
+           random.tensor(DType::kF32, {batch, k_len, width}), random.tensor(DType::kF32, {batch, k_len, width})},
           f.attrs()};
 }
 
@@ -52,7 +57,8 @@ TEST(AttentionKernel, AgreesWithReferenceAtOddShapes) {
   for (const int64_t head_dim : {1, 8, 20, 32, 64, 80}) {
     for (const auto& [q_len, k_len] : {std::pair<int64_t, int64_t>{1, 1}, {7, 7}, {1, 129}, {127, 128}, {200, 300}}) {
       SCOPED_TRACE(fmt::format("head_dim {}, {} queries, {} keys", head_dim, q_len, k_len));
-      expect_like_reference(attention_kernel(), dense(random, {.heads = 2, .head_dim = head_dim}, 2, q_len, k_len), kAllowed);
+      expect_like_reference(attention_kernel(), dense(random, {.heads = 2, .head_dim = head_dim}, 2, q_len, k_len),
+                            kAllowed);
     }
   }
 }
@@ -62,14 +68,17 @@ TEST(AttentionKernel, AgreesWithReferenceOnPackedRows) {
   SCOPED_TRACE(random.trace());
   for (const int64_t hidden : {0, 1}) {
     for (const int64_t surplus : {0, 5})
-      expect_like_reference(attention_kernel(), packed(random, {.heads = 3, .head_dim = 20}, {1, 0, 17, 300, 64}, hidden, surplus), kAllowed);
+      expect_like_reference(attention_kernel(),
+                            packed(random, {.heads = 3, .head_dim = 20}, {1, 0, 17, 300, 64}, hidden, surplus),
+                            kAllowed);
   }
 }
 
 TEST(AttentionKernel, HidesByPosition) {
   Random random;
   SCOPED_TRACE(random.trace());
-  for (const Form& f : {Form{.heads = 2, .causal = true}, Form{.heads = 2, .window = 3}, Form{.heads = 2, .causal = true, .window = 40}}) {
+  for (const Form& f : {Form{.heads = 2, .causal = true}, Form{.heads = 2, .window = 3},
+                        Form{.heads = 2, .causal = true, .window = 40}}) {
     expect_like_reference(attention_kernel(), dense(random, f, 2, 70, 150), kAllowed);
     expect_like_reference(attention_kernel(), packed(random, f, {5, 150, 33}, 0, 2), kAllowed);
   }
@@ -106,7 +115,8 @@ TEST(AttentionKernel, SharesKeyAndValueHeads) {
   Random random;
   SCOPED_TRACE(random.trace());
   expect_like_reference(attention_kernel(), dense(random, {.heads = 6, .kv_heads = 2}, 2, 9, 11), kAllowed);
-  expect_like_reference(attention_kernel(), packed(random, {.heads = 4, .kv_heads = 1, .head_dim = 16}, {20, 3}, 0, 0), kAllowed);
+  expect_like_reference(attention_kernel(), packed(random, {.heads = 4, .kv_heads = 1, .head_dim = 16}, {20, 3}, 0, 0),
+                        kAllowed);
 }
 
 TEST(AttentionKernel, NoVisibleKeyGivesZeros) {
@@ -135,7 +145,8 @@ TEST(AttentionKernel, KeepsLargeScoresFinite) {
   SCOPED_TRACE(random.trace());
   Step step = dense(random, {.heads = 2}, 1, 30, 200);
   for (size_t i = 0; i < 2; ++i) step.inputs[i] = random.tensor(DType::kF32, step.inputs[i]->shape(), -30, 30);
-  expect_like_reference(attention_kernel(), step, kAllowed * 200);  // scores of several hundreds are rounded before the exponential
+  expect_like_reference(attention_kernel(), step,
+                        kAllowed * 200);  // scores of several hundreds are rounded before the exponential
 }
 
 TEST(AttentionKernel, ASequenceIsTheSameAloneAndPacked) {

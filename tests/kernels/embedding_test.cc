@@ -7,7 +7,8 @@ using kernels::cpu::embedding_kernel;
 
 const Tolerance kAllowed = tolerance(DType::kF32) * 4;
 
-Step step_of(Random& random, const std::vector<std::vector<int64_t>>& ids, int64_t width, bool norm, DType dtype = DType::kI64) {
+Step step_of(Random& random, const std::vector<std::vector<int64_t>>& ids, int64_t width, bool norm,
+             DType dtype = DType::kI64) {
   Step step{Op::k_embedding, {}, {{"norm", int64_t{norm}}, {"epsilon", 1e-12}}};
   for (const auto& shape : ids) {
     const int64_t rows = random.integer(2, 30);
@@ -47,7 +48,8 @@ TEST(EmbeddingKernel, NamesTheIdThatIsOutOfRange) {
 
 TEST(EmbeddingKernel, DeclinesHalfTables) {
   Random random;
-  EXPECT_EQ(declined(embedding_kernel(), {Op::k_embedding, {random.tensor(DType::kI64, {3}, 0, 1), random.tensor(DType::kF16, {2, 4})}}),
+  EXPECT_EQ(declined(embedding_kernel(),
+                     {Op::k_embedding, {random.tensor(DType::kI64, {3}, 0, 1), random.tensor(DType::kF16, {2, 4})}}),
             "tables are not f32");
 }
 

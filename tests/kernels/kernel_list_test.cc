@@ -11,7 +11,8 @@ using kernels::kernel_list;
 using kernels::Target;
 
 TEST(KernelList, IsClosedByTheReference) {
-  for (const Target target : {Target::kReference, Target::kCpu}) EXPECT_EQ(kernel_list(target).back(), &kernels::reference_kernel());
+  for (const Target target : {Target::kReference, Target::kCpu})
+    EXPECT_EQ(kernel_list(target).back(), &kernels::reference_kernel());
 }
 
 TEST(KernelList, FindsEveryKernelByItsId) {

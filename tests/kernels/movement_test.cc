@@ -19,7 +19,8 @@ TEST(GatherKernel, AgreesWithReferenceOnEveryAxis) {
       const Tensor x = random.tensor(dtype, {5, 6, 7});
       const auto size = static_cast<double>(x.shape()[static_cast<size_t>(axis < 0 ? axis + 3 : axis)]);
       for (const DType ids : {DType::kI32, DType::kI64})
-        expect_like_reference(gather_kernel(), {Op::k_gather, {x, random.tensor(ids, {2, 3}, -size, size - 1)}, {{"axis", axis}}}, {});
+        expect_like_reference(gather_kernel(),
+                              {Op::k_gather, {x, random.tensor(ids, {2, 3}, -size, size - 1)}, {{"axis", axis}}}, {});
     }
   }
 }
@@ -37,7 +38,8 @@ TEST(TransposeKernel, AgreesWithReferenceOnEveryPermutation) {
   do {
     const DType dtype = random.pick(kWidths);
     SCOPED_TRACE(fmt::format("{} {},{},{},{}", dtype_name(dtype), perm[0], perm[1], perm[2], perm[3]));
-    expect_like_reference(transpose_kernel(), {Op::k_transpose, {random.tensor(dtype, {3, 1, 17, 20})}, {{"perm", perm}}}, {});
+    expect_like_reference(transpose_kernel(),
+                          {Op::k_transpose, {random.tensor(dtype, {3, 1, 17, 20})}, {{"perm", perm}}}, {});
   } while (std::next_permutation(perm.begin(), perm.end()));
 }
 
@@ -46,7 +48,8 @@ TEST(ExpandKernel, AgreesWithReference) {
   SCOPED_TRACE(random.trace());
   const Shape target = ir::to_shape({4, 3, 5, 6});
   for (const std::vector<int64_t>& shape : {std::vector<int64_t>{}, {6}, {5, 1}, {3, 1, 6}, {4, 1, 1, 1}, {4, 3, 5, 6}})
-    expect_like_reference(expand_kernel(), {Op::k_expand, {random.tensor(random.pick(kWidths), shape)}, {{"shape", target}}}, {});
+    expect_like_reference(expand_kernel(),
+                          {Op::k_expand, {random.tensor(random.pick(kWidths), shape)}, {{"shape", target}}}, {});
 }
 
 }  // namespace

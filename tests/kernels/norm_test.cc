@@ -23,7 +23,8 @@ TEST(NormKernels, AgreeWithReferenceWithAndWithoutEachInput) {
       const Tensor x = random.tensor(DType::kF32, {rows, columns});
       const Given gamma = given(0, {columns}), beta = given(1, {columns}), residual = given(2, {rows, columns});
       // One column has no variance: what is left is rounding, magnified by epsilon.
-      if (columns > 1) expect_like_reference(layer_norm_kernel(), {Op::k_layer_norm, {x, gamma, beta, residual}}, kAllowed);
+      if (columns > 1)
+        expect_like_reference(layer_norm_kernel(), {Op::k_layer_norm, {x, gamma, beta, residual}}, kAllowed);
       expect_like_reference(rms_norm_kernel(), {Op::k_rms_norm, {x, gamma, residual}}, kAllowed);
     }
   }
@@ -33,14 +34,17 @@ TEST(NormKernels, NormaliseOverSeveralAxes) {
   Random random;
   SCOPED_TRACE(random.trace());
   expect_like_reference(layer_norm_kernel(),
-                        {Op::k_layer_norm, {random.tensor(DType::kF32, {3, 4, 5}), random.tensor(DType::kF32, {4, 5})}, {{"axis", int64_t{1}}}},
+                        {Op::k_layer_norm,
+                         {random.tensor(DType::kF32, {3, 4, 5}), random.tensor(DType::kF32, {4, 5})},
+                         {{"axis", int64_t{1}}}},
                         kAllowed);
 }
 
 TEST(NormKernels, ALargeMeanCostsNoDigitsOfTheVariance) {
   Random random;
   SCOPED_TRACE(random.trace());
-  expect_like_reference(layer_norm_kernel(), {Op::k_layer_norm, {random.tensor(DType::kF32, {5, 512}, 4096, 4100)}}, {1e-3, 6e-3});
+  expect_like_reference(layer_norm_kernel(), {Op::k_layer_norm, {random.tensor(DType::kF32, {5, 512}, 4096, 4100)}},
+                        {1e-3, 6e-3});
 }
 
 TEST(NormKernels, WriteOverTheirInputs) {
@@ -54,9 +58,11 @@ TEST(NormKernels, WriteOverTheirInputs) {
     ASSERT_TRUE(layer_norm_kernel().in_place(problem, input));
     std::vector<float> a(x.as<float>(), x.as<float>() + 300), b(residual.as<float>(), residual.as<float>() + 300);
     float* y = input == 0 ? a.data() : b.data();
-    const std::vector<ops::TensorArg> inputs{{DType::kF32, x.shape(), a.data()}, {}, {}, {DType::kF32, x.shape(), b.data()}};
+    const std::vector<ops::TensorArg> inputs{
+        {DType::kF32, x.shape(), a.data()}, {}, {}, {DType::kF32, x.shape(), b.data()}};
     const std::vector<ops::TensorArg> outputs{{DType::kF32, x.shape(), y}};
-    ASSERT_TRUE((*layer_norm_kernel().prepare(problem, {}))->launch({.inputs = inputs, .outputs = outputs, .sizes = {}}).ok());
+    ASSERT_TRUE(
+        (*layer_norm_kernel().prepare(problem, {}))->launch({.inputs = inputs, .outputs = outputs, .sizes = {}}).ok());
     EXPECT_TRUE(close(floats({6, 50}, std::vector<float>(y, y + 300)), expected, kAllowed));
   }
 }
@@ -65,7 +71,8 @@ TEST(SoftmaxKernel, AgreesWithReference) {
   Random random;
   SCOPED_TRACE(random.trace());
   for (const int64_t columns : {1, 7, 16, 129})
-    expect_like_reference(softmax_kernel(), {Op::k_softmax, {random.tensor(DType::kF32, {3, 5, columns}, -20, 20)}}, kAllowed);
+    expect_like_reference(softmax_kernel(), {Op::k_softmax, {random.tensor(DType::kF32, {3, 5, columns}, -20, 20)}},
+                          kAllowed);
 }
 
 TEST(SoftmaxKernel, ARowOfMinusInfinityIsNan) {
@@ -87,7 +94,8 @@ TEST(ReduceKernel, AgreesWithReference) {
     for (const int64_t columns : {1, 15, 16, 33, 200}) {
       const Tensor x = random.tensor(DType::kF32, {3, 4, columns});
       expect_like_reference(reduce_kernel(), {op, {x}, {{"axes", std::vector<int64_t>{2}}}}, kAllowed * 8);
-      expect_like_reference(reduce_kernel(), {op, {x}, {{"axes", std::vector<int64_t>{1, 2}}, {"keepdims", int64_t{0}}}}, kAllowed * 16);
+      expect_like_reference(reduce_kernel(),
+                            {op, {x}, {{"axes", std::vector<int64_t>{1, 2}}, {"keepdims", int64_t{0}}}}, kAllowed * 16);
     }
   }
 }
@@ -101,7 +109,8 @@ TEST(ReduceKernel, NanReachesTheResult) {
 
 TEST(ReduceKernel, DeclinesLeadingAxes) {
   Random random;
-  EXPECT_EQ(declined(reduce_kernel(), {Op::k_reduce_sum, {random.tensor(DType::kF32, {3, 4})}, {{"axes", std::vector<int64_t>{0}}}}),
+  EXPECT_EQ(declined(reduce_kernel(),
+                     {Op::k_reduce_sum, {random.tensor(DType::kF32, {3, 4})}, {{"axes", std::vector<int64_t>{0}}}}),
             "not over the last axes");
 }
 

@@ -10,14 +10,18 @@ const Tolerance kAllowed = tolerance(DType::kF32);
 TEST(PointwiseKernel, AgreesWithReferenceOnEveryFunctionOfOneInput) {
   Random random;
   SCOPED_TRACE(random.trace());
-  for (const Op op : {Op::k_neg, Op::k_abs, Op::k_sign, Op::k_exp, Op::k_sqrt, Op::k_rsqrt, Op::k_reciprocal, Op::k_erf, Op::k_tanh,
-                      Op::k_sigmoid, Op::k_relu, Op::k_leaky_relu, Op::k_silu, Op::k_floor, Op::k_ceil, Op::k_round, Op::k_is_nan}) {
+  for (const Op op :
+       {Op::k_neg, Op::k_abs, Op::k_sign, Op::k_exp, Op::k_sqrt, Op::k_rsqrt, Op::k_reciprocal, Op::k_erf, Op::k_tanh,
+        Op::k_sigmoid, Op::k_relu, Op::k_leaky_relu, Op::k_silu, Op::k_floor, Op::k_ceil, Op::k_round, Op::k_is_nan}) {
     SCOPED_TRACE(ir::op_name(op));
     const bool positive = op == Op::k_sqrt || op == Op::k_rsqrt || op == Op::k_reciprocal;
-    expect_like_reference(pointwise_kernel(), {op, {random.tensor(DType::kF32, {3, 5, 67}, positive ? 0.01 : -6, 6)}}, kAllowed);
+    expect_like_reference(pointwise_kernel(), {op, {random.tensor(DType::kF32, {3, 5, 67}, positive ? 0.01 : -6, 6)}},
+                          kAllowed);
   }
   for (const char* form : {"none", "tanh", "sigmoid"})
-    expect_like_reference(pointwise_kernel(), {Op::k_gelu, {random.tensor(DType::kF32, {1030}, -6, 6)}, {{"approximate", std::string(form)}}}, kAllowed);
+    expect_like_reference(
+        pointwise_kernel(),
+        {Op::k_gelu, {random.tensor(DType::kF32, {1030}, -6, 6)}, {{"approximate", std::string(form)}}}, kAllowed);
 }
 
 TEST(PointwiseKernel, AgreesWithReferenceOnEveryFunctionOfTwoInputs) {
@@ -25,13 +29,14 @@ TEST(PointwiseKernel, AgreesWithReferenceOnEveryFunctionOfTwoInputs) {
   SCOPED_TRACE(random.trace());
   const Tensor a = random.tensor(DType::kF32, {4, 37}), b = random.tensor(DType::kF32, {4, 37});
   const Tensor c = filled(DType::kF32, {4, 37}, [&](int64_t i) { return i % 3 == 0 ? a.at(i) : b.at(i); });
-  for (const Op op : {Op::k_add, Op::k_sub, Op::k_mul, Op::k_div, Op::k_min, Op::k_max, Op::k_equal, Op::k_less, Op::k_less_equal,
-                      Op::k_greater, Op::k_greater_equal}) {
+  for (const Op op : {Op::k_add, Op::k_sub, Op::k_mul, Op::k_div, Op::k_min, Op::k_max, Op::k_equal, Op::k_less,
+                      Op::k_less_equal, Op::k_greater, Op::k_greater_equal}) {
     SCOPED_TRACE(ir::op_name(op));
     expect_like_reference(pointwise_kernel(), {op, {a, c}}, kAllowed);
   }
   const Tensor p = random.tensor(DType::kBool, {300}), q = random.tensor(DType::kBool, {300});
-  for (const Op op : {Op::k_and, Op::k_or, Op::k_xor}) expect_like_reference(pointwise_kernel(), {op, {p, q}}, kAllowed);
+  for (const Op op : {Op::k_and, Op::k_or, Op::k_xor})
+    expect_like_reference(pointwise_kernel(), {op, {p, q}}, kAllowed);
   expect_like_reference(pointwise_kernel(), {Op::k_not, {p}}, kAllowed);
   expect_like_reference(pointwise_kernel(), {Op::k_where, {random.tensor(DType::kBool, {4, 1}), a, b}}, kAllowed);
 }
@@ -48,7 +53,8 @@ TEST(PointwiseKernel, BroadcastsAnyAxes) {
       if (i < b.size()) b[b.size() - 1 - i] = random.chance(0.3) ? 1 : size;
     }
     SCOPED_TRACE(ir::to_string(ir::to_shape(a)) + " and " + ir::to_string(ir::to_shape(b)));
-    expect_like_reference(pointwise_kernel(), {Op::k_sub, {random.tensor(DType::kF32, a), random.tensor(DType::kF32, b)}}, kAllowed);
+    expect_like_reference(pointwise_kernel(),
+                          {Op::k_sub, {random.tensor(DType::kF32, a), random.tensor(DType::kF32, b)}}, kAllowed);
   }
 }
 
@@ -57,9 +63,12 @@ TEST(PointwiseKernel, RunsPrograms) {
   SCOPED_TRACE(random.trace());
   const auto run = [&](const char* program, DType dtype, std::vector<Given> inputs) {
     SCOPED_TRACE(program);
-    expect_like_reference(pointwise_kernel(), {Op::k_pointwise, std::move(inputs), {{"program", std::string(program)}, {"dtype", dtype}}}, kAllowed * 4);
+    expect_like_reference(pointwise_kernel(),
+                          {Op::k_pointwise, std::move(inputs), {{"program", std::string(program)}, {"dtype", dtype}}},
+                          kAllowed * 4);
   };
-  const Tensor x = random.tensor(DType::kF32, {7, 129}), row = random.tensor(DType::kF32, {129}), one = random.tensor(DType::kF32, {});
+  const Tensor x = random.tensor(DType::kF32, {7, 129}), row = random.tensor(DType::kF32, {129}),
+               one = random.tensor(DType::kF32, {});
   const Tensor flags = random.tensor(DType::kBool, {7, 1});
   run("t0=add(x0,x1);t1=tanh(t0);t2=mul(t1,0.5)", DType::kF32, {x, row});
   run("t0=mul(x0,x2);t1=gelu(t0);t2=sub(1,t1);t3=where(x1,t2,-inf)", DType::kF32, {x, flags, one});
@@ -70,9 +79,11 @@ TEST(PointwiseKernel, RunsPrograms) {
 
 TEST(PointwiseKernel, ANanStaysOne) {
   const Tensor x = floats({5}, {NAN, INFINITY, -INFINITY, 0.0f, -0.0f}), y = floats({5}, {1, 2, NAN, NAN, 3});
-  for (const Op op : {Op::k_exp, Op::k_tanh, Op::k_erf, Op::k_sigmoid, Op::k_relu, Op::k_gelu, Op::k_sign, Op::k_abs, Op::k_is_nan})
+  for (const Op op :
+       {Op::k_exp, Op::k_tanh, Op::k_erf, Op::k_sigmoid, Op::k_relu, Op::k_gelu, Op::k_sign, Op::k_abs, Op::k_is_nan})
     expect_like_reference(pointwise_kernel(), {op, {x}}, kAllowed);
-  for (const Op op : {Op::k_min, Op::k_max, Op::k_add, Op::k_equal, Op::k_less}) expect_like_reference(pointwise_kernel(), {op, {x, y}}, kAllowed);
+  for (const Op op : {Op::k_min, Op::k_max, Op::k_add, Op::k_equal, Op::k_less})
+    expect_like_reference(pointwise_kernel(), {op, {x, y}}, kAllowed);
 }
 
 TEST(PointwiseKernel, DeclinesWithAReason) {
@@ -81,8 +92,11 @@ TEST(PointwiseKernel, DeclinesWithAReason) {
   EXPECT_EQ(declined(pointwise_kernel(), {Op::k_add, {i, i}}), "input 0 is i64");
   EXPECT_EQ(declined(pointwise_kernel(), {Op::k_log, {x}}), "log has no vector form");
   EXPECT_EQ(declined(pointwise_kernel(), {Op::k_softmax, {x}}), "not an elementwise op");
-  EXPECT_EQ(declined(pointwise_kernel(), {Op::k_pointwise, {x}, {{"program", std::string("t0=cast_i64(x0);t1=cast_f32(t0)")}, {"dtype", DType::kF32}}}),
-            "cast works on f32");
+  EXPECT_EQ(declined(pointwise_kernel(),
+                     {Op::k_pointwise,
+                      {x},
+                      {{"program", std::string("t0=cast_i64(x0);t1=cast_f32(t0)")}, {"dtype", DType::kF32}}}),
+            "cast works on i64");
 }
 
 }  // namespace

@@ -1,5 +1,5 @@
-// Running one CPU kernel on one op, for every instruction set of this machine and several thread counts, beside the op's
-// reference.
+// Running one CPU kernel on one op, for every instruction set of this machine and several thread counts, beside the
+// op's reference.
 #pragma once
 
 #include <cstdlib>
@@ -35,9 +35,11 @@ inline Result<std::unique_ptr<Built>> build(const Step& step) {
   std::vector<ir::Value*> values;
   for (const Given& tensor : step.inputs) {
     values.push_back(nullptr);
-    if (tensor) values.back() = built->graph.add_input(built->graph.unique_name("x"), {tensor->dtype(), ir::to_shape(tensor->shape())});
+    if (tensor)
+      values.back() =
+          built->graph.add_input(built->graph.unique_name("x"), {tensor->dtype(), ir::to_shape(tensor->shape())});
   }
-  TENON_ASSIGN(ir::Node* node, ops::create(built->graph, step.op, values, step.attrs));
+  TENON_ASSIGN(ir::Node * node, ops::create(built->graph, step.op, values, step.attrs));
   Problem& p = built->problem;
   p.op = step.op;
   p.attrs = node->attrs();
@@ -105,13 +107,18 @@ inline Result<std::vector<Tensor>> run_kernel(const CpuKernel& kernel, const Ste
   const std::unique_ptr<void, FreeDeleter> workspace(std::aligned_alloc(64, (bytes + 63) / 64 * 64 + kCanary));
   auto* canary = static_cast<unsigned char*>(workspace.get()) + bytes;
   std::memset(canary, 0xa5, kCanary);
-  TENON_TRY(launcher->launch({.inputs = inputs, .outputs = outputs, .sizes = named, .workspace = workspace.get(),
+  TENON_TRY(launcher->launch({.inputs = inputs,
+                              .outputs = outputs,
+                              .sizes = named,
+                              .workspace = workspace.get(),
                               .pool = threads == 1 ? nullptr : &pool}));
-  EXPECT_TRUE(std::all_of(canary, canary + kCanary, [](unsigned char c) { return c == 0xa5; })) << "the workspace is too small";
+  EXPECT_TRUE(std::all_of(canary, canary + kCanary, [](unsigned char c) { return c == 0xa5; }))
+      << "the workspace is too small";
   return results;
 }
 
-// The kernel gives what the reference gives, for every instruction set and for 1, 2 and 3 threads; threads change no bit.
+// The kernel gives what the reference gives, for every instruction set and for 1, 2 and 3 threads; threads change no
+// bit.
 inline void expect_like_reference(const CpuKernel& kernel, const Step& step, Tolerance allowed) {
   const auto expected = run_op(step.op, step.inputs, step.attrs);
   ASSERT_TRUE(expected.ok()) << expected.status().message();
@@ -124,7 +131,8 @@ inline void expect_like_reference(const CpuKernel& kernel, const Step& step, Tol
       for (size_t i = 0; i < expected->size(); ++i) {
         const bool exact = !is_float((*expected)[i].dtype());
         ASSERT_TRUE(close((*actual)[i], (*expected)[i], exact ? Tolerance{} : allowed)) << "output " << i;
-        ASSERT_TRUE(threads == 1 || (*actual)[i].same_bytes(alone[i])) << "output " << i << " depends on the thread count";
+        ASSERT_TRUE(threads == 1 || (*actual)[i].same_bytes(alone[i]))
+            << "output " << i << " depends on the thread count";
       }
       if (threads == 1) alone = *actual;
     }

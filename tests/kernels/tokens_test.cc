@@ -9,7 +9,8 @@ using kernels::cpu::segment_reduce_kernel;
 using kernels::cpu::unpack_tokens_kernel;
 
 Tensor random_mask(Random& random, DType dtype, int64_t batch, int64_t seq) {
-  return filled(dtype, {batch, seq}, [&](int64_t i) { return i / seq % 4 == 3 ? 0.0 : static_cast<double>(random.integer(0, 1)); });
+  return filled(dtype, {batch, seq},
+                [&](int64_t i) { return i / seq % 4 == 3 ? 0.0 : static_cast<double>(random.integer(0, 1)); });
 }
 
 Attrs keep(const std::vector<int64_t>& positions) { return {{"keep_positions", positions}}; }
@@ -54,8 +55,12 @@ TEST(TokenKernels, UnpackAgreesWithReference) {
   const int64_t tokens = output_of(run_op(Op::k_count_tokens, {mask}, attrs)).int_at(0);
   attrs.set("tokens", Shape{ir::Dim(tokens)});
   const auto packing = *run_op(Op::k_pack_tokens, {mask}, attrs);
-  for (const auto& [dtype, shape] : {std::pair<DType, std::vector<int64_t>>{DType::kF32, {tokens, 768}}, {DType::kI64, {tokens}}, {DType::kU8, {tokens, 3, 2}}}) {
-    Step step{Op::k_unpack_tokens, {random.tensor(dtype, shape), packing[3], packing[0], packing[1]}, {{"shape", Shape{ir::Dim(6), ir::Dim(30)}}}};
+  for (const auto& [dtype, shape] : {std::pair<DType, std::vector<int64_t>>{DType::kF32, {tokens, 768}},
+                                     {DType::kI64, {tokens}},
+                                     {DType::kU8, {tokens, 3, 2}}}) {
+    Step step{Op::k_unpack_tokens,
+              {random.tensor(dtype, shape), packing[3], packing[0], packing[1]},
+              {{"shape", Shape{ir::Dim(6), ir::Dim(30)}}}};
     expect_like_reference(unpack_tokens_kernel(), step, {});
     step.inputs[1] = filled(DType::kI32, {tokens}, [](int64_t) { return 180.0; });
     expect_same_error(unpack_tokens_kernel(), step);
@@ -67,7 +72,9 @@ TEST(TokenKernels, SegmentsReduceLikeTheReference) {
   SCOPED_TRACE(random.trace());
   for (const char* kind : {"sum", "mean", "max"}) {
     SCOPED_TRACE(kind);
-    Step step{Op::k_segment_reduce, {random.tensor(DType::kF32, {90, 37}), int32s({0, 10, 10, 40}), int32s({9, 10, 40, 90})}, {{"kind", std::string(kind)}}};
+    Step step{Op::k_segment_reduce,
+              {random.tensor(DType::kF32, {90, 37}), int32s({0, 10, 10, 40}), int32s({9, 10, 40, 90})},
+              {{"kind", std::string(kind)}}};
     expect_like_reference(segment_reduce_kernel(), step, tolerance(DType::kF32) * 16);
     step.inputs[2] = int32s({9, 10, 40, 91});
     expect_same_error(segment_reduce_kernel(), step);

@@ -1,10 +1,12 @@
-// Every export of the golden corpus imports, and its graph, run by the ops' reference loops, gives the recorded outputs.
+// Every export of the golden corpus imports, and its graph, run by the ops' reference loops, gives the recorded
+// outputs.
+#include "tests/support/golden.h"
+
 #include <gtest/gtest.h>
 
 #include "onnx/import.h"
 #include "ops/create.h"
 #include "ops/interpret.h"
-#include "tests/support/golden.h"
 
 namespace tenon::onnx {
 namespace {
@@ -25,12 +27,13 @@ void compare_runs(const test::GoldenCase& golden, const ir::Graph& graph) {
     ASSERT_TRUE(outputs.ok()) << "shape " << shape << ": " << outputs.status().message();
     const auto valid = golden.recorded.find("shape" + std::to_string(shape) + "/valid");
     for (const auto& expected : golden.outputs) {
-      const auto output = std::find_if(graph.outputs().begin(), graph.outputs().end(), [&](const auto& o) { return o.name == expected.name; });
+      const auto output = std::find_if(graph.outputs().begin(), graph.outputs().end(),
+                                       [&](const auto& o) { return o.name == expected.name; });
       const ir::Tensor* recorded = golden.find(shape, "out", expected.name);
       ASSERT_TRUE(output != graph.outputs().end() && recorded != nullptr) << expected.name;
       const ir::Tensor* mask = valid == golden.recorded.end() ? nullptr : &valid->second;
-      const double worst = test::worst_difference((*outputs)[static_cast<size_t>(output - graph.outputs().begin())], *recorded, mask,
-                                                  expected.rows == "tokens");
+      const double worst = test::worst_difference((*outputs)[static_cast<size_t>(output - graph.outputs().begin())],
+                                                  *recorded, mask, expected.rows == "tokens");
       EXPECT_LE(worst, golden.tolerance) << "shape " << shape << ", output " << expected.name;
     }
   }

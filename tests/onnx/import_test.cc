@@ -17,7 +17,9 @@ using ::testing::ElementsAre;
 using ::testing::HasSubstr;
 using ::testing::Not;
 
-ir::Tensor floats(std::vector<int64_t> shape, const std::vector<float>& values) { return ir::Tensor::from(DType::kF32, std::move(shape), values); }
+ir::Tensor floats(std::vector<int64_t> shape, const std::vector<float>& values) {
+  return ir::Tensor::from(DType::kF32, std::move(shape), values);
+}
 
 std::vector<float> values_of(const ir::Tensor& tensor) {
   std::vector<float> values;
@@ -51,7 +53,8 @@ std::vector<float> run(const ModelBuilder& b, const std::vector<ir::Tensor>& inp
   return values_of((*outputs)[0]);
 }
 
-// ---- Names and sizes -------------------------------------------------------------------------------------------------
+// ---- Names and sizes
+// -------------------------------------------------------------------------------------------------
 
 TEST(OnnxImport, KeepsTheNamesOfNodesValuesAndParameters) {
   ModelBuilder b;
@@ -110,7 +113,11 @@ TEST(OnnxImport, GivenShapesReplaceThoseOfTheFile) {
 
 TEST(OnnxImport, ShapeArithmeticIsResolved) {
   ModelBuilder b;
-  b.input("x", kFloat, {"batch", "seq", "8"}).ints("two", {2}).ints("minus", {-1}).tensor("zero", kInt64, {}).add_int64_data(0);
+  b.input("x", kFloat, {"batch", "seq", "8"})
+      .ints("two", {2})
+      .ints("minus", {-1})
+      .tensor("zero", kInt64, {})
+      .add_int64_data(0);
   b.tensor("one", kInt64, {}).add_int64_data(1);
   b.node("Shape", {"x"}, {"shape"});
   b.node("Gather", {"shape", "zero"}, {"batch"}, {int_attribute("axis", 0)});
@@ -148,7 +155,8 @@ TEST(OnnxImport, ATableSlicedToASymbolLimitsTheSymbol) {
   EXPECT_EQ(model.properties.at("limit.seq"), "512");
 }
 
-// ---- Weights ---------------------------------------------------------------------------------------------------------
+// ---- Weights
+// ---------------------------------------------------------------------------------------------------------
 
 TEST(OnnxImport, EveryFieldOfEveryTypeIsRead) {
   struct Field {
@@ -216,7 +224,8 @@ TEST(OnnxImport, NodesMayStandInAnyOrder) {
 }
 
 TEST(OnnxImport, ExternalDataIsMappedAndAligned) {
-  const auto folder = std::filesystem::temp_directory_path() / ("tenon_import_" + std::to_string(std::random_device{}()));
+  const auto folder =
+      std::filesystem::temp_directory_path() / ("tenon_import_" + std::to_string(std::random_device{}()));
   std::filesystem::create_directories(folder);
   const float data[5] = {0, 1, 2, 3, 4};
   std::ofstream(folder / "w.bin", std::ios::binary).write(reinterpret_cast<const char*>(data), sizeof(data));
@@ -233,9 +242,11 @@ TEST(OnnxImport, ExternalDataIsMappedAndAligned) {
   EXPECT_EQ(reinterpret_cast<uintptr_t>(model->graph->outputs()[1].value->constant()->data()) % 4, 0u);
 }
 
-// ---- Functions and control flow --------------------------------------------------------------------------------------
+// ---- Functions and control flow
+// --------------------------------------------------------------------------------------
 
-onnx_pb::FunctionProto& add_function(ModelBuilder& b, const std::string& name, const std::vector<std::string>& inputs, const std::string& output) {
+onnx_pb::FunctionProto& add_function(ModelBuilder& b, const std::string& name, const std::vector<std::string>& inputs,
+                                     const std::string& output) {
   auto& function = *b.model.add_functions();
   function.set_name(name);
   function.set_domain("local");
@@ -286,7 +297,8 @@ TEST(OnnxImport, AnIfTakesTheBranchOfItsConstant) {
   b.input("x", kFloat, {"seq"}).tensor("one", kInt64, {1}).add_int64_data(1);
   b.node("Shape", {"x"}, {"shape"});
   b.node("GreaterOrEqual", {"shape", "one"}, {"flag"});  // true for every size
-  b.node("If", {"flag"}, {"y"}, {graph_attribute("then_branch", then_branch.graph), graph_attribute("else_branch", else_branch.graph)});
+  b.node("If", {"flag"}, {"y"},
+         {graph_attribute("then_branch", then_branch.graph), graph_attribute("else_branch", else_branch.graph)});
   b.output("y");
   EXPECT_THAT(run(b, {floats({2}, {1, 2})}), ElementsAre(-1, -2));
 }
@@ -303,7 +315,8 @@ TEST(OnnxImport, ALoopOfAConstantCountIsUnrolled) {
   EXPECT_THAT(run(b, {floats({2}, {1, 2})}), ElementsAre(2, 4, 4, 8, 8, 16));
 }
 
-// ---- What cannot be imported -----------------------------------------------------------------------------------------
+// ---- What cannot be imported
+// -----------------------------------------------------------------------------------------
 
 TEST(OnnxImport, OneErrorListsEverythingUnsupported) {
   ModelBuilder b;
@@ -355,7 +368,8 @@ TEST(OnnxImport, OlderOpsetsKeepTheirMeaning) {
   EXPECT_THAT(import_error(d), HasSubstr("LayerNormalization (opset 11)"));
 }
 
-// ---- Survey ----------------------------------------------------------------------------------------------------------
+// ---- Survey
+// ----------------------------------------------------------------------------------------------------------
 
 TEST(OnnxSurvey, ListsWhatIsInAFileWithoutImportingIt) {
   ModelBuilder b;
@@ -364,7 +378,8 @@ TEST(OnnxSurvey, ListsWhatIsInAFileWithoutImportingIt) {
   b.node("MatMul", {"a", "w"}, {"b"});
   b.node("Conv", {"b", "w"}, {"y"}).set_name("conv");
   b.output("y");
-  const auto path = std::filesystem::temp_directory_path() / ("tenon_survey_" + std::to_string(std::random_device{}()) + ".onnx");
+  const auto path =
+      std::filesystem::temp_directory_path() / ("tenon_survey_" + std::to_string(std::random_device{}()) + ".onnx");
   std::ofstream(path, std::ios::binary) << b.bytes();
   const auto report = survey(path.string());
   std::filesystem::remove(path);
@@ -385,7 +400,8 @@ TEST(OnnxSurvey, ListsWhatIsInAFileWithoutImportingIt) {
 TEST(OnnxSurvey, AFileThatIsNotThereOrNoModelIsAnError) {
   EXPECT_EQ(survey("/nonexistent/model.onnx").status().code(), ErrorCode::kNotFound);
   EXPECT_EQ(survey(std::filesystem::temp_directory_path().string()).status().code(), ErrorCode::kIo);
-  const auto path = std::filesystem::temp_directory_path() / ("tenon_survey_" + std::to_string(std::random_device{}()) + ".onnx");
+  const auto path =
+      std::filesystem::temp_directory_path() / ("tenon_survey_" + std::to_string(std::random_device{}()) + ".onnx");
   std::ofstream(path, std::ios::binary) << "this is not a model";
   EXPECT_EQ(survey(path.string()).status().code(), ErrorCode::kBadModel);
   std::filesystem::remove(path);

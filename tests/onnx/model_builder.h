@@ -10,7 +10,18 @@
 
 namespace tenon::onnx::test {
 
-enum ElementType { kFloat = 1, kUInt8 = 2, kInt8 = 3, kInt32 = 6, kInt64 = 7, kString = 8, kBool = 9, kHalf = 10, kDouble = 11, kBrain = 16 };
+enum ElementType {
+  kFloat = 1,
+  kUInt8 = 2,
+  kInt8 = 3,
+  kInt32 = 6,
+  kInt64 = 7,
+  kString = 8,
+  kBool = 9,
+  kHalf = 10,
+  kDouble = 11,
+  kBrain = 16
+};
 
 inline onnx_pb::AttributeProto int_attribute(const std::string& name, int64_t value) {
   onnx_pb::AttributeProto a;
@@ -49,7 +60,8 @@ inline onnx_pb::AttributeProto reference_attribute(const std::string& name, cons
   return a;
 }
 
-inline void set_port(onnx_pb::ValueInfoProto& port, const std::string& name, int type, const std::vector<std::string>& shape) {
+inline void set_port(onnx_pb::ValueInfoProto& port, const std::string& name, int type,
+                     const std::vector<std::string>& shape) {
   port.set_name(name);
   auto& tensor = *port.mutable_type()->mutable_tensor_type();
   tensor.set_elem_type(type);
@@ -93,7 +105,8 @@ struct ModelBuilder {
 
   template <class Body>
   static onnx_pb::NodeProto& add_node(Body& body, const std::string& op, const std::vector<std::string>& inputs,
-                                      const std::vector<std::string>& outputs, const std::vector<onnx_pb::AttributeProto>& attributes = {}) {
+                                      const std::vector<std::string>& outputs,
+                                      const std::vector<onnx_pb::AttributeProto>& attributes = {}) {
     onnx_pb::NodeProto& node = *body.add_node();
     node.set_name("node_" + op + "_" + std::to_string(body.node_size()));
     node.set_op_type(op);
@@ -102,7 +115,8 @@ struct ModelBuilder {
     for (const auto& attribute : attributes) *node.add_attribute() = attribute;
     return node;
   }
-  onnx_pb::NodeProto& node(const std::string& op, const std::vector<std::string>& inputs, const std::vector<std::string>& outputs,
+  onnx_pb::NodeProto& node(const std::string& op, const std::vector<std::string>& inputs,
+                           const std::vector<std::string>& outputs,
                            const std::vector<onnx_pb::AttributeProto>& attributes = {}) {
     return add_node(graph, op, inputs, outputs, attributes);
   }
@@ -126,13 +140,17 @@ struct ModelBuilder {
   }
 
   std::string bytes() const { return model.SerializeAsString(); }
-  Result<ir::Model> import(const std::string& folder = "", const ImportOptions& options = {}) const { return import_text(bytes(), folder, options); }
-  static Result<ir::Model> import_text(const std::string& text, const std::string& folder = "", const ImportOptions& options = {}) {
+  Result<ir::Model> import(const std::string& folder = "", const ImportOptions& options = {}) const {
+    return import_text(bytes(), folder, options);
+  }
+  static Result<ir::Model> import_text(const std::string& text, const std::string& folder = "",
+                                       const ImportOptions& options = {}) {
     return import_bytes(std::as_bytes(std::span(text.data(), text.size())), folder, options);
   }
 };
 
-inline void set_external(onnx_pb::TensorProto& tensor, const std::string& location, const std::string& offset = "", const std::string& length = "") {
+inline void set_external(onnx_pb::TensorProto& tensor, const std::string& location, const std::string& offset = "",
+                         const std::string& length = "") {
   tensor.set_data_location(1);
   const auto add = [&](const std::string& key, const std::string& value) {
     if (value.empty()) return;

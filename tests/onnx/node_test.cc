@@ -8,8 +8,8 @@
 #include <fstream>
 #include <map>
 
-#include "onnx/onnx.pb.h"
 #include "onnx/import.h"
+#include "onnx/onnx.pb.h"
 #include "onnx/op_table.h"
 #include "onnx/tensors.h"
 #include "ops/create.h"
@@ -42,7 +42,8 @@ std::string read_bytes(const fs::path& path) {
 
 Result<ir::Tensor> read_tensor(const fs::path& path) {
   onnx_pb::TensorProto proto;
-  if (!proto.ParseFromString(read_bytes(path)) || proto.data_type() == 0) return error(ErrorCode::kUnsupported, "no tensor");
+  if (!proto.ParseFromString(read_bytes(path)) || proto.data_type() == 0)
+    return error(ErrorCode::kUnsupported, "no tensor");
   return TensorReader("").read(proto);
 }
 
@@ -76,7 +77,8 @@ void make_constants(onnx_pb::ModelProto& model, const fs::path& data) {
     onnx_pb::TensorProto proto;
     if (!proto.ParseFromString(read_bytes(data / ("input_" + std::to_string(i) + ".pb")))) continue;
     proto.set_name(graph.input(i).name());
-    const bool small = proto.dims_size() <= 1 && proto.data_type() != 1 && proto.data_type() != 10 && proto.data_type() != 11;
+    const bool small =
+        proto.dims_size() <= 1 && proto.data_type() != 1 && proto.data_type() != 10 && proto.data_type() != 11;
     if (small) *graph.add_initializer() = proto;
   }
 }
@@ -91,7 +93,10 @@ TestResult run_model(const std::string& bytes, const fs::path& data) {
   if (!model.ok()) {
     const bool unsupported = model.status().code() == ErrorCode::kUnsupported;
     const bool dynamic = model.status().message().find("must be constant") != std::string::npos;
-    return {dynamic ? Outcome::kDynamic : unsupported ? Outcome::kUnsupported : Outcome::kFailed, model.status().message()};
+    return {dynamic       ? Outcome::kDynamic
+            : unsupported ? Outcome::kUnsupported
+                          : Outcome::kFailed,
+            model.status().message()};
   }
   onnx_pb::ModelProto proto;
   proto.ParseFromString(bytes);
@@ -139,10 +144,12 @@ TEST(OnnxNodeTests, EverySupportedOperatorAgrees) {
     const TestResult run = run_test(entry.path());
     ++counts[run.outcome];
     if (run.outcome == Outcome::kFailed && !kKnown.contains(name)) ADD_FAILURE() << name << ": " << run.why;
-    if (std::getenv("TENON_NODE_TESTS_VERBOSE") != nullptr && run.outcome != Outcome::kPassed) std::cout << name << ": " << run.why << "\n";
+    if (std::getenv("TENON_NODE_TESTS_VERBOSE") != nullptr && run.outcome != Outcome::kPassed)
+      std::cout << name << ": " << run.why << "\n";
   }
-  std::cout << "ONNX node tests: " << counts[Outcome::kPassed] << " passed, " << counts[Outcome::kUnsupported] << " unsupported, "
-            << counts[Outcome::kDynamic] << " sized by run-time data, " << counts[Outcome::kFailed] << " differ\n";
+  std::cout << "ONNX node tests: " << counts[Outcome::kPassed] << " passed, " << counts[Outcome::kUnsupported]
+            << " unsupported, " << counts[Outcome::kDynamic] << " sized by run-time data, " << counts[Outcome::kFailed]
+            << " differ\n";
   EXPECT_GE(counts[Outcome::kPassed], 500);
 }
 

@@ -21,42 +21,78 @@ template <Function kFunction>
 HWY_INLINE V evaluate(V a, V b, V c) {
   const V one = set(1.0f);
   switch (kFunction) {
-    case Function::kNeg: return hn::Neg(a);
-    case Function::kAbs: return hn::Abs(a);
-    case Function::kSign: return hn::Sub(truth(hn::Gt(a, hn::Zero(d))), truth(hn::Lt(a, hn::Zero(d))));
-    case Function::kExp: return exp(a);
-    case Function::kSqrt: return hn::Sqrt(a);
-    case Function::kRsqrt: return hn::Div(one, hn::Sqrt(a));
-    case Function::kReciprocal: return hn::Div(one, a);
-    case Function::kErf: return erf(a);
-    case Function::kTanh: return tanh(a);
-    case Function::kSigmoid: return sigmoid(a);
-    case Function::kRelu: return relu(a);
-    case Function::kGelu: return gelu(a);
-    case Function::kGeluTanh: return gelu_tanh(a);
-    case Function::kGeluSigmoid: return gelu_sigmoid(a);
-    case Function::kSilu: return silu(a);
-    case Function::kFloor: return hn::Floor(a);
-    case Function::kCeil: return hn::Ceil(a);
-    case Function::kRound: return hn::Round(a);
-    case Function::kAdd: return hn::Add(a, b);
-    case Function::kSub: return hn::Sub(a, b);
-    case Function::kMul: return hn::Mul(a, b);
-    case Function::kDiv: return hn::Div(a, b);
-    case Function::kMin: return minimum(a, b);
-    case Function::kMax: return maximum(a, b);
-    case Function::kLeakyRelu: return hn::IfThenElse(hn::Lt(a, hn::Zero(d)), hn::Mul(a, b), a);
-    case Function::kNot: return truth(hn::Eq(a, hn::Zero(d)));
-    case Function::kIsNan: return truth(hn::IsNaN(a));
-    case Function::kEqual: return truth(hn::Eq(a, b));
-    case Function::kLess: return truth(hn::Lt(a, b));
-    case Function::kLessEqual: return truth(hn::Le(a, b));
-    case Function::kGreater: return truth(hn::Gt(a, b));
-    case Function::kGreaterEqual: return truth(hn::Ge(a, b));
-    case Function::kAnd: return truth(hn::And(is_true(a), is_true(b)));
-    case Function::kOr: return truth(hn::Or(is_true(a), is_true(b)));
-    case Function::kXor: return truth(hn::Xor(is_true(a), is_true(b)));
-    case Function::kWhere: return hn::IfThenElse(is_true(a), b, c);
+    case Function::kNeg:
+      return hn::Neg(a);
+    case Function::kAbs:
+      return hn::Abs(a);
+    case Function::kSign:
+      return hn::Sub(truth(hn::Gt(a, hn::Zero(d))), truth(hn::Lt(a, hn::Zero(d))));
+    case Function::kExp:
+      return exp(a);
+    case Function::kSqrt:
+      return hn::Sqrt(a);
+    case Function::kRsqrt:
+      return hn::Div(one, hn::Sqrt(a));
+    case Function::kReciprocal:
+      return hn::Div(one, a);
+    case Function::kErf:
+      return erf(a);
+    case Function::kTanh:
+      return tanh(a);
+    case Function::kSigmoid:
+      return sigmoid(a);
+    case Function::kRelu:
+      return relu(a);
+    case Function::kGelu:
+      return gelu(a);
+    case Function::kGeluTanh:
+      return gelu_tanh(a);
+    case Function::kGeluSigmoid:
+      return gelu_sigmoid(a);
+    case Function::kSilu:
+      return silu(a);
+    case Function::kFloor:
+      return hn::Floor(a);
+    case Function::kCeil:
+      return hn::Ceil(a);
+    case Function::kRound:
+      return hn::Round(a);
+    case Function::kAdd:
+      return hn::Add(a, b);
+    case Function::kSub:
+      return hn::Sub(a, b);
+    case Function::kMul:
+      return hn::Mul(a, b);
+    case Function::kDiv:
+      return hn::Div(a, b);
+    case Function::kMin:
+      return minimum(a, b);
+    case Function::kMax:
+      return maximum(a, b);
+    case Function::kLeakyRelu:
+      return hn::IfThenElse(hn::Lt(a, hn::Zero(d)), hn::Mul(a, b), a);
+    case Function::kNot:
+      return truth(hn::Eq(a, hn::Zero(d)));
+    case Function::kIsNan:
+      return truth(hn::IsNaN(a));
+    case Function::kEqual:
+      return truth(hn::Eq(a, b));
+    case Function::kLess:
+      return truth(hn::Lt(a, b));
+    case Function::kLessEqual:
+      return truth(hn::Le(a, b));
+    case Function::kGreater:
+      return truth(hn::Gt(a, b));
+    case Function::kGreaterEqual:
+      return truth(hn::Ge(a, b));
+    case Function::kAnd:
+      return truth(hn::And(is_true(a), is_true(b)));
+    case Function::kOr:
+      return truth(hn::Or(is_true(a), is_true(b)));
+    case Function::kXor:
+      return truth(hn::Xor(is_true(a), is_true(b)));
+    case Function::kWhere:
+      return hn::IfThenElse(is_true(a), b, c);
   }
   return a;
 }

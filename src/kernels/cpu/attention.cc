@@ -19,10 +19,15 @@ struct Sequence {
 class AttentionLauncher final : public Launcher {
  public:
   AttentionLauncher(const Problem& problem, const VectorCode& code)
-      : attrs_(problem.attrs), code_(code), heads_(attrs_.integer("heads")),
-        group_(attrs_.integer("kv_heads") == 0 ? 1 : heads_ / attrs_.integer("kv_heads")), dim_(attrs_.integer("head_dim")),
-        scale_(static_cast<float>(attrs_.number("scale"))), columns_(attrs_.integers("columns")),
-        causal_(attrs_.integer("causal") != 0), window_(attrs_.integer("window")) {}
+      : attrs_(problem.attrs),
+        code_(code),
+        heads_(attrs_.integer("heads")),
+        group_(attrs_.integer("kv_heads") == 0 ? 1 : heads_ / attrs_.integer("kv_heads")),
+        dim_(attrs_.integer("head_dim")),
+        scale_(static_cast<float>(attrs_.number("scale"))),
+        columns_(attrs_.integers("columns")),
+        causal_(attrs_.integer("causal") != 0),
+        window_(attrs_.integer("window")) {}
 
   size_t workspace(const RunArgs&, int threads) const override {
     return attention_workspace(code_, dim_) * static_cast<size_t>(threads);
@@ -36,7 +41,8 @@ class AttentionLauncher final : public Launcher {
     for (int64_t b = 0; b < batch; ++b) total += sequence(args, b).cost() * heads_;
     const int parts = args.pool == nullptr || total * dim_ < 65536 ? 1 : args.pool->threads();
     const auto body = [&](int64_t begin, int64_t end, int thread) {
-      std::byte* scratch = static_cast<std::byte*>(args.workspace) + attention_workspace(code_, dim_) * static_cast<size_t>(thread);
+      std::byte* scratch =
+          static_cast<std::byte*>(args.workspace) + attention_workspace(code_, dim_) * static_cast<size_t>(thread);
       for (int64_t i = begin; i < end; ++i) run_part(args, batch, total * i / parts, total * (i + 1) / parts, scratch);
     };
     if (parts == 1) {
@@ -58,7 +64,8 @@ class AttentionLauncher final : public Launcher {
       return {b * q, (b + 1) * q, b * k, (b + 1) * k};
     }
     const auto* offsets = args.input(kQOffsets).as<const int32_t>();
-    return {offsets[b], offsets[b + 1], args.input(kKBegin).as<const int32_t>()[b], args.input(kKEnd).as<const int32_t>()[b]};
+    return {offsets[b], offsets[b + 1], args.input(kKBegin).as<const int32_t>()[b],
+            args.input(kKEnd).as<const int32_t>()[b]};
   }
 
   // Every row and bias that will be read is there.
@@ -68,7 +75,9 @@ class AttentionLauncher final : public Launcher {
     if (bias && ((bias.dim(0) != 1 && bias.dim(0) < batch) || (bias.dim(1) != 1 && bias.dim(1) < heads_))) return false;
     for (int64_t b = 0; b < batch; ++b) {
       const Sequence s = sequence(args, b);
-      if (s.q_begin < 0 || s.q_begin > s.q_end || s.q_end > q_rows || s.k_begin < 0 || s.k_begin > s.k_end || s.k_end > k_rows) return false;
+      if (s.q_begin < 0 || s.q_begin > s.q_end || s.q_end > q_rows || s.k_begin < 0 || s.k_begin > s.k_end ||
+          s.k_end > k_rows)
+        return false;
       if (!bias) continue;
       if (!positions_within(args.input(kQPositions), s.q_begin, s.q_end, bias.dim(2))) return false;
       if (!positions_within(args.input(kKPositions), s.k_begin, s.k_end, bias.dim(3))) return false;
@@ -114,7 +123,8 @@ class AttentionLauncher final : public Launcher {
     }
   }
 
-  void run_task(const RunArgs& args, int64_t b, const Sequence& s, int64_t head, int64_t first, int64_t count, void* scratch) const {
+  void run_task(const RunArgs& args, int64_t b, const Sequence& s, int64_t head, int64_t first, int64_t count,
+                void* scratch) const {
     const auto rows_at = [&](Input input, int64_t row, int64_t rows_count, int64_t of_head) {
       const TensorArg x = args.input(input);
       return HeadRows{x.as<const float>() + row * x.dim(-1) + columns_[input] + of_head * dim_, x.dim(-1), rows_count};
@@ -124,9 +134,12 @@ class AttentionLauncher final : public Launcher {
                     {.q = rows_at(kQ, first, count, head),
                      .k = rows_at(kK, s.k_begin, s.k_end - s.k_begin, head / group_),
                      .v = rows_at(kV, s.k_begin, s.k_end - s.k_begin, head / group_),
-                     .first_query = first - s.q_begin, .head_dim = dim_, .scale = scale_,
+                     .first_query = first - s.q_begin,
+                     .head_dim = dim_,
+                     .scale = scale_,
                      .visibility = visibility(args, b, s, head, first),
-                     .y = args.output().as<float>() + first * width + head * dim_, .y_stride = width},
+                     .y = args.output().as<float>() + first * width + head * dim_,
+                     .y_stride = width},
                     scratch);
   }
 
@@ -136,7 +149,8 @@ class AttentionLauncher final : public Launcher {
     if (const TensorArg p = args.input(kKPositions)) v.k_positions = p.as<const int32_t>() + s.k_begin;
     if (const TensorArg bias = args.input(kBias)) {
       const int64_t q_len = bias.dim(2), k_len = bias.dim(3);
-      v.bias = bias.as<const float>() + ((bias.dim(0) == 1 ? 0 : b) * bias.dim(1) + (bias.dim(1) == 1 ? 0 : head)) * q_len * k_len;
+      v.bias = bias.as<const float>() +
+               ((bias.dim(0) == 1 ? 0 : b) * bias.dim(1) + (bias.dim(1) == 1 ? 0 : head)) * q_len * k_len;
       v.bias_q_stride = q_len == 1 ? 0 : k_len;
       v.bias_k_stride = k_len == 1 ? 0 : 1;
     }
@@ -163,10 +177,13 @@ class AttentionKernel final : public CpuKernel {
     }
     return Support::yes();
   }
-  std::vector<Config> configs(const Problem&) const override { return {{.text = "", .numerics = "online-128", .cost = 0}}; }
+  std::vector<Config> configs(const Problem&) const override {
+    return {{.text = "", .numerics = "online-128", .cost = 0}};
+  }
 
  protected:
-  std::unique_ptr<Launcher> make_launcher(const Problem& problem, const Config&, const VectorCode& code) const override {
+  std::unique_ptr<Launcher> make_launcher(const Problem& problem, const Config&,
+                                          const VectorCode& code) const override {
     return std::make_unique<AttentionLauncher>(problem, code);
   }
 };

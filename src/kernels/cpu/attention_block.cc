@@ -15,13 +15,13 @@ constexpr int kKeyTile = 8;  // keys side by side in the packed left operand of 
 
 // The scratch of one thread, cut into parts.
 struct Scratch {
-  float* queries = nullptr;  // panels of 16 queries [head_dim][16]
-  float* keys = nullptr;     // tiles [head_dim][8]
-  float* values = nullptr;   // panels [keys][16]
-  float* scores = nullptr;   // [keys][width]
-  float* output = nullptr;   // [queries][padded head_dim], not yet divided
-  float* maximum = nullptr;  // [queries]
-  float* sum = nullptr;      // [queries]
+  float* queries = nullptr;     // panels of 16 queries [head_dim][16]
+  float* keys = nullptr;        // tiles [head_dim][8]
+  float* values = nullptr;      // panels [keys][16]
+  float* scores = nullptr;      // [keys][width]
+  float* output = nullptr;      // [queries][padded head_dim], not yet divided
+  float* maximum = nullptr;     // [queries]
+  float* sum = nullptr;         // [queries]
   float* correction = nullptr;  // [width]
   int64_t floats = 0;
 
@@ -47,7 +47,10 @@ struct Scratch {
 class Attention {
  public:
   Attention(const VectorCode& code, const AttentionBlock& block, float* workspace)
-      : code_(code), b_(block), most_width_(code.tile_panels * kPanel), padded_(whole_lines(block.head_dim)),
+      : code_(code),
+        b_(block),
+        most_width_(code.tile_panels * kPanel),
+        padded_(whole_lines(block.head_dim)),
         s_(code, workspace, block.head_dim) {}
 
   void run() const {
@@ -66,8 +69,9 @@ class Attention {
  private:
   void pack_queries() const {
     for (int64_t q = 0; q < b_.q.count; q += kPanel) {
-      code_.transpose_rows(b_.q.data + q * b_.q.stride, b_.q.stride, static_cast<int>(std::min<int64_t>(kPanel, b_.q.count - q)),
-                           b_.head_dim, kPanel, s_.queries + q * b_.head_dim);
+      code_.transpose_rows(b_.q.data + q * b_.q.stride, b_.q.stride,
+                           static_cast<int>(std::min<int64_t>(kPanel, b_.q.count - q)), b_.head_dim, kPanel,
+                           s_.queries + q * b_.head_dim);
     }
   }
 
@@ -84,15 +88,25 @@ class Attention {
     const int panels = static_cast<int>(ceil_div(count, kPanel));
     const int64_t width = panels * kPanel;
     for (int64_t i = 0; i < keys; i += code_.tile_rows) {
-      code_.gemm({.a = s_.keys + i / code_.tile_rows * b_.head_dim * kKeyTile, .a_stride = kKeyTile,
-                  .b = s_.queries + q * b_.head_dim, .b_panel_stride = b_.head_dim * kPanel,
-                  .c = s_.scores + i * width, .c_stride = width, .k = b_.head_dim,
-                  .rows = static_cast<int>(std::min<int64_t>(code_.tile_rows, keys - i)), .panels = panels});
+      code_.gemm({.a = s_.keys + i / code_.tile_rows * b_.head_dim * kKeyTile,
+                  .a_stride = kKeyTile,
+                  .b = s_.queries + q * b_.head_dim,
+                  .b_panel_stride = b_.head_dim * kPanel,
+                  .c = s_.scores + i * width,
+                  .c_stride = width,
+                  .k = b_.head_dim,
+                  .rows = static_cast<int>(std::min<int64_t>(code_.tile_rows, keys - i)),
+                  .panels = panels});
     }
     const bool plain = b_.visibility.everything();
     if (!plain) bias_and_hide(q, count, width, k, keys);
-    code_.softmax_block({.scores = s_.scores, .keys = keys, .width = width, .scale = plain ? b_.scale : 1.0f,
-                         .maximum = s_.maximum + q, .sum = s_.sum + q, .correction = s_.correction});
+    code_.softmax_block({.scores = s_.scores,
+                         .keys = keys,
+                         .width = width,
+                         .scale = plain ? b_.scale : 1.0f,
+                         .maximum = s_.maximum + q,
+                         .sum = s_.sum + q,
+                         .correction = s_.correction});
     if (k > 0) {
       for (int64_t i = 0; i < count; ++i)
         if (s_.correction[i] != 1.0f) code_.scale(s_.output + (q + i) * padded_, padded_, s_.correction[i]);
@@ -100,10 +114,16 @@ class Attention {
     const int64_t value_panels = padded_ / kPanel;
     for (int64_t p = 0; p < value_panels; p += code_.tile_panels) {
       for (int64_t i = 0; i < count; i += code_.tile_rows) {
-        code_.gemm({.a = s_.scores + i, .a_stride = width, .b = s_.values + p * keys * kPanel, .b_panel_stride = keys * kPanel,
-                    .c = s_.output + (q + i) * padded_ + p * kPanel, .c_stride = padded_, .k = keys,
+        code_.gemm({.a = s_.scores + i,
+                    .a_stride = width,
+                    .b = s_.values + p * keys * kPanel,
+                    .b_panel_stride = keys * kPanel,
+                    .c = s_.output + (q + i) * padded_ + p * kPanel,
+                    .c_stride = padded_,
+                    .k = keys,
                     .rows = static_cast<int>(std::min<int64_t>(code_.tile_rows, count - i)),
-                    .panels = static_cast<int>(std::min<int64_t>(code_.tile_panels, value_panels - p)), .accumulate = k > 0});
+                    .panels = static_cast<int>(std::min<int64_t>(code_.tile_panels, value_panels - p)),
+                    .accumulate = k > 0});
       }
     }
   }
@@ -117,8 +137,9 @@ class Attention {
       for (int64_t j = 0; j < keys; ++j) {
         const int64_t k_position = v.k_positions == nullptr ? k + j : v.k_positions[k + j];
         float& score = s_.scores[j * width + i];
-        const bool hidden = (v.causal && k_position > q_position) ||
-                            (v.window > 0 && (k_position - q_position > v.window || q_position - k_position > v.window));
+        const bool hidden =
+            (v.causal && k_position > q_position) ||
+            (v.window > 0 && (k_position - q_position > v.window || q_position - k_position > v.window));
         score = hidden ? -std::numeric_limits<float>::infinity()
                        : score * b_.scale + (bias == nullptr ? 0.0f : bias[k_position * v.bias_k_stride]);
       }

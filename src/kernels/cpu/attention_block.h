@@ -1,9 +1,9 @@
-// Attention of a block of query rows of one head over all keys of its sequence, in blocks of keys that fit the caches: the
-// scores of a whole sequence never exist at once.
+// Attention of a block of query rows of one head over all keys of its sequence, in blocks of keys that fit the caches:
+// the scores of a whole sequence never exist at once.
 //
-// Scores are held transposed, S^T [keys][queries]: queries are vector lanes, so the softmax needs no sums across lanes, and
-// S^T is at once the packed left operand of P V. A query's result depends on its own row and its sequence's keys only;
-// blocks of keys start at the sequence's first key, so neither neighbours nor threads change a bit.
+// Scores are held transposed, S^T [keys][queries]: queries are vector lanes, so the softmax needs no sums across lanes,
+// and S^T is at once the packed left operand of P V. A query's result depends on its own row and its sequence's keys
+// only; blocks of keys start at the sequence's first key, so neither neighbours nor threads change a bit.
 #pragma once
 
 #include <cstddef>
@@ -34,7 +34,7 @@ struct Visibility {
 };
 
 struct AttentionBlock {
-  HeadRows q, k, v;  // q.count <= kQueryBlock
+  HeadRows q, k, v;         // q.count <= kQueryBlock
   int64_t first_query = 0;  // index of q's first row within its sequence
   int64_t head_dim = 0;
   float scale = 1;

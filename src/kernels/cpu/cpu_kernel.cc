@@ -21,6 +21,8 @@ Support all_f32(const Problem& problem) {
   return Support::yes();
 }
 
-Status reference_error(Op op, const Attrs& attrs, const RunArgs& args) { return ops::op_def(op).reference(attrs, args); }
+Status reference_error(Op op, const Attrs& attrs, const RunArgs& args) {
+  return ops::op_def(op).reference(attrs, args);
+}
 
 }  // namespace tenon::kernels::cpu

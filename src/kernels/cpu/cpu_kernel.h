@@ -1,4 +1,5 @@
-// What the CPU kernels share: the instruction set is chosen when a launcher is made, loops run on the pool where they pay.
+// What the CPU kernels share: the instruction set is chosen when a launcher is made, loops run on the pool where they
+// pay.
 #pragma once
 
 #include <algorithm>

@@ -36,12 +36,16 @@ class Ids {
 class EmbeddingLauncher final : public Launcher {
  public:
   EmbeddingLauncher(const Problem& problem, const VectorCode& code)
-      : attrs_(problem.attrs), code_(code), norm_(attrs_.integer("norm") != 0), epsilon_(static_cast<float>(attrs_.number("epsilon"))),
+      : attrs_(problem.attrs),
+        code_(code),
+        norm_(attrs_.integer("norm") != 0),
+        epsilon_(static_cast<float>(attrs_.number("epsilon"))),
         tables_((problem.inputs.size() - (norm_ ? 2 : 0)) / 2) {}
 
   Status launch(const RunArgs& args) const override {
     for (size_t i = 0; i < tables_; ++i)
-      if (!valid(args.inputs[2 * i], args.inputs[2 * i + 1].dim(0))) return reference_error(Op::k_embedding, attrs_, args);
+      if (!valid(args.inputs[2 * i], args.inputs[2 * i + 1].dim(0)))
+        return reference_error(Op::k_embedding, attrs_, args);
     const TensorArg y = args.output();
     const int64_t width = y.dim(-1), rows = size_product(y.shape, 0, y.rank() - 1);
     for_range(args.pool, rows, y.numel() * static_cast<int64_t>(tables_), [&](int64_t begin, int64_t end, int) {
@@ -49,8 +53,13 @@ class EmbeddingLauncher final : public Launcher {
       if (!norm_) return;
       for (int64_t row = begin; row < end; ++row) {
         float* to = y.as<float>() + row * width;
-        code_.layer_norm({.x = to, .residual = nullptr, .gamma = args.inputs[2 * tables_].as<const float>(),
-                          .beta = args.inputs[2 * tables_ + 1].as<const float>(), .y = to, .columns = width, .epsilon = epsilon_});
+        code_.layer_norm({.x = to,
+                          .residual = nullptr,
+                          .gamma = args.inputs[2 * tables_].as<const float>(),
+                          .beta = args.inputs[2 * tables_ + 1].as<const float>(),
+                          .y = to,
+                          .columns = width,
+                          .epsilon = epsilon_});
       }
     });
     return {};
@@ -60,7 +69,8 @@ class EmbeddingLauncher final : public Launcher {
   static bool valid(const TensorArg& ids, int64_t limit) {
     const int64_t count = ids.numel();
     const auto in_range = [&](int64_t id) { return id >= 0 && id < limit; };
-    if (ids.dtype == DType::kI64) return std::all_of(ids.as<const int64_t>(), ids.as<const int64_t>() + count, in_range);
+    if (ids.dtype == DType::kI64)
+      return std::all_of(ids.as<const int64_t>(), ids.as<const int64_t>() + count, in_range);
     return std::all_of(ids.as<const int32_t>(), ids.as<const int32_t>() + count, in_range);
   }
 
@@ -96,7 +106,8 @@ class EmbeddingKernel final : public CpuKernel {
     const size_t tables = (problem.inputs.size() - (problem.attrs.integer("norm") != 0 ? 2 : 0)) / 2;
     for (size_t i = 0; i < tables; ++i) {
       const DType ids = problem.inputs[2 * i].dtype;
-      if (ids != DType::kI32 && ids != DType::kI64) return Support::no(fmt::format("ids of table {} are neither i32 nor i64", i));
+      if (ids != DType::kI32 && ids != DType::kI64)
+        return Support::no(fmt::format("ids of table {} are neither i32 nor i64", i));
     }
     if (problem.outputs[0].dtype != DType::kF32) return Support::no("tables are not f32");
     if (problem.outputs[0].rank() > kMostAxes) return Support::no(fmt::format("more than {} axes", kMostAxes));
@@ -104,7 +115,8 @@ class EmbeddingKernel final : public CpuKernel {
   }
 
  protected:
-  std::unique_ptr<Launcher> make_launcher(const Problem& problem, const Config&, const VectorCode& code) const override {
+  std::unique_ptr<Launcher> make_launcher(const Problem& problem, const Config&,
+                                          const VectorCode& code) const override {
     return std::make_unique<EmbeddingLauncher>(problem, code);
   }
 };

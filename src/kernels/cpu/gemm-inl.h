@@ -75,33 +75,50 @@ void gemm_rows(const GemmTile& t) {
 
 void gemm(const GemmTile& t) {
   switch (t.rows) {
-    case 1: return gemm_rows<1>(t);
-    case 2: return gemm_rows<2>(t);
-    case 3: return gemm_rows<3>(t);
-    case 4: return gemm_rows<4>(t);
+    case 1:
+      return gemm_rows<1>(t);
+    case 2:
+      return gemm_rows<2>(t);
+    case 3:
+      return gemm_rows<3>(t);
+    case 4:
+      return gemm_rows<4>(t);
 #if HWY_TARGET != HWY_SCALAR
-    case 5: return gemm_rows<5>(t);
-    case 6: return gemm_rows<6>(t);
+    case 5:
+      return gemm_rows<5>(t);
+    case 6:
+      return gemm_rows<6>(t);
 #endif
 #if HWY_CAP_GE512
-    case 7: return gemm_rows<7>(t);
-    case 8: return gemm_rows<8>(t);
+    case 7:
+      return gemm_rows<7>(t);
+    case 8:
+      return gemm_rows<8>(t);
 #endif
-    default: return;
+    default:
+      return;
   }
 }
 
 template <Activation kActivation>
 HWY_INLINE V activate(V x) {
   switch (kActivation) {
-    case Activation::kNone: return x;
-    case Activation::kRelu: return relu(x);
-    case Activation::kGelu: return gelu(x);
-    case Activation::kGeluTanh: return gelu_tanh(x);
-    case Activation::kGeluSigmoid: return gelu_sigmoid(x);
-    case Activation::kTanh: return tanh(x);
-    case Activation::kSigmoid: return sigmoid(x);
-    case Activation::kSilu: return silu(x);
+    case Activation::kNone:
+      return x;
+    case Activation::kRelu:
+      return relu(x);
+    case Activation::kGelu:
+      return gelu(x);
+    case Activation::kGeluTanh:
+      return gelu_tanh(x);
+    case Activation::kGeluSigmoid:
+      return gelu_sigmoid(x);
+    case Activation::kTanh:
+      return tanh(x);
+    case Activation::kSigmoid:
+      return sigmoid(x);
+    case Activation::kSilu:
+      return silu(x);
   }
   return x;
 }
@@ -130,45 +147,65 @@ void epilogue_rows(float* c, int64_t c_stride, int rows, int64_t columns, const 
 
 void epilogue(float* c, int64_t c_stride, int rows, int64_t columns, const Epilogue& e) {
   switch (e.activation) {
-    case Activation::kNone: return epilogue_rows<Activation::kNone>(c, c_stride, rows, columns, e);
-    case Activation::kRelu: return epilogue_rows<Activation::kRelu>(c, c_stride, rows, columns, e);
-    case Activation::kGelu: return epilogue_rows<Activation::kGelu>(c, c_stride, rows, columns, e);
-    case Activation::kGeluTanh: return epilogue_rows<Activation::kGeluTanh>(c, c_stride, rows, columns, e);
-    case Activation::kGeluSigmoid: return epilogue_rows<Activation::kGeluSigmoid>(c, c_stride, rows, columns, e);
-    case Activation::kTanh: return epilogue_rows<Activation::kTanh>(c, c_stride, rows, columns, e);
-    case Activation::kSigmoid: return epilogue_rows<Activation::kSigmoid>(c, c_stride, rows, columns, e);
-    case Activation::kSilu: return epilogue_rows<Activation::kSilu>(c, c_stride, rows, columns, e);
+    case Activation::kNone:
+      return epilogue_rows<Activation::kNone>(c, c_stride, rows, columns, e);
+    case Activation::kRelu:
+      return epilogue_rows<Activation::kRelu>(c, c_stride, rows, columns, e);
+    case Activation::kGelu:
+      return epilogue_rows<Activation::kGelu>(c, c_stride, rows, columns, e);
+    case Activation::kGeluTanh:
+      return epilogue_rows<Activation::kGeluTanh>(c, c_stride, rows, columns, e);
+    case Activation::kGeluSigmoid:
+      return epilogue_rows<Activation::kGeluSigmoid>(c, c_stride, rows, columns, e);
+    case Activation::kTanh:
+      return epilogue_rows<Activation::kTanh>(c, c_stride, rows, columns, e);
+    case Activation::kSigmoid:
+      return epilogue_rows<Activation::kSigmoid>(c, c_stride, rows, columns, e);
+    case Activation::kSilu:
+      return epilogue_rows<Activation::kSilu>(c, c_stride, rows, columns, e);
   }
 }
 
 #if HWY_TARGET != HWY_SCALAR
-// Four columns of four rows, transposed.
-HWY_INLINE void transpose_4x4(const float* x, int64_t stride, int64_t width, float* out) {
+// Four columns of eight rows, transposed. Rows 0 to 3 stand in the lower half of each vector, rows 4 to 7 in the upper
+// one, so that all shuffles stay within halves.
+HWY_INLINE void transpose_8x4(const float* x, int64_t stride, int64_t width, float* out) {
   const hn::FixedTag<float, 4> d4;
-  const auto r0 = hn::LoadU(d4, x), r1 = hn::LoadU(d4, x + stride);
-  const auto r2 = hn::LoadU(d4, x + 2 * stride), r3 = hn::LoadU(d4, x + 3 * stride);
-  const auto low01 = hn::InterleaveLower(d4, r0, r1), high01 = hn::InterleaveUpper(d4, r0, r1);
-  const auto low23 = hn::InterleaveLower(d4, r2, r3), high23 = hn::InterleaveUpper(d4, r2, r3);
-  hn::StoreU(hn::ConcatLowerLower(d4, low23, low01), d4, out);
-  hn::StoreU(hn::ConcatUpperUpper(d4, low23, low01), d4, out + width);
-  hn::StoreU(hn::ConcatLowerLower(d4, high23, high01), d4, out + 2 * width);
-  hn::StoreU(hn::ConcatUpperUpper(d4, high23, high01), d4, out + 3 * width);
+  const hn::FixedTag<float, 8> d8;
+  const hn::FixedTag<double, 4> pairs;
+  hn::Vec<decltype(d8)> rows[4];
+  HWY_UNROLL(4)
+  for (int r = 0; r < 4; ++r)
+    rows[r] = hn::Combine(d8, hn::LoadU(d4, x + (r + 4) * stride), hn::LoadU(d4, x + r * stride));
+  const auto low01 = hn::BitCast(pairs, hn::InterleaveLower(d8, rows[0], rows[1]));
+  const auto low23 = hn::BitCast(pairs, hn::InterleaveLower(d8, rows[2], rows[3]));
+  const auto high01 = hn::BitCast(pairs, hn::InterleaveUpper(d8, rows[0], rows[1]));
+  const auto high23 = hn::BitCast(pairs, hn::InterleaveUpper(d8, rows[2], rows[3]));
+  hn::StoreU(hn::BitCast(d8, hn::InterleaveLower(pairs, low01, low23)), d8, out);
+  hn::StoreU(hn::BitCast(d8, hn::InterleaveUpper(pairs, low01, low23)), d8, out + width);
+  hn::StoreU(hn::BitCast(d8, hn::InterleaveLower(pairs, high01, high23)), d8, out + 2 * width);
+  hn::StoreU(hn::BitCast(d8, hn::InterleaveUpper(pairs, high01, high23)), d8, out + 3 * width);
 }
 #endif
 
 void transpose_rows(const float* x, int64_t stride, int rows, int64_t k, int width, float* out) {
-  int64_t done = 0;
+  int r = 0;
 #if HWY_TARGET != HWY_SCALAR
-  const int quads = rows / 4 * 4;
-  for (; done + 4 <= k; done += 4) {
-    float* to = out + done * width;
-    for (int r = 0; r < quads; r += 4) transpose_4x4(x + r * stride + done, stride, width, to + r);
-    for (int i = 0; i < 4; ++i)
-      for (int r = quads; r < width; ++r) to[i * width + r] = r < rows ? x[r * stride + done + i] : 0.0f;
+  for (; r + 8 <= rows; r += 8) {
+    const float* from = x + r * stride;
+    int64_t i = 0;
+    for (; i + 4 <= k; i += 4) transpose_8x4(from + i, stride, width, out + i * width + r);
+    for (; i < k; ++i)
+      for (int j = 0; j < 8; ++j) out[i * width + r + j] = from[j * stride + i];
   }
 #endif
-  for (; done < k; ++done)
-    for (int r = 0; r < width; ++r) out[done * width + r] = r < rows ? x[r * stride + done] : 0.0f;
+  for (; r < width; ++r) {
+    if (r < rows) {
+      for (int64_t i = 0; i < k; ++i) out[i * width + r] = x[r * stride + i];
+    } else {
+      for (int64_t i = 0; i < k; ++i) out[i * width + r] = 0.0f;
+    }
+  }
 }
 
 }  // namespace

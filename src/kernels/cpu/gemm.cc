@@ -7,10 +7,10 @@
 namespace tenon::kernels::cpu {
 namespace {
 
-constexpr int kPackWidth = 8;       // rows side by side in a packed block of X, whatever the tile uses of them
+constexpr int kPackWidth = 8;        // rows side by side in a packed block of X, whatever the tile uses of them
 constexpr int64_t kBlockRows = 128;  // a block of X, 128 x 1024 floats at most, stays in the second-level cache
 constexpr int64_t kBlockK = 1024;
-constexpr int64_t kLine = 64;         // bytes of a cache line
+constexpr int64_t kLine = 64;                 // bytes of a cache line
 constexpr int64_t kScratch = 8 * 3 * kPanel;  // one tile of Y, for columns that do not fill a panel
 
 // Blocks over K are chosen by K alone.
@@ -23,17 +23,21 @@ int64_t thread_floats(const VectorCode& code, int64_t rows, int64_t k) {
   return tiles * kPackWidth * block_k(k) + kScratch;
 }
 
-// How many threads share the rows; the others share the columns.
-int row_groups(int64_t tiles, int64_t panels, int threads) {
+// How many threads share the rows; the others share the columns. Costs are in units of one tile's multiply-adds.
+int row_parts(int64_t tiles, int64_t groups, int64_t tiles_of_block, int threads) {
+  constexpr double kPacking = 0.3;  // of a tile of X; each part of the columns packs X again
+  constexpr double kFetching = 2;   // of a group of panels, for each block of rows, as far as it is not hidden
   int best = 1;
   double least = 0;
-  for (int groups = 1; groups <= threads; ++groups) {
-    if (threads % groups != 0) continue;
-    const double work = static_cast<double>(ceil_div(tiles, groups)) * static_cast<double>(ceil_div(panels, threads / groups));
-    const double packing = 0.3 * static_cast<double>(ceil_div(tiles, groups));  // each column group packs X again
-    if (groups == 1 || work + packing < least) {
-      least = work + packing;
-      best = groups;
+  for (int parts = 1; parts <= threads; ++parts) {
+    if (threads % parts != 0) continue;
+    const auto own_tiles = static_cast<double>(ceil_div(tiles, parts));
+    const auto own_groups = static_cast<double>(ceil_div(groups, threads / parts));
+    const auto blocks = static_cast<double>(ceil_div(ceil_div(tiles, parts), tiles_of_block));
+    const double cost = own_tiles * own_groups + kPacking * own_tiles + kFetching * own_groups * blocks;
+    if (parts == 1 || cost < least) {
+      least = cost;
+      best = parts;
     }
   }
   return best;
@@ -43,7 +47,9 @@ struct Range {
   int64_t begin = 0, end = 0;
 };
 
-Range share(int64_t count, int64_t index, int64_t parts) { return {count * index / parts, count * (index + 1) / parts}; }
+Range share(int64_t count, int64_t index, int64_t parts) {
+  return {count * index / parts, count * (index + 1) / parts};
+}
 
 struct Prefetch {
   const char* from = nullptr;
@@ -85,7 +91,8 @@ class Worker {
           Prefetch next;
           if (i < sharers * next_count) {
             next.step = (kLine + sharers - 1) / sharers;
-            next.from = reinterpret_cast<const char*>(panel_at(p + count + i / sharers, k)) + i % sharers * depth * next.step;
+            next.from =
+                reinterpret_cast<const char*>(panel_at(p + count + i / sharers, k)) + i % sharers * depth * next.step;
           }
           run_tile(t, packed_ + i * depth * kPackWidth, p, count, k, depth, next);
         }
@@ -95,14 +102,24 @@ class Worker {
 
   const float* panel_at(int64_t panel, int64_t k) const { return g_.w + (panel * g_.k + k) * kPanel; }
 
-  void run_tile(int64_t tile, const float* a, int64_t panel, int panels, int64_t k, int64_t depth, Prefetch next) const {
+  void run_tile(int64_t tile, const float* a, int64_t panel, int panels, int64_t k, int64_t depth,
+                Prefetch next) const {
     const int rows = static_cast<int>(rows_of(tile));
     const int64_t row = tile * code_.tile_rows, column = panel * kPanel;
     const int64_t columns = std::min<int64_t>(panels * kPanel, g_.columns - column);
     float* y = g_.y + row * g_.y_stride + column;
-    GemmTile t{.a = a, .a_stride = kPackWidth, .b = panel_at(panel, k), .b_panel_stride = g_.k * kPanel,
-               .c = y, .c_stride = g_.y_stride, .k = depth, .rows = rows, .panels = panels, .accumulate = k > 0,
-               .prefetch = next.from, .prefetch_step = next.step};
+    GemmTile t{.a = a,
+               .a_stride = kPackWidth,
+               .b = panel_at(panel, k),
+               .b_panel_stride = g_.k * kPanel,
+               .c = y,
+               .c_stride = g_.y_stride,
+               .k = depth,
+               .rows = rows,
+               .panels = panels,
+               .accumulate = k > 0,
+               .prefetch = next.from,
+               .prefetch_step = next.step};
     const bool partial = columns < panels * kPanel;
     if (partial) {
       t.c = scratch_;
@@ -153,14 +170,14 @@ void gemm(const VectorCode& code, const Gemm& g, void* workspace, ThreadPool* po
   const int threads = pool == nullptr ? 1 : pool->threads();
   const int64_t tiles = ceil_div(g.rows, code.tile_rows), panels = ceil_div(g.columns, kPanel);
   const int64_t groups = ceil_div(panels, code.tile_panels);  // of columns
-  const int row_parts = row_groups(tiles, groups, threads), column_parts = threads / row_parts;
+  const int row_count = row_parts(tiles, groups, tiles_per_block(code), threads), column_count = threads / row_count;
   const int64_t floats = thread_floats(code, g.rows, g.k);
   const auto body = [&](int64_t begin, int64_t end, int thread) {
     const Worker worker(code, g, static_cast<float*>(workspace) + thread * floats);
     for (int64_t i = begin; i < end; ++i) {
-      const Range columns = share(groups, i % column_parts, column_parts);
+      const Range columns = share(groups, i % column_count, column_count);
       const Range part{columns.begin * code.tile_panels, std::min(columns.end * code.tile_panels, panels)};
-      worker.run(share(tiles, i / column_parts, row_parts), part);
+      worker.run(share(tiles, i / column_count, row_count), part);
     }
   };
   if (pool == nullptr) return body(0, 1, 0);

@@ -1,7 +1,8 @@
 // Y = epilogue(X W) for a packed W, split over threads and caches.
 //
-// A row's result depends on that row and W alone: neither the other rows, nor the thread count, nor the blocking change the
-// order in which its products are summed. Instruction sets with fused multiply-add agree bit for bit before the epilogue.
+// A row's result depends on that row and W alone: neither the other rows, nor the thread count, nor the blocking change
+// the order in which its products are summed. Instruction sets with fused multiply-add agree bit for bit before the
+// epilogue.
 #pragma once
 
 #include <cstddef>
@@ -23,7 +24,8 @@ struct Gemm {
 
 // Floats of the packed form of a [k, columns] matrix.
 constexpr int64_t packed_size(int64_t k, int64_t columns) { return (columns + kPanel - 1) / kPanel * kPanel * k; }
-// Packs w [k, columns]; element (i, j) stands at w[i * row_stride + j * column_stride]. `panels` below all: [begin, end) only.
+// Packs w [k, columns]; element (i, j) stands at w[i * row_stride + j * column_stride]. `panels` below all: [begin,
+// end) only.
 void pack_panels(const float* w, int64_t row_stride, int64_t column_stride, int64_t k, int64_t columns, float* packed,
                  int64_t begin_panel, int64_t end_panel);
 

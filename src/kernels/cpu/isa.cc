@@ -35,8 +35,8 @@ Features detect() {
   if (!__get_cpuid(1, &a, &b, &c, &d) || !has(c, {12, 27, 28, 29})) return f;
   const uint64_t state = enabled_state();
   if (!__get_cpuid_count(7, 0, &a, &b, &c, &d)) return f;
-  constexpr uint64_t kYmm = 0x6, kZmm = 0xe6;  // bits of XCR0
-  f.avx2 = (state & kYmm) == kYmm && has(b, {3, 5, 8});                             // BMI, AVX2, BMI2
+  constexpr uint64_t kYmm = 0x6, kZmm = 0xe6;                                   // bits of XCR0
+  f.avx2 = (state & kYmm) == kYmm && has(b, {3, 5, 8});                         // BMI, AVX2, BMI2
   f.avx512 = f.avx2 && (state & kZmm) == kZmm && has(b, {16, 17, 28, 30, 31});  // F, DQ, CD, BW, VL
   return f;
 }
@@ -48,9 +48,12 @@ Features detect() { return {}; }
 
 std::string_view isa_name(Isa isa) {
   switch (isa) {
-    case Isa::kAvx512: return "avx512";
-    case Isa::kAvx2: return "avx2";
-    case Isa::kScalar: break;
+    case Isa::kAvx512:
+      return "avx512";
+    case Isa::kAvx2:
+      return "avx2";
+    case Isa::kScalar:
+      break;
   }
   return "scalar";
 }
@@ -82,7 +85,8 @@ Isa chosen_isa() {
         }
       }
     }
-    log(LogLevel::kWarn, "TENON_ISA={}: not one of best, avx512, avx2, scalar; {} is used", wanted, isa_name(all.front()));
+    log(LogLevel::kWarn, "TENON_ISA={}: not one of best, avx512, avx2, scalar; {} is used", wanted,
+        isa_name(all.front()));
     return all.front();
   }();
   return chosen;

@@ -13,14 +13,22 @@ enum Input { kX, kW, kBias, kResidual };
 
 Activation activation_of(const Attrs& attrs) {
   switch (*ops::parse_activation(attrs.text("activation"))) {
-    case ops::Activation::kNone: break;
-    case ops::Activation::kRelu: return Activation::kRelu;
-    case ops::Activation::kGelu: return Activation::kGelu;
-    case ops::Activation::kGeluTanh: return Activation::kGeluTanh;
-    case ops::Activation::kGeluSigmoid: return Activation::kGeluSigmoid;
-    case ops::Activation::kTanh: return Activation::kTanh;
-    case ops::Activation::kSigmoid: return Activation::kSigmoid;
-    case ops::Activation::kSilu: return Activation::kSilu;
+    case ops::Activation::kNone:
+      break;
+    case ops::Activation::kRelu:
+      return Activation::kRelu;
+    case ops::Activation::kGelu:
+      return Activation::kGelu;
+    case ops::Activation::kGeluTanh:
+      return Activation::kGeluTanh;
+    case ops::Activation::kGeluSigmoid:
+      return Activation::kGeluSigmoid;
+    case ops::Activation::kTanh:
+      return Activation::kTanh;
+    case ops::Activation::kSigmoid:
+      return Activation::kSigmoid;
+    case ops::Activation::kSilu:
+      return Activation::kSilu;
   }
   return Activation::kNone;
 }
@@ -35,30 +43,39 @@ class LinearLauncher final : public Launcher {
   size_t workspace(const RunArgs& args, int threads) const override {
     const TensorArg& x = args.inputs[kX];
     const int64_t k = x.dim(-1), rows = size_product(x.shape, 0, x.rank() - 1);
-    return gemm_workspace(code_, rows, k, threads) + (packed_ ? 0 : static_cast<size_t>(packed_size(k, args.output().dim(-1))) * sizeof(float));
+    return gemm_workspace(code_, rows, k, threads) +
+           (packed_ ? 0 : static_cast<size_t>(packed_size(k, args.output().dim(-1))) * sizeof(float));
   }
 
   Status launch(const RunArgs& args) const override {
     const TensorArg x = args.input(kX), y = args.output();
     const int64_t k = x.dim(-1), n = y.dim(-1);
     if (k != (packed_ ? k_ : args.input(kW).dim(0))) {
-      return error(ErrorCode::kBadInput, "rows of {} elements do not fit weights of {} rows", k, packed_ ? k_ : args.input(kW).dim(0));
+      return error(ErrorCode::kBadInput, "rows of {} elements do not fit weights of {} rows", k,
+                   packed_ ? k_ : args.input(kW).dim(0));
     }
     const float* w = args.input(kW).as<const float>();
     auto* scratch = static_cast<float*>(args.workspace);
     if (!packed_) {
       float* panels = scratch;
-      for_range(args.pool, ceil_div(n, kPanel), k * n, [&](int64_t begin, int64_t end, int) {
-        pack_panels(w, n, 1, k, n, panels, begin, end);
-      });
+      for_range(args.pool, ceil_div(n, kPanel), k * n,
+                [&](int64_t begin, int64_t end, int) { pack_panels(w, n, 1, k, n, panels, begin, end); });
       w = panels;
       scratch += packed_size(k, n);
     }
     gemm(code_,
-         {.x = x.as<const float>(), .x_stride = k, .w = w, .y = y.as<float>(), .y_stride = n,
-          .rows = size_product(x.shape, 0, x.rank() - 1), .k = k, .columns = n,
-          .epilogue = {.bias = args.input(kBias).as<const float>(), .residual = args.input(kResidual).as<const float>(),
-                       .residual_stride = n, .activation = activation_}},
+         {.x = x.as<const float>(),
+          .x_stride = k,
+          .w = w,
+          .y = y.as<float>(),
+          .y_stride = n,
+          .rows = size_product(x.shape, 0, x.rank() - 1),
+          .k = k,
+          .columns = n,
+          .epilogue = {.bias = args.input(kBias).as<const float>(),
+                       .residual = args.input(kResidual).as<const float>(),
+                       .residual_stride = n,
+                       .activation = activation_}},
          scratch, args.pool);
     return {};
   }
@@ -77,11 +94,14 @@ class LinearKernel final : public CpuKernel {
   Support supports(const Problem& problem) const override {
     if (problem.op != Op::k_linear) return Support::no("computes linear only");
     if (Support s = all_f32(problem); !s) return s;
-    if (is_constant(problem, kW) && !ir::all_const(problem.inputs[kW].shape)) return Support::no("the weight's shape is symbolic");
+    if (is_constant(problem, kW) && !ir::all_const(problem.inputs[kW].shape))
+      return Support::no("the weight's shape is symbolic");
     return Support::yes();
   }
 
-  std::vector<Config> configs(const Problem&) const override { return {{.text = "", .numerics = "fma-over-k", .cost = 0}}; }
+  std::vector<Config> configs(const Problem&) const override {
+    return {{.text = "", .numerics = "fma-over-k", .cost = 0}};
+  }
 
   std::optional<TensorType> packed_type(const Problem& problem, int index) const override {
     if (index != kW || !is_constant(problem, kW)) return std::nullopt;
@@ -98,7 +118,8 @@ class LinearKernel final : public CpuKernel {
   }
 
  protected:
-  std::unique_ptr<Launcher> make_launcher(const Problem& problem, const Config&, const VectorCode& code) const override {
+  std::unique_ptr<Launcher> make_launcher(const Problem& problem, const Config&,
+                                          const VectorCode& code) const override {
     return std::make_unique<LinearLauncher>(problem, code);
   }
 };

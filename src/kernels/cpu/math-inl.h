@@ -51,7 +51,8 @@ HWY_INLINE V tanh(V x) {
 
 // erf x: 6 ulp, 3.4e-7 absolute.
 HWY_INLINE V erf(V x) {
-  constexpr float kP[] = {1.128379107f, 0.1904046685f, 0.05274849385f, 0.003765541129f, 2.848812146e-4f, 2.050104058e-6f};
+  constexpr float kP[] = {1.128379107f,    0.1904046685f,   0.05274849385f,
+                          0.003765541129f, 2.848812146e-4f, 2.050104058e-6f};
   constexpr float kQ[] = {1.0f, 0.5020744801f, 0.1141083762f, 0.01496906579f, 0.00116251735f, 3.809180635e-5f};
   const V z = clamp(x, -3.92f, 3.92f);
   const V t = hn::Mul(z, z);

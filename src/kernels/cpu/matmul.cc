@@ -1,5 +1,5 @@
-// matmul of two computed operands: b is packed at every launch. Batches are shared among threads when there are enough of
-// them, otherwise each product is.
+// matmul of two computed operands: b is packed at every launch. Batches are shared among threads when there are enough
+// of them, otherwise each product is.
 #include "kernels/cpu/gemm.h"
 #include "kernels/cpu/kernels.h"
 #include "kernels/cpu/strided.h"
@@ -58,23 +58,31 @@ class MatmulLauncher final : public Launcher {
       return {};
     }
     for_range(args.pool, g.batches, g.batches * g.m * g.n * g.k / 16, [&](int64_t begin, int64_t end, int thread) {
-      for (int64_t i = begin; i < end; ++i) product(args, g, grid, i, scratch + g.thread_bytes(code_) * static_cast<size_t>(thread), nullptr);
+      for (int64_t i = begin; i < end; ++i)
+        product(args, g, grid, i, scratch + g.thread_bytes(code_) * static_cast<size_t>(thread), nullptr);
     });
     return {};
   }
 
  private:
-  void product(const RunArgs& args, const Geometry& g, const Broadcast& grid, int64_t batch, std::byte* scratch, ThreadPool* pool) const {
+  void product(const RunArgs& args, const Geometry& g, const Broadcast& grid, int64_t batch, std::byte* scratch,
+               ThreadPool* pool) const {
     const int64_t row = batch / grid.columns(), column = batch % grid.columns();
     const float* a = args.input(0).as<const float>() + (grid.offset(0, row) + column * grid.step(0)) * g.m * g.k;
     const float* b = args.input(1).as<const float>() + (grid.offset(1, row) + column * grid.step(1)) * g.k * g.n;
     auto* panels = reinterpret_cast<float*>(scratch);
-    for_range(pool, ceil_div(g.n, kPanel), g.k * g.n, [&](int64_t begin, int64_t end, int) {
-      pack_panels(b, g.n, 1, g.k, g.n, panels, begin, end);
-    });
+    for_range(pool, ceil_div(g.n, kPanel), g.k * g.n,
+              [&](int64_t begin, int64_t end, int) { pack_panels(b, g.n, 1, g.k, g.n, panels, begin, end); });
     gemm(code_,
-         {.x = a, .x_stride = g.k, .w = panels, .y = args.output().as<float>() + batch * g.m * g.n, .y_stride = g.n,
-          .rows = g.rows(), .k = g.k, .columns = g.n, .epilogue = {}},
+         {.x = a,
+          .x_stride = g.k,
+          .w = panels,
+          .y = args.output().as<float>() + batch * g.m * g.n,
+          .y_stride = g.n,
+          .rows = g.rows(),
+          .k = g.k,
+          .columns = g.n,
+          .epilogue = {}},
          panels + packed_size(g.k, g.n), pool);
   }
 
@@ -89,7 +97,9 @@ class MatmulKernel final : public CpuKernel {
     if (problem.outputs[0].rank() > kMostAxes) return Support::no(fmt::format("more than {} axes", kMostAxes));
     return all_f32(problem);
   }
-  std::vector<Config> configs(const Problem&) const override { return {{.text = "", .numerics = "fma-over-k", .cost = 0}}; }
+  std::vector<Config> configs(const Problem&) const override {
+    return {{.text = "", .numerics = "fma-over-k", .cost = 0}};
+  }
 
  protected:
   std::unique_ptr<Launcher> make_launcher(const Problem&, const Config&, const VectorCode& code) const override {

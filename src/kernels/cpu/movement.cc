@@ -7,7 +7,8 @@
 namespace tenon::kernels::cpu {
 namespace {
 
-// ---- gather: y[o, j, i] = x[o, index[j], i] ----------------------------------------------------------------------------
+// ---- gather: y[o, j, i] = x[o, index[j], i]
+// ----------------------------------------------------------------------------
 
 class GatherLauncher final : public Launcher {
  public:
@@ -57,7 +58,8 @@ class GatherKernel final : public CpuKernel {
   }
 };
 
-// ---- transpose and expand: a strided view of x, made dense -------------------------------------------------------------
+// ---- transpose and expand: a strided view of x, made dense
+// -------------------------------------------------------------
 
 class CopyLauncher final : public Launcher {
  public:
@@ -79,10 +81,14 @@ class CopyLauncher final : public Launcher {
     grid.merge_axes();
     for_range(args.pool, grid.rows(), y.numel(), [&](int64_t begin, int64_t end, int) {
       switch (dtype_size(y.dtype)) {
-        case 8: return copy<uint64_t>(x, y, grid, begin, end);
-        case 4: return copy<uint32_t>(x, y, grid, begin, end);
-        case 2: return copy<uint16_t>(x, y, grid, begin, end);
-        default: return copy<uint8_t>(x, y, grid, begin, end);
+        case 8:
+          return copy<uint64_t>(x, y, grid, begin, end);
+        case 4:
+          return copy<uint32_t>(x, y, grid, begin, end);
+        case 2:
+          return copy<uint16_t>(x, y, grid, begin, end);
+        default:
+          return copy<uint8_t>(x, y, grid, begin, end);
       }
     });
     return {};

@@ -18,7 +18,10 @@ using NormFunction = void (*VectorCode::*)(const NormRow&);
 class NormLauncher final : public Launcher {
  public:
   NormLauncher(const Problem& problem, const VectorCode& code, NormFunction function, bool has_beta)
-      : attrs_(problem.attrs), function_(code.*function), has_beta_(has_beta), epsilon_(static_cast<float>(problem.attrs.number("epsilon"))) {}
+      : attrs_(problem.attrs),
+        function_(code.*function),
+        has_beta_(has_beta),
+        epsilon_(static_cast<float>(problem.attrs.number("epsilon"))) {}
 
   Status launch(const RunArgs& args) const override {
     const TensorArg x = args.input(0);
@@ -27,9 +30,13 @@ class NormLauncher final : public Launcher {
     for_range(args.pool, rows.count, x.numel(), [&](int64_t begin, int64_t end, int) {
       for (int64_t i = begin; i < end; ++i) {
         const int64_t at = i * rows.columns;
-        function_({.x = x.as<const float>() + at, .residual = residual == nullptr ? nullptr : residual + at,
-                   .gamma = args.input(1).as<const float>(), .beta = has_beta_ ? args.input(2).as<const float>() : nullptr,
-                   .y = args.output().as<float>() + at, .columns = rows.columns, .epsilon = epsilon_});
+        function_({.x = x.as<const float>() + at,
+                   .residual = residual == nullptr ? nullptr : residual + at,
+                   .gamma = args.input(1).as<const float>(),
+                   .beta = has_beta_ ? args.input(2).as<const float>() : nullptr,
+                   .y = args.output().as<float>() + at,
+                   .columns = rows.columns,
+                   .epsilon = epsilon_});
       }
     });
     return {};
@@ -54,7 +61,8 @@ class NormKernel final : public CpuKernel {
   bool in_place(const Problem&, int index) const override { return index == 0 || index == (has_beta_ ? 3 : 2); }
 
  protected:
-  std::unique_ptr<Launcher> make_launcher(const Problem& problem, const Config&, const VectorCode& code) const override {
+  std::unique_ptr<Launcher> make_launcher(const Problem& problem, const Config&,
+                                          const VectorCode& code) const override {
     return std::make_unique<NormLauncher>(problem, code, function_, has_beta_);
   }
 
@@ -73,7 +81,8 @@ class SoftmaxLauncher final : public Launcher {
     const Rows rows = rows_of(x, x.rank() - 1);
     for_range(args.pool, rows.count, x.numel() * 4, [&](int64_t begin, int64_t end, int) {
       for (int64_t i = begin; i < end; ++i)
-        code_.softmax(x.as<const float>() + i * rows.columns, args.output().as<float>() + i * rows.columns, rows.columns);
+        code_.softmax(x.as<const float>() + i * rows.columns, args.output().as<float>() + i * rows.columns,
+                      rows.columns);
     });
     return {};
   }

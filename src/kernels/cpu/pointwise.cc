@@ -1,5 +1,5 @@
-// pointwise and the elementwise ops: programs run over blocks of elements that stay in the first-level cache. All values are
-// f32 in registers; a bool is 1 or 0 there and a byte in memory.
+// pointwise and the elementwise ops: programs run over blocks of elements that stay in the first-level cache. All
+// values are f32 in registers; a bool is 1 or 0 there and a byte in memory.
 #include <cstring>
 
 #include "kernels/cpu/kernels.h"
@@ -13,53 +13,89 @@ using ops::PointwiseInstruction;
 using ops::PointwiseOperand;
 using ops::PointwiseProgram;
 
-constexpr int64_t kBlock = 512;   // elements of a register
+constexpr int64_t kBlock = 512;  // elements of a register
 constexpr int kMostInputs = 16;
 constexpr int kMostRegisters = 48;
 
 bool is_held(DType t) { return t == DType::kF32 || t == DType::kBool; }
 
-// ---- From instructions to functions ----------------------------------------------------------------------------------
+// ---- From instructions to functions
+// ----------------------------------------------------------------------------------
 
 std::optional<Function> function_of(const PointwiseInstruction& i) {
   using Gelu = PointwiseInstruction::Gelu;
   switch (i.op) {
-    case Op::k_neg: return Function::kNeg;
-    case Op::k_abs: return Function::kAbs;
-    case Op::k_sign: return Function::kSign;
-    case Op::k_exp: return Function::kExp;
-    case Op::k_sqrt: return Function::kSqrt;
-    case Op::k_rsqrt: return Function::kRsqrt;
-    case Op::k_reciprocal: return Function::kReciprocal;
-    case Op::k_erf: return Function::kErf;
-    case Op::k_tanh: return Function::kTanh;
-    case Op::k_sigmoid: return Function::kSigmoid;
-    case Op::k_relu: return Function::kRelu;
-    case Op::k_silu: return Function::kSilu;
-    case Op::k_floor: return Function::kFloor;
-    case Op::k_ceil: return Function::kCeil;
-    case Op::k_round: return Function::kRound;
+    case Op::k_neg:
+      return Function::kNeg;
+    case Op::k_abs:
+      return Function::kAbs;
+    case Op::k_sign:
+      return Function::kSign;
+    case Op::k_exp:
+      return Function::kExp;
+    case Op::k_sqrt:
+      return Function::kSqrt;
+    case Op::k_rsqrt:
+      return Function::kRsqrt;
+    case Op::k_reciprocal:
+      return Function::kReciprocal;
+    case Op::k_erf:
+      return Function::kErf;
+    case Op::k_tanh:
+      return Function::kTanh;
+    case Op::k_sigmoid:
+      return Function::kSigmoid;
+    case Op::k_relu:
+      return Function::kRelu;
+    case Op::k_silu:
+      return Function::kSilu;
+    case Op::k_floor:
+      return Function::kFloor;
+    case Op::k_ceil:
+      return Function::kCeil;
+    case Op::k_round:
+      return Function::kRound;
     case Op::k_gelu:
-      return i.gelu == Gelu::kErf ? Function::kGelu : (i.gelu == Gelu::kTanh ? Function::kGeluTanh : Function::kGeluSigmoid);
-    case Op::k_leaky_relu: return Function::kLeakyRelu;
-    case Op::k_add: return Function::kAdd;
-    case Op::k_sub: return Function::kSub;
-    case Op::k_mul: return Function::kMul;
-    case Op::k_div: return Function::kDiv;
-    case Op::k_min: return Function::kMin;
-    case Op::k_max: return Function::kMax;
-    case Op::k_not: return Function::kNot;
-    case Op::k_is_nan: return Function::kIsNan;
-    case Op::k_equal: return Function::kEqual;
-    case Op::k_less: return Function::kLess;
-    case Op::k_less_equal: return Function::kLessEqual;
-    case Op::k_greater: return Function::kGreater;
-    case Op::k_greater_equal: return Function::kGreaterEqual;
-    case Op::k_and: return Function::kAnd;
-    case Op::k_or: return Function::kOr;
-    case Op::k_xor: return Function::kXor;
-    case Op::k_where: return Function::kWhere;
-    default: return std::nullopt;
+      return i.gelu == Gelu::kErf ? Function::kGelu
+                                  : (i.gelu == Gelu::kTanh ? Function::kGeluTanh : Function::kGeluSigmoid);
+    case Op::k_leaky_relu:
+      return Function::kLeakyRelu;
+    case Op::k_add:
+      return Function::kAdd;
+    case Op::k_sub:
+      return Function::kSub;
+    case Op::k_mul:
+      return Function::kMul;
+    case Op::k_div:
+      return Function::kDiv;
+    case Op::k_min:
+      return Function::kMin;
+    case Op::k_max:
+      return Function::kMax;
+    case Op::k_not:
+      return Function::kNot;
+    case Op::k_is_nan:
+      return Function::kIsNan;
+    case Op::k_equal:
+      return Function::kEqual;
+    case Op::k_less:
+      return Function::kLess;
+    case Op::k_less_equal:
+      return Function::kLessEqual;
+    case Op::k_greater:
+      return Function::kGreater;
+    case Op::k_greater_equal:
+      return Function::kGreaterEqual;
+    case Op::k_and:
+      return Function::kAnd;
+    case Op::k_or:
+      return Function::kOr;
+    case Op::k_xor:
+      return Function::kXor;
+    case Op::k_where:
+      return Function::kWhere;
+    default:
+      return std::nullopt;
   }
 }
 
@@ -85,20 +121,24 @@ Result<PointwiseProgram> program_of(const Problem& problem) {
 
 Support check_program(const Problem& problem, const PointwiseProgram& program) {
   if (program.inputs.size() > kMostInputs) return Support::no(fmt::format("more than {} inputs", kMostInputs));
-  if (program.inputs.size() + program.instructions.size() > kMostRegisters) return Support::no("the program is too long");
+  if (program.inputs.size() + program.instructions.size() > kMostRegisters)
+    return Support::no("the program is too long");
   if (problem.outputs[0].rank() > kMostAxes) return Support::no(fmt::format("more than {} axes", kMostAxes));
   for (size_t i = 0; i < program.inputs.size(); ++i)
-    if (!is_held(program.inputs[i])) return Support::no(fmt::format("input {} is {}", i, dtype_name(program.inputs[i])));
+    if (!is_held(program.inputs[i]))
+      return Support::no(fmt::format("input {} is {}", i, dtype_name(program.inputs[i])));
   for (const PointwiseInstruction& i : program.instructions) {
     const bool cast = i.op == Op::k_cast;
     if (!is_held(i.dtype) || !is_held(i.operand_dtype))
-      return Support::no(fmt::format("{} works on {}", ir::op_name(i.op), dtype_name(is_held(i.dtype) ? i.operand_dtype : i.dtype)));
+      return Support::no(
+          fmt::format("{} works on {}", ir::op_name(i.op), dtype_name(is_held(i.dtype) ? i.operand_dtype : i.dtype)));
     if (!cast && !function_of(i)) return Support::no(fmt::format("{} has no vector form", ir::op_name(i.op)));
   }
   return Support::yes();
 }
 
-// ---- Launching -------------------------------------------------------------------------------------------------------
+// ---- Launching
+// -------------------------------------------------------------------------------------------------------
 
 // Which register an operand is in: inputs, then results, then literals.
 struct Step {
@@ -110,11 +150,13 @@ struct Step {
 
 class PointwiseLauncher final : public Launcher {
  public:
-  PointwiseLauncher(const PointwiseProgram& program, const VectorCode& code) : code_(code), inputs_(static_cast<int>(program.inputs.size())) {
+  PointwiseLauncher(const PointwiseProgram& program, const VectorCode& code)
+      : code_(code), inputs_(static_cast<int>(program.inputs.size())) {
     const int results = static_cast<int>(program.instructions.size());
     for (const PointwiseInstruction& instruction : program.instructions) {
       Step step{.out = inputs_ + static_cast<int>(steps_.size())};
-      for (int i = 0; i < instruction.arity; ++i) step.in[i] = register_of(instruction.operands[static_cast<size_t>(i)], results);
+      for (int i = 0; i < instruction.arity; ++i)
+        step.in[i] = register_of(instruction.operands[static_cast<size_t>(i)], results);
       for (int i = instruction.arity; i < 3; ++i) step.in[i] = step.in[0];
       if (instruction.op == Op::k_cast) {
         // A bool is 1 or 0 already; a number becomes one by comparing it with 0.
@@ -137,19 +179,22 @@ class PointwiseLauncher final : public Launcher {
     const TensorArg y = args.output();
     Broadcast grid(y.shape);
     for (int i = 0; i < inputs_; ++i) {
-      if (!grid.add(args.inputs[static_cast<size_t>(i)].shape)) return error(ErrorCode::kBadInput, "input {} does not fit the output's shape", i);
+      if (!grid.add(args.inputs[static_cast<size_t>(i)].shape))
+        return error(ErrorCode::kBadInput, "input {} does not fit the output's shape", i);
     }
     grid.merge_axes();
     const int64_t runs = ceil_div(grid.columns(), kBlock);  // blocks of one row
-    for_range(args.pool, grid.rows() * runs, y.numel() * static_cast<int64_t>(steps_.size()), [&](int64_t begin, int64_t end, int thread) {
-      float* registers = static_cast<float*>(args.workspace) + thread * registers_ * kBlock;
-      for (size_t i = 0; i < literals_.size(); ++i)
-        std::fill_n(registers + (static_cast<size_t>(inputs_) + steps_.size() + i) * kBlock, kBlock, literals_[i]);
-      for (int64_t i = begin; i < end; ++i) {
-        const int64_t column = i % runs * kBlock;
-        run_block(args, grid, i / runs, column, std::min(kBlock, grid.columns() - column), registers);
-      }
-    });
+    for_range(args.pool, grid.rows() * runs, y.numel() * static_cast<int64_t>(steps_.size()),
+              [&](int64_t begin, int64_t end, int thread) {
+                float* registers = static_cast<float*>(args.workspace) + thread * registers_ * kBlock;
+                for (size_t i = 0; i < literals_.size(); ++i)
+                  std::fill_n(registers + (static_cast<size_t>(inputs_) + steps_.size() + i) * kBlock, kBlock,
+                              literals_[i]);
+                for (int64_t i = begin; i < end; ++i) {
+                  const int64_t column = i % runs * kBlock;
+                  run_block(args, grid, i / runs, column, std::min(kBlock, grid.columns() - column), registers);
+                }
+              });
     return {};
   }
 
@@ -161,7 +206,8 @@ class PointwiseLauncher final : public Launcher {
     return inputs_ + results + static_cast<int>(literals_.size()) - 1;
   }
 
-  void run_block(const RunArgs& args, const Broadcast& grid, int64_t row, int64_t column, int64_t count, float* registers) const {
+  void run_block(const RunArgs& args, const Broadcast& grid, int64_t row, int64_t column, int64_t count,
+                 float* registers) const {
     // Where each register's values are: dense f32 inputs are read where they lie.
     const float* at[kMostRegisters + 3 * kMostRegisters];
     for (int i = 0; i < registers_; ++i) at[i] = registers + i * kBlock;
@@ -218,10 +264,12 @@ class PointwiseKernel final : public CpuKernel {
   std::string_view id() const override { return "cpu.pointwise.f32"; }
 
   Support supports(const Problem& problem) const override {
-    const bool elementwise = ops::op_def(problem.op).locality == ops::Locality::kElementwise && problem.op != Op::k_cast;
+    const bool elementwise =
+        ops::op_def(problem.op).locality == ops::Locality::kElementwise && problem.op != Op::k_cast;
     if (!elementwise && problem.op != Op::k_where) return Support::no("not an elementwise op");
     for (size_t i = 0; i < problem.inputs.size(); ++i)
-      if (!is_held(problem.inputs[i].dtype)) return Support::no(fmt::format("input {} is {}", i, dtype_name(problem.inputs[i].dtype)));
+      if (!is_held(problem.inputs[i].dtype))
+        return Support::no(fmt::format("input {} is {}", i, dtype_name(problem.inputs[i].dtype)));
     const Result<PointwiseProgram> program = program_of(problem);
     if (!program.ok()) return Support::no(program.status().message());
     return check_program(problem, *program);
@@ -233,7 +281,8 @@ class PointwiseKernel final : public CpuKernel {
   }
 
  protected:
-  std::unique_ptr<Launcher> make_launcher(const Problem& problem, const Config&, const VectorCode& code) const override {
+  std::unique_ptr<Launcher> make_launcher(const Problem& problem, const Config&,
+                                          const VectorCode& code) const override {
     return std::make_unique<PointwiseLauncher>(*program_of(problem), code);
   }
 };

@@ -50,10 +50,14 @@ void add_scaled(float* o, const float* x, int64_t columns, float factor) {
 template <Reduction kKind>
 HWY_INLINE V fold(V sum, V x) {
   switch (kKind) {
-    case Reduction::kSum: return hn::Add(sum, x);
-    case Reduction::kSumSquares: return hn::MulAdd(x, x, sum);
-    case Reduction::kMax: return hn::IfThenElse(hn::Or(hn::Gt(x, sum), hn::IsNaN(x)), x, sum);
-    case Reduction::kMin: return hn::IfThenElse(hn::Or(hn::Lt(x, sum), hn::IsNaN(x)), x, sum);
+    case Reduction::kSum:
+      return hn::Add(sum, x);
+    case Reduction::kSumSquares:
+      return hn::MulAdd(x, x, sum);
+    case Reduction::kMax:
+      return hn::IfThenElse(hn::Or(hn::Gt(x, sum), hn::IsNaN(x)), x, sum);
+    case Reduction::kMin:
+      return hn::IfThenElse(hn::Or(hn::Lt(x, sum), hn::IsNaN(x)), x, sum);
   }
   return sum;
 }
@@ -82,10 +86,14 @@ float reduce_row(const float* x, int64_t columns) {
 
 float reduce(Reduction kind, const float* x, int64_t columns) {
   switch (kind) {
-    case Reduction::kSum: return reduce_row<Reduction::kSum>(x, columns);
-    case Reduction::kSumSquares: return reduce_row<Reduction::kSumSquares>(x, columns);
-    case Reduction::kMax: return reduce_row<Reduction::kMax>(x, columns);
-    case Reduction::kMin: return reduce_row<Reduction::kMin>(x, columns);
+    case Reduction::kSum:
+      return reduce_row<Reduction::kSum>(x, columns);
+    case Reduction::kSumSquares:
+      return reduce_row<Reduction::kSumSquares>(x, columns);
+    case Reduction::kMax:
+      return reduce_row<Reduction::kMax>(x, columns);
+    case Reduction::kMin:
+      return reduce_row<Reduction::kMin>(x, columns);
   }
   return 0;
 }

@@ -8,7 +8,8 @@
 namespace tenon::kernels::cpu {
 namespace {
 
-// ---- Masks -------------------------------------------------------------------------------------------------------------
+// ---- Masks
+// -------------------------------------------------------------------------------------------------------------
 
 bool is_mask_type(DType t) {
   return t == DType::kBool || t == DType::kU8 || t == DType::kI32 || t == DType::kI64 || t == DType::kF32;
@@ -18,10 +19,14 @@ bool is_mask_type(DType t) {
 int mask_at(const TensorArg& mask, int64_t i) {
   const auto read = [](auto v) { return v == 1 ? 1 : (v == 0 ? 0 : -1); };
   switch (mask.dtype) {
-    case DType::kI32: return read(mask.as<const int32_t>()[i]);
-    case DType::kI64: return read(mask.as<const int64_t>()[i]);
-    case DType::kF32: return read(mask.as<const float>()[i]);
-    default: return read(mask.as<const uint8_t>()[i]);
+    case DType::kI32:
+      return read(mask.as<const int32_t>()[i]);
+    case DType::kI64:
+      return read(mask.as<const int64_t>()[i]);
+    case DType::kF32:
+      return read(mask.as<const float>()[i]);
+    default:
+      return read(mask.as<const uint8_t>()[i]);
   }
 }
 
@@ -120,7 +125,8 @@ class PackLauncher final : public Launcher {
   Kept kept_;
 };
 
-// ---- Rows --------------------------------------------------------------------------------------------------------------
+// ---- Rows
+// --------------------------------------------------------------------------------------------------------------
 
 class UnpackLauncher final : public Launcher {
  public:
@@ -133,23 +139,28 @@ class UnpackLauncher final : public Launcher {
     const auto* key_begin = args.input(3).as<const int32_t>();
     const int64_t batch = y.dim(0), cells = batch * y.dim(1);
     const int64_t bytes = size_product(x.shape, 1, x.rank()) * static_cast<int64_t>(dtype_size(x.dtype));
-    if (!valid(gather, offsets, key_begin, batch, cells, x.dim(0))) return reference_error(Op::k_unpack_tokens, attrs_, args);
+    if (!valid(gather, offsets, key_begin, batch, cells, x.dim(0)))
+      return reference_error(Op::k_unpack_tokens, attrs_, args);
     for_range(args.pool, cells, y.numel(), [&](int64_t begin, int64_t end, int) {
       std::memset(y.as<std::byte>() + begin * bytes, 0, static_cast<size_t>((end - begin) * bytes));
     });
     for_range(args.pool, batch, y.numel(), [&](int64_t begin, int64_t end, int) {
       for (int64_t b = begin; b < end; ++b)
         for (int64_t row = key_begin[b]; row < offsets[b + 1]; ++row)
-          std::memcpy(y.as<std::byte>() + gather[row] * bytes, x.as<const std::byte>() + row * bytes, static_cast<size_t>(bytes));
+          std::memcpy(y.as<std::byte>() + gather[row] * bytes, x.as<const std::byte>() + row * bytes,
+                      static_cast<size_t>(bytes));
     });
     return {};
   }
 
  private:
-  static bool valid(const int32_t* gather, const int32_t* offsets, const int32_t* key_begin, int64_t batch, int64_t cells, int64_t rows) {
+  static bool valid(const int32_t* gather, const int32_t* offsets, const int32_t* key_begin, int64_t batch,
+                    int64_t cells, int64_t rows) {
     for (int64_t b = 0; b < batch; ++b) {
       if (key_begin[b] < 0 || key_begin[b] > offsets[b + 1] || offsets[b + 1] > rows) return false;
-      if (!std::all_of(gather + key_begin[b], gather + offsets[b + 1], [&](int32_t cell) { return cell >= 0 && cell < cells; })) return false;
+      if (!std::all_of(gather + key_begin[b], gather + offsets[b + 1],
+                       [&](int32_t cell) { return cell >= 0 && cell < cells; }))
+        return false;
     }
     return true;
   }
@@ -159,7 +170,9 @@ class UnpackLauncher final : public Launcher {
 class SegmentLauncher final : public Launcher {
  public:
   SegmentLauncher(const Problem& problem, const VectorCode& code)
-      : attrs_(problem.attrs), code_(code), mean_(attrs_.text("kind") == "mean"),
+      : attrs_(problem.attrs),
+        code_(code),
+        mean_(attrs_.text("kind") == "mean"),
         function_(attrs_.text("kind") == "max" ? Function::kMax : Function::kAdd) {}
 
   Status launch(const RunArgs& args) const override {
@@ -168,7 +181,8 @@ class SegmentLauncher final : public Launcher {
     const auto* ends = args.input(2).as<const int32_t>();
     const int64_t width = size_product(x.shape, 1, x.rank());
     for (int64_t b = 0; b < y.dim(0); ++b)
-      if (begins[b] < 0 || begins[b] > ends[b] || ends[b] > x.dim(0)) return reference_error(Op::k_segment_reduce, attrs_, args);
+      if (begins[b] < 0 || begins[b] > ends[b] || ends[b] > x.dim(0))
+        return reference_error(Op::k_segment_reduce, attrs_, args);
     for_range(args.pool, y.dim(0), x.numel(), [&](int64_t begin, int64_t end, int) {
       for (int64_t b = begin; b < end; ++b) {
         float* to = y.as<float>() + b * width;
@@ -190,7 +204,8 @@ class SegmentLauncher final : public Launcher {
   Function function_;
 };
 
-// ---- Kernels -----------------------------------------------------------------------------------------------------------
+// ---- Kernels
+// -----------------------------------------------------------------------------------------------------------
 
 class TokenKernel final : public CpuKernel {
  public:
@@ -199,14 +214,16 @@ class TokenKernel final : public CpuKernel {
   Support supports(const Problem& problem) const override {
     if (problem.op != op_) return Support::no(fmt::format("computes {} only", ir::op_name(op_)));
     const DType x = problem.inputs[0].dtype;
-    if (op_ == Op::k_segment_reduce && x != DType::kF32) return Support::no(fmt::format("input 0 is {}, f32 is needed", dtype_name(x)));
+    if (op_ == Op::k_segment_reduce && x != DType::kF32)
+      return Support::no(fmt::format("input 0 is {}, f32 is needed", dtype_name(x)));
     const bool reads_mask = op_ == Op::k_count_tokens || op_ == Op::k_pack_tokens;
     if (reads_mask && !is_mask_type(x)) return Support::no(fmt::format("the mask is {}", dtype_name(x)));
     return Support::yes();
   }
 
  protected:
-  std::unique_ptr<Launcher> make_launcher(const Problem& problem, const Config&, const VectorCode& code) const override {
+  std::unique_ptr<Launcher> make_launcher(const Problem& problem, const Config&,
+                                          const VectorCode& code) const override {
     if (op_ == Op::k_count_tokens) return std::make_unique<CountLauncher>(problem);
     if (op_ == Op::k_pack_tokens) return std::make_unique<PackLauncher>(problem);
     if (op_ == Op::k_unpack_tokens) return std::make_unique<UnpackLauncher>(problem);

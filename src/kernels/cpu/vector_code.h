@@ -1,6 +1,6 @@
-// The vector code of one instruction set as a table of functions over plain memory. It is written once (*-inl.h, in Highway)
-// and compiled once per instruction set (vector_code_<isa>.cc); everything that plans, splits and checks is ordinary C++
-// on this side of the table.
+// The vector code of one instruction set as a table of functions over plain memory. It is written once (*-inl.h, in
+// Highway) and compiled once per instruction set (vector_code_<isa>.cc); everything that plans, splits and checks is
+// ordinary C++ on this side of the table.
 //
 // All matrices are f32. "Packed" operands of a product are laid out for streaming:
 //   A tile   [K][width]     width rows side by side, `width` >= the tile's rows
@@ -17,8 +17,8 @@ inline constexpr int kPanel = 16;  // columns of a packed panel, for every instr
 
 enum class Activation : int32_t { kNone, kRelu, kGelu, kGeluTanh, kGeluSigmoid, kTanh, kSigmoid, kSilu };
 
-// C[r, j] = (accumulate ? C[r, j] : 0) + sum_k A[k, r] * B[k, j], summed in the order of k with fused multiply-adds: the
-// result of an element depends neither on the tile's shape nor on the element's place in it.
+// C[r, j] = (accumulate ? C[r, j] : 0) + sum_k A[k, r] * B[k, j], summed in the order of k with fused multiply-adds:
+// the result of an element depends neither on the tile's shape nor on the element's place in it.
 struct GemmTile {
   const float* a = nullptr;
   int64_t a_stride = 0;  // from one k to the next
@@ -44,15 +44,15 @@ struct Epilogue {
   Activation activation = Activation::kNone;
 };
 
-// One block of keys for 16 * n queries: S^T [keys][width] of raw scores becomes P^T of weights, and the running statistics
-// of each query move on. Lanes are independent.
+// One block of keys for 16 * n queries: S^T [keys][width] of raw scores becomes P^T of weights, and the running
+// statistics of each query move on. Lanes are independent.
 struct SoftmaxBlock {
   float* scores = nullptr;
   int64_t keys = 0;
-  int64_t width = 0;         // queries, a multiple of 16
-  float scale = 0;           // applied to the scores
-  float* maximum = nullptr;  // [width], so far; -inf before the first block
-  float* sum = nullptr;      // [width], so far; 0 before the first block
+  int64_t width = 0;            // queries, a multiple of 16
+  float scale = 0;              // applied to the scores
+  float* maximum = nullptr;     // [width], so far; -inf before the first block
+  float* sum = nullptr;         // [width], so far; 0 before the first block
   float* correction = nullptr;  // [width] out: what earlier weights must be multiplied by
 };
 
@@ -69,11 +69,42 @@ struct NormRow {
 
 // Elementwise functions over blocks; operands that do not vary are filled out by the caller.
 enum class Function : int32_t {
-  kNeg, kAbs, kSign, kExp, kSqrt, kRsqrt, kReciprocal, kErf, kTanh, kSigmoid, kRelu, kGelu, kGeluTanh, kGeluSigmoid, kSilu,
-  kFloor, kCeil, kRound,
-  kAdd, kSub, kMul, kDiv, kMin, kMax, kLeakyRelu /* slope is the second operand */,
+  kNeg,
+  kAbs,
+  kSign,
+  kExp,
+  kSqrt,
+  kRsqrt,
+  kReciprocal,
+  kErf,
+  kTanh,
+  kSigmoid,
+  kRelu,
+  kGelu,
+  kGeluTanh,
+  kGeluSigmoid,
+  kSilu,
+  kFloor,
+  kCeil,
+  kRound,
+  kAdd,
+  kSub,
+  kMul,
+  kDiv,
+  kMin,
+  kMax,
+  kLeakyRelu /* slope is the second operand */,
   // 1.0 or 0.0
-  kNot, kIsNan, kEqual, kLess, kLessEqual, kGreater, kGreaterEqual, kAnd, kOr, kXor,
+  kNot,
+  kIsNan,
+  kEqual,
+  kLess,
+  kLessEqual,
+  kGreater,
+  kGreaterEqual,
+  kAnd,
+  kOr,
+  kXor,
   kWhere,
 };
 

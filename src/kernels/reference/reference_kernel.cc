@@ -22,7 +22,8 @@ class ReferenceKernel final : public Kernel {
     return Support::yes();
   }
   Result<std::unique_ptr<Launcher>> prepare(const Problem& problem, const Config&) const override {
-    if (Support s = supports(problem); !s) return error(ErrorCode::kUnsupported, "{}: {}", ir::op_name(problem.op), s.reason);
+    if (Support s = supports(problem); !s)
+      return error(ErrorCode::kUnsupported, "{}: {}", ir::op_name(problem.op), s.reason);
     return std::unique_ptr<Launcher>(std::make_unique<ReferenceLauncher>(problem));
   }
 };

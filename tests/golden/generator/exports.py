@@ -7,7 +7,7 @@ import zlib
 import torch
 import transformers
 
-from .common import Case, Output, make_input_maker, widen
+from .common import TRACED_SHAPE, Case, Output, make_input_maker, widen
 
 TINY = {
     "vocab_size": 120,
@@ -80,6 +80,11 @@ ALWAYS = [
     ("minilm", "dynamo", "sdpa", 20),
     ("minilm", "dynamo", "sdpa", 18, False),
 ]
+# Without a mask there is no padding.
+UNMASKED_SHAPES = {
+    "dynamic": [(batch, seq, "ones") for batch, seq in ((1, 1), (1, 7), (3, 13), (2, 32))],
+    "static": [(*TRACED_SHAPE, "ones")],
+}
 # Each level of the opset factor walks through several opsets, so that the pairs stay few.
 OPSETS = {
     ("torchscript", "oldest"): [11, 12, 13],
@@ -235,6 +240,7 @@ def make_case(choice):
         packable=packable,
         reason=reason,
         layers=choice["layers"],
+        shapes=None if choice["mask"] else UNMASKED_SHAPES[choice["axes"]],
         notes="relative position bias added to the scores" if architecture == "mpnet" else "",
     )
 
