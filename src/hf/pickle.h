@@ -12,7 +12,8 @@
 
 namespace tenon::hf {
 
-// One entry of a state dict: a view of a storage, whose bytes stand elsewhere in the file. Sizes are as found: unchecked.
+// One entry of a state dict: a view of a storage, whose bytes stand elsewhere in the file. Sizes are as found, unchecked; at most
+// 16 axes.
 struct PickledTensor {
   std::string name;
   DType dtype = DType::kF32;

@@ -15,11 +15,9 @@ namespace {
 
 using Bytes = std::span<const std::byte>;
 
-constexpr size_t kMaxRank = 16;
-
 // One past the last element that a view reads; nothing when it makes no sense.
 std::optional<int64_t> view_end(const PickledTensor& view, int64_t count) {
-  if (view.offset < 0 || view.shape.size() != view.strides.size() || view.shape.size() > kMaxRank) return std::nullopt;
+  if (view.offset < 0 || view.shape.size() != view.strides.size()) return std::nullopt;
   if (count == 0) return view.offset;
   std::optional<int64_t> last = view.offset;
   for (size_t i = 0; i < view.shape.size() && last; ++i) {

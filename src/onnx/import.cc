@@ -73,11 +73,11 @@ Result<ir::TensorType> Importer::input_type(const onnx_pb::ValueInfoProto& info)
 
 Status Importer::add_inputs() {
   const onnx_pb::GraphProto& graph = source_.model.graph();
-  for (const auto& [name, shape] : options_.input_shapes) {
+  for (const auto& given : options_.input_shapes) {
     const bool known = std::any_of(graph.input().begin(), graph.input().end(),
-                                   [&](const auto& input) { return input.name() == name; });
-    if (!known)
-      return error(ErrorCode::kInvalidArgument, "a shape is given for '{}', which is no input of the model", name);
+                                   [&](const auto& input) { return input.name() == given.first; });
+    if (known) continue;
+    return error(ErrorCode::kInvalidArgument, "a shape is given for '{}', which is no input of the model", given.first);
   }
   for (const auto& info : graph.input()) {
     if (info.name().empty()) return error(ErrorCode::kBadModel, "an input has no name");

@@ -12,7 +12,7 @@ constexpr int kMaxRank = 64;  // as the text form reads
 // Attributes as the definition orders: unknown ones refused, kinds checked, defaults filled in.
 Status complete_attrs(const OpDef& def, Attrs& attrs) {
   for (const auto& [name, value] : attrs.all()) {
-    const auto it = std::find_if(def.attrs.begin(), def.attrs.end(), [&](const AttrDef& a) { return name == a.name; });
+    const auto it = std::ranges::find(def.attrs, std::string_view(name), [](const AttrDef& a) { return std::string_view(a.name); });
     if (it == def.attrs.end()) return error(ErrorCode::kBadModel, "unknown attribute '{}'", name);
     if (it->fallback.index() != value.index()) return error(ErrorCode::kBadModel, "attribute '{}' is of the wrong kind", name);
   }

@@ -167,20 +167,20 @@ void epilogue(float* c, int64_t c_stride, int rows, int64_t columns, const Epilo
 }
 
 #if HWY_TARGET != HWY_SCALAR
-// Four columns of eight rows, transposed. Rows 0 to 3 stand in the lower half of each vector, rows 4 to 7 in the upper
-// one, so that all shuffles stay within halves.
-HWY_INLINE void transpose_8x4(const float* x, int64_t stride, int64_t width, float* out) {
+// Columns [i, i + 4) of eight rows, transposed. Rows 0 to 3 stand in the lower half of each vector, rows 4 to 7 in the
+// upper one, so that all shuffles stay within halves.
+HWY_INLINE void transpose_8x4(const float* const (&row)[8], int64_t i, int64_t width, float* out) {
   const hn::FixedTag<float, 4> d4;
   const hn::FixedTag<float, 8> d8;
   const hn::FixedTag<double, 4> pairs;
-  hn::Vec<decltype(d8)> rows[4];
-  HWY_UNROLL(4)
-  for (int r = 0; r < 4; ++r)
-    rows[r] = hn::Combine(d8, hn::LoadU(d4, x + (r + 4) * stride), hn::LoadU(d4, x + r * stride));
-  const auto low01 = hn::BitCast(pairs, hn::InterleaveLower(d8, rows[0], rows[1]));
-  const auto low23 = hn::BitCast(pairs, hn::InterleaveLower(d8, rows[2], rows[3]));
-  const auto high01 = hn::BitCast(pairs, hn::InterleaveUpper(d8, rows[0], rows[1]));
-  const auto high23 = hn::BitCast(pairs, hn::InterleaveUpper(d8, rows[2], rows[3]));
+  const auto r0 = hn::Combine(d8, hn::LoadU(d4, row[4] + i), hn::LoadU(d4, row[0] + i));
+  const auto r1 = hn::Combine(d8, hn::LoadU(d4, row[5] + i), hn::LoadU(d4, row[1] + i));
+  const auto r2 = hn::Combine(d8, hn::LoadU(d4, row[6] + i), hn::LoadU(d4, row[2] + i));
+  const auto r3 = hn::Combine(d8, hn::LoadU(d4, row[7] + i), hn::LoadU(d4, row[3] + i));
+  const auto low01 = hn::BitCast(pairs, hn::InterleaveLower(d8, r0, r1));
+  const auto low23 = hn::BitCast(pairs, hn::InterleaveLower(d8, r2, r3));
+  const auto high01 = hn::BitCast(pairs, hn::InterleaveUpper(d8, r0, r1));
+  const auto high23 = hn::BitCast(pairs, hn::InterleaveUpper(d8, r2, r3));
   hn::StoreU(hn::BitCast(d8, hn::InterleaveLower(pairs, low01, low23)), d8, out);
   hn::StoreU(hn::BitCast(d8, hn::InterleaveUpper(pairs, low01, low23)), d8, out + width);
   hn::StoreU(hn::BitCast(d8, hn::InterleaveLower(pairs, high01, high23)), d8, out + 2 * width);
@@ -189,22 +189,15 @@ HWY_INLINE void transpose_8x4(const float* x, int64_t stride, int64_t width, flo
 #endif
 
 void transpose_rows(const float* x, int64_t stride, int rows, int64_t k, int width, float* out) {
-  int r = 0;
-#if HWY_TARGET != HWY_SCALAR
-  for (; r + 8 <= rows; r += 8) {
-    const float* from = x + r * stride;
+  for (int first = 0; first < width; first += 8) {
+    const float* row[8];
+    for (int r = 0; r < 8; ++r) row[r] = x + (first + r < rows ? first + r : rows - 1) * stride;
     int64_t i = 0;
-    for (; i + 4 <= k; i += 4) transpose_8x4(from + i, stride, width, out + i * width + r);
-    for (; i < k; ++i)
-      for (int j = 0; j < 8; ++j) out[i * width + r + j] = from[j * stride + i];
-  }
+#if HWY_TARGET != HWY_SCALAR
+    for (; i + 4 <= k; i += 4) transpose_8x4(row, i, width, out + i * width + first);
 #endif
-  for (; r < width; ++r) {
-    if (r < rows) {
-      for (int64_t i = 0; i < k; ++i) out[i * width + r] = x[r * stride + i];
-    } else {
-      for (int64_t i = 0; i < k; ++i) out[i * width + r] = 0.0f;
-    }
+    for (; i < k; ++i)
+      for (int r = 0; r < 8; ++r) out[i * width + first + r] = row[r][i];
   }
 }
 

@@ -117,7 +117,7 @@ struct VectorCode {
 
   void (*gemm)(const GemmTile&);
   void (*epilogue)(float* c, int64_t c_stride, int rows, int64_t columns, const Epilogue&);
-  // out[k * width + r] = x[r * stride + k], zero for r in [rows, width). width is 8 or 16, rows <= width.
+  // out[k * width + r] = x[r * stride + k]; the last row stands for those in [rows, width). width is 8 or 16.
   void (*transpose_rows)(const float* x, int64_t stride, int rows, int64_t k, int width, float* out);
 
   void (*softmax_block)(const SoftmaxBlock&);
