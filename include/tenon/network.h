@@ -27,7 +27,7 @@ class Value;
 }
 
 // A tensor of a network under construction: a handle, valid as long as its Network. A default-made Value is absent, which
-// is how optional arguments are left out.
+// is how optional arguments are left out; asked for its type, it throws.
 class Value {
  public:
   Value() = default;
@@ -42,6 +42,7 @@ class Value {
   friend class Network;
   friend struct NetworkAccess;
   explicit Value(ir::Value* value) : value_(value) {}
+  ir::Value& get() const;
   ir::Value* value_ = nullptr;
 };
 

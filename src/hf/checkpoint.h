@@ -13,7 +13,7 @@ struct ImportOptions {
   bool gather_masked = true;
 };
 
-// True when the folder holds a model that import_folder is meant for (config.json or modules.json, and weights), whether or not
+// True when the folder holds a model that import_folder is meant for (modules.json, or config.json and weights), whether or not
 // it is supported. Errors: not-found (no such folder).
 Result<bool> is_checkpoint(const std::string& folder);
 

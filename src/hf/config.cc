@@ -12,6 +12,7 @@ namespace {
 // Far beyond any model of these families; keeps sizes computed from them small.
 constexpr int64_t kMaxSize = int64_t{1} << 24;
 constexpr int64_t kMaxLayers = 1000;
+constexpr int64_t kMaxPositions = int64_t{1} << 20;
 
 // The defaults of transformers' configuration classes, and where DistilBERT's names differ.
 struct Defaults {
@@ -115,7 +116,7 @@ Result<Config> parse_config(const Json& json) {
   TENON_ASSIGN(c.layers, get_size(json, distilbert ? "n_layers" : "num_hidden_layers", d->layers, 1, kMaxLayers));
   TENON_ASSIGN(c.heads, get_size(json, distilbert ? "n_heads" : "num_attention_heads", d->heads, 1, kMaxSize));
   TENON_ASSIGN(c.intermediate_size, get_size(json, distilbert ? "hidden_dim" : "intermediate_size", d->intermediate_size, 1, kMaxSize));
-  TENON_ASSIGN(c.max_positions, get_size(json, "max_position_embeddings", d->max_positions, 1, kMaxSize));
+  TENON_ASSIGN(c.max_positions, get_size(json, "max_position_embeddings", d->max_positions, 1, kMaxPositions));
   TENON_ASSIGN(c.type_vocab_size, get_size(json, "type_vocab_size", d->type_vocab_size, 0, kMaxSize));
   TENON_ASSIGN(c.pad_token_id, get_size(json, "pad_token_id", d->pad_token_id, 0, kMaxSize));
   TENON_ASSIGN(c.layer_norm_eps, get_number(json, "layer_norm_eps", d->layer_norm_eps));

@@ -26,20 +26,25 @@ std::string shape_text(const std::vector<int64_t>& shape) { return ir::to_string
 
 }  // namespace
 
-DType Value::dtype() const { return value_->dtype(); }
+ir::Value& Value::get() const {
+  if (value_ == nullptr) throw Error(ErrorCode::kInvalidArgument, "an absent value has no type");
+  return *value_;
+}
 
-int Value::rank() const { return value_->rank(); }
+DType Value::dtype() const { return get().dtype(); }
+
+int Value::rank() const { return get().rank(); }
 
 int64_t Value::dim(int axis) const {
   const int i = axis < 0 ? axis + rank() : axis;
   if (i < 0 || i >= rank()) {
     throw Error(ErrorCode::kInvalidArgument, fmt::format("axis {} is out of range for {}", axis, type()));
   }
-  const ir::Dim& d = value_->shape()[static_cast<size_t>(i)];
+  const ir::Dim& d = get().shape()[static_cast<size_t>(i)];
   return d.is_const() ? d.value() : -1;
 }
 
-std::string Value::type() const { return value_->type().to_string(); }
+std::string Value::type() const { return get().type().to_string(); }
 
 Weights Weights::from(std::string name, std::vector<int64_t> shape, std::vector<float> values) {
   if (checked_numel(shape) != static_cast<int64_t>(values.size())) {

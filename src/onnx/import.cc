@@ -28,14 +28,15 @@ Importer::Importer(Source& source, const ImportOptions& options)
   graph_ = model_.graph.get();
 }
 
-// A dim_param as a symbol: letters, digits and '_', unlike any other dim_param's.
+// A dim_param as a symbol: letters, digits and '_', unlike any other dim_param's and unlike the words that Tenon uses
+// itself.
 std::string Importer::symbol(const std::string& name) {
   if (const auto it = symbols_.find(name); it != symbols_.end()) return it->second;
   std::string clean;
   for (const char c : name) clean += std::isalnum(static_cast<unsigned char>(c)) ? c : '_';
   if (clean.empty() || std::isdigit(static_cast<unsigned char>(clean[0]))) clean = "d" + clean;
-  for (const char* function : {"floordiv", "mod", "min", "max"})
-    if (clean == function) clean += "_";
+  for (const char* word : {"floordiv", "mod", "min", "max", "tokens"})
+    if (clean == word) clean += "_";
   std::string unique = clean;
   for (int i = 1; !used_symbols_.insert(unique).second; ++i) unique = clean + "_" + std::to_string(i);
   return symbols_.emplace(name, unique).first->second;

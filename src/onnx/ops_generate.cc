@@ -14,7 +14,7 @@ constexpr int64_t kMaxLiteral = 16;
 // The number of elements of start, start + step, … before limit, when all are integers known up to symbols.
 Dim range_size(const Dim& start, const Dim& limit, int64_t step) {
   const Dim distance = step > 0 ? limit - start : start - limit;
-  const Dim width(step > 0 ? step : -step);
+  const Dim width = step > 0 ? Dim(step) : -Dim(step);
   return Dim::floordiv(Dim::max(distance, Dim(0)) + width - Dim(1), width);
 }
 
@@ -80,7 +80,7 @@ Status import_range(Call& c) {
   TENON_ASSIGN(const auto step, c.integers_of(2));
   if (start.size() != 1 || limit.size() != 1 || step.size() != 1)
     return error(ErrorCode::kBadModel, "an input is no scalar");
-  if (step[0] == 0) return error(ErrorCode::kBadModel, "the step is 0");
+  if (step[0] == 0 || step[0] == INT64_MIN) return error(ErrorCode::kBadModel, "the step is {}", step[0]);
   return c.yield(Op::k_iota, {},
                  {{"start", Shape{start[0]}},
                   {"step", step[0]},

@@ -32,7 +32,8 @@ Status parse(google::protobuf::io::ZeroCopyInputStream& stream, Source& source) 
 
 class File {
  public:
-  explicit File(const std::string& path) : fd_(::open(path.c_str(), O_RDONLY | O_CLOEXEC)) {}
+  explicit File(const std::string& path)
+      : fd_(::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK /* a pipe must not block */)) {}
   ~File() {
     if (fd_ >= 0) ::close(fd_);
   }

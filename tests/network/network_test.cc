@@ -251,6 +251,7 @@ TEST_F(NetworkTest, ErrorsNameTheLayerAndTheCause) {
       {[&] { net_.linear(x, vector); }, "the weight is f32[8], not a matrix"},
       {[&] { net_.linear(x, square, wide); }, "block/linear: "},
       {[&] { net_.linear({}, square); }, "an input is absent"},
+      {[&] { (void)Value().type(); }, "an absent value has no type"},
       {[&] { net_.relu(foreign); }, "an input belongs to another network"},
       {[&] { net_.add(x, ids); }, "block/add: "},
       {[&] { net_.embedding(ids, vector); }, "the table is f32[8], not [rows, hidden]"},

@@ -28,6 +28,8 @@ struct Case {
   std::vector<std::string> passes, expectations;
 };
 
+void PrintTo(const Case& c, std::ostream* out) { *out << c.file << ": " << c.name; }
+
 std::string trim(const std::string& s) {
   const size_t begin = s.find_first_not_of(' ');
   return begin == std::string::npos ? "" : s.substr(begin, s.find_last_not_of(' ') - begin + 1);

@@ -94,12 +94,7 @@ TEST_P(GoldenExport, CompilesFusedAndAgrees) {
   }
 }
 
-INSTANTIATE_TEST_SUITE_P(Corpus, GoldenExport, testing::ValuesIn(test::golden_cases("onnx")), [](const auto& case_info) {
-  std::string name = case_info.param.name;
-  for (char& c : name)
-    if (!std::isalnum(static_cast<unsigned char>(c))) c = '_';
-  return name;
-});
+INSTANTIATE_TEST_SUITE_P(Corpus, GoldenExport, testing::ValuesIn(test::golden_cases("onnx")), [](const auto& info) { return test::test_name(info.param); });
 
 }  // namespace
 }  // namespace tenon

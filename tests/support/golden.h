@@ -3,8 +3,11 @@
 
 #include <gtest/gtest.h>
 
+#include <cctype>
 #include <cmath>
 #include <nlohmann/json.hpp>
+#include <optional>
+#include <ostream>
 
 #include "tests/support/safetensors.h"
 
@@ -36,6 +39,16 @@ struct GoldenCase {
     return it == recorded.end() ? nullptr : &it->second;
   }
 };
+
+inline void PrintTo(const GoldenCase& c, std::ostream* out) { *out << c.path; }
+
+// A name that GoogleTest accepts.
+inline std::string test_name(const GoldenCase& c) {
+  std::string name = c.name;
+  for (char& ch : name)
+    if (!std::isalnum(static_cast<unsigned char>(ch))) ch = '_';
+  return name;
+}
 
 inline std::string golden_folder() { return std::string(TENON_SOURCE_DIR) + "/tests/golden/"; }
 
