@@ -4,7 +4,10 @@
 //   transpose(transpose(x))                    -> transpose(x), or x
 //   linear(reshape(x: [b,s,k] to [b*s,k]), w)  -> reshape(linear(x, w))        also elementwise ops and layer_norm
 //   add(reshape(x), reshape(y))                -> reshape(add(x, y))           the same flattening on both sides
+//   linear(transpose(x: [s,b,k] from [b,s,k])) -> transpose(linear(x))          rows keep [batch, seq] order
+//   gather(view of x: [b,s,3h] as [3,…], i)    -> slice of x's columns          one of merged q, k, v
 #include "passes/passes.h"
+#include "passes/views.h"
 
 namespace tenon::passes {
 namespace {
@@ -23,7 +26,17 @@ Result<bool> merge_reshapes(Rewriter& rw, Node& node) {
   return true;
 }
 
+bool is_identity(const std::vector<int64_t>& perm) {
+  for (size_t i = 0; i < perm.size(); ++i)
+    if (perm[i] != static_cast<int64_t>(i)) return false;
+  return true;
+}
+
 Result<bool> merge_transposes(Rewriter& rw, Node& node) {
+  if (node.is(Op::k_transpose) && is_identity(node.attrs().integers("perm")) && !(node.output()->uses().empty() && !node.output()->is_output())) {
+    rw.replace(node.output(), node.input(0));
+    return true;
+  }
   if (!node.is(Op::k_transpose) || !node.input(0)->is(Op::k_transpose)) return rw.no_match();
   const Node& inner = *node.input(0)->producer();
   const auto& first = inner.attrs().integers("perm");
@@ -76,10 +89,32 @@ Result<bool> sink_flattening(Rewriter& rw, Node& node) {
   return true;
 }
 
+Result<bool> sink_transpose(Rewriter& rw, Node& node) {
+  if (!node.is(Op::k_linear) || node.input(3) != nullptr || !node.input(0)->is(Op::k_transpose) || node.output()->rank() != 3) return rw.no_match();
+  const Node& transpose = *node.input(0)->producer();
+  if (transpose.attrs().integers("perm") != std::vector<int64_t>{1, 0, 2}) return rw.no_match();
+  TENON_ASSIGN(Value * rows, rw.create(Op::k_linear, {transpose.input(0), node.input(1), node.input(2)}, node.attrs()));
+  TENON_ASSIGN(Value * swapped, rw.create(Op::k_transpose, {rows}, transpose.attrs()));
+  rw.replace(node.output(), swapped);
+  return true;
+}
+
+Result<bool> slice_columns(Rewriter& rw, Node& node) {
+  if (!node.is(Op::k_gather) || node.output()->uses().empty()) return rw.no_match();
+  const auto block = trace_column_block(node);
+  if (!block) return rw.no_match();
+  TENON_ASSIGN(Value * columns, rw.create(Op::k_slice, {block->source}, {{"axes", std::vector<int64_t>{2}}, {"starts", Shape{Dim(block->begin)}},
+                                                                         {"ends", Shape{Dim(block->begin + block->width)}}, {"steps", std::vector<int64_t>{1}}}));
+  TENON_ASSIGN(Value * ordered, rw.create(Op::k_transpose, {columns}, {{"perm", block->order}}));
+  TENON_ASSIGN(Value * shaped, rw.create(Op::k_reshape, {ordered}, {{"shape", node.output()->shape()}}));
+  rw.replace(node.output(), shaped);
+  return true;
+}
+
 }  // namespace
 
 Status simplify_layout(Graph& graph, Decisions& decisions) {
-  TENON_TRY(apply_rules(graph, "simplify-layout", {merge_reshapes, merge_transposes, sink_flattening}, decisions));
+  TENON_TRY(apply_rules(graph, "simplify-layout", {merge_reshapes, merge_transposes, sink_flattening, sink_transpose, slice_columns}, decisions));
   return eliminate_dead_code(graph, decisions);
 }
 

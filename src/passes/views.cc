@@ -119,23 +119,66 @@ std::optional<HeadSource> trace_heads(Value* v, int64_t heads, int64_t dim, bool
   return found;
 }
 
-Value* find_merged_heads(Value* context, const Dim& batch, const Dim& heads, const Dim& seq, const Dim& dim) {
+MergedHeads find_merged_heads(Value* context, const Dim& batch, const Dim& heads, const Dim& seq, const Dim& dim) {
   Factors factors{{batch, seq, heads, dim}, {}};
   factors.axes = without_units(context->rank() == 4 ? Grouping{{kBatch}, {kHeads}, {kSeq}, {kDim}} : Grouping{{kBatch, kHeads}, {kSeq}, {kDim}},
                                factors.sizes);
-  const Grouping rank3 = without_units({{kBatch}, {kSeq}, {kHeads, kDim}}, factors.sizes);
-  const Grouping rank2 = without_units({{kBatch, kSeq}, {kHeads, kDim}}, factors.sizes);
-  Value* found = nullptr;
+  const auto is_grouped = [&](const Grouping& expected) { return factors.axes == without_units(expected, factors.sizes); };
+  MergedHeads found;
   for (Value* v = context; v->has_one_use() && is_view(*v->uses()[0].node);) {
     const Node& view = *v->uses()[0].node;
     auto next = apply_view(factors, view);
     if (!next) break;
     factors = std::move(*next);
     v = view.output();
-    const bool whole_rows = v->rank() >= 2 && v->shape().back() == heads * dim;
-    if (whole_rows && ((v->rank() == 3 && factors.axes == rank3) || (v->rank() == 2 && factors.axes == rank2))) found = v;
+    if (v->rank() < 2 || v->shape().back() != heads * dim) continue;
+    if (is_grouped({{kBatch}, {kSeq}, {kHeads, kDim}}) || is_grouped({{kBatch, kSeq}, {kHeads, kDim}})) {
+      found = {v, false};
+    } else if (is_grouped({{kSeq}, {kBatch}, {kHeads, kDim}}) || is_grouped({{kSeq, kBatch}, {kHeads, kDim}})) {
+      found = {v, true};
+    }
   }
   return found;
+}
+
+std::optional<ColumnBlock> trace_column_block(const Node& gather) {
+  const Tensor* index = gather.input(1)->constant();
+  if (!gather.is(Op::k_gather) || index == nullptr || index->numel() != 1 || !index->has_data()) return std::nullopt;
+  const Value* v = gather.input(0);
+  const auto axis = static_cast<size_t>(gather.attrs().integer("axis") + (gather.attrs().integer("axis") < 0 ? v->rank() : 0));
+  if (!v->shape()[axis].is_const()) return std::nullopt;
+  const int64_t parts = v->shape()[axis].value();
+  std::vector<const Node*> chain;
+  double scale = 1;
+  Value* source = walk_up(gather.input(0), chain, scale);
+  if (scale != 1 || chain.empty() || source->rank() != 3 || !source->shape()[2].is_const() || parts < 2 || source->shape()[2].value() % parts != 0) return std::nullopt;
+  const int64_t width = source->shape()[2].value() / parts;
+  enum { kFirst, kSecond, kPart, kWidth };
+  Factors factors{{source->shape()[0], source->shape()[1], Dim(parts), Dim(width)}, {}};
+  factors.axes = without_units({{kFirst}, {kSecond}, {kPart, kWidth}}, factors.sizes);
+  for (const Node* node : chain) {
+    auto next = apply_view(factors, *node);
+    if (!next) return std::nullopt;
+    factors = std::move(*next);
+  }
+  if (factors.axes[axis] != std::vector<int>{kPart}) return std::nullopt;
+  ColumnBlock block{source, 0, width, {}};
+  const int64_t position = index->int_at(0);
+  block.begin = (position < 0 ? position + parts : position) * width;
+  // Axes of size 1 hold no factor: they go where they were.
+  std::vector<bool> placed(3, false);
+  for (size_t i = 0; i < factors.axes.size(); ++i) {
+    if (i == axis) continue;
+    if (factors.axes[i].size() > 1) return std::nullopt;
+    for (int f : factors.axes[i]) {
+      const int64_t source_axis = f == kWidth ? 2 : f;
+      block.order.push_back(source_axis);
+      placed[static_cast<size_t>(source_axis)] = true;
+    }
+  }
+  for (int64_t a : {2, 1, 0})
+    if (!placed[static_cast<size_t>(a)]) block.order.insert(block.order.begin(), a);
+  return block;
 }
 
 }  // namespace tenon::passes

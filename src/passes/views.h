@@ -42,7 +42,20 @@ std::optional<HeadSource> trace_heads(Value* v, int64_t heads, int64_t dim, bool
 std::optional<int64_t> source_width(Value* v);
 
 // The last value of the chain of single-use views below `context` [batch, heads, seq, dim] (or [batch * heads, seq, dim])
-// that holds [batch, seq, heads * dim] or [batch * seq, heads * dim]; null when there is none.
-Value* find_merged_heads(Value* context, const Dim& batch, const Dim& heads, const Dim& seq, const Dim& dim);
+// that holds whole rows: [batch, seq, heads * dim], or flattened to two axes, or the same with the sequence first.
+struct MergedHeads {
+  Value* rows = nullptr;  // null: there is none
+  bool sequence_first = false;
+};
+MergedHeads find_merged_heads(Value* context, const Dim& batch, const Dim& heads, const Dim& seq, const Dim& dim);
+
+// A gather of one position along an axis that a view split off the columns of its source: position `index` of `parts` equal
+// column blocks. The view that remains is `remaining` over the factors [0] batch-like, [1] sequence-like, [2] columns.
+struct ColumnBlock {
+  Value* source = nullptr;  // [a, b, parts * width]
+  int64_t begin = 0, width = 0;
+  std::vector<int64_t> order;  // the source's axes in the order that the result has them
+};
+std::optional<ColumnBlock> trace_column_block(const Node& gather);
 
 }  // namespace tenon::passes

@@ -174,12 +174,16 @@ Result<bool> match_attention(Rewriter& rw, Node& node) {
   // Rows are what comes next in every model; a reader of separate heads gets them back as a view.
   const Dim batch = q_heads->rows->shape()[0], seq = q_heads->rows->shape()[1];
   const Node* made = fused->producer();
-  if (Value* rows = find_merged_heads(node.output(), batch, Dim(heads), seq, Dim(dim))) {
+  const MergedHeads merged = find_merged_heads(node.output(), batch, Dim(heads), seq, Dim(dim));
+  if (merged.rows != nullptr) {
     Value* same = fused;
-    if (rows->rank() == 2) {
-      TENON_ASSIGN(same, rw.create(Op::k_reshape, {fused}, {{"shape", rows->shape()}}));
+    if (merged.sequence_first) {
+      TENON_ASSIGN(same, rw.create(Op::k_transpose, {same}, {{"perm", std::vector<int64_t>{1, 0, 2}}}));
     }
-    rw.replace(rows, same);
+    if (merged.rows->rank() == 2) {
+      TENON_ASSIGN(same, rw.create(Op::k_reshape, {same}, {{"shape", merged.rows->shape()}}));
+    }
+    rw.replace(merged.rows, same);
   } else {
     TENON_ASSIGN(Value * split, rw.create(Op::k_reshape, {fused}, {{"shape", Shape{batch, seq, Dim(heads), Dim(dim)}}}));
     TENON_ASSIGN(Value * swapped, rw.create(Op::k_transpose, {split}, {{"perm", std::vector<int64_t>{0, 2, 1, 3}}}));
