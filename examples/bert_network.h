@@ -1,5 +1,5 @@
-// BERT by Network calls: the embeddings, and layer by layer what self-attention, its output and the feed-forward part are
-// made of. Weights come from a dictionary by name, matrices as [in, out].
+// BERT by Network calls: the embeddings, and layer by layer what self-attention, its output and the feed-forward part
+// are made of. Weights come from a dictionary by name, matrices as [in, out].
 #pragma once
 
 #include <cmath>
@@ -32,7 +32,8 @@ struct Config {  // BERT-base
 
 using WeightsDict = std::map<std::string, Weights>;
 
-// ---- The network -----------------------------------------------------------------------------------------------------
+// ---- The network
+// -----------------------------------------------------------------------------------------------------
 
 inline Value linear(Network& net, const WeightsDict& w, const std::string& name, Value x) {
   return net.linear(x, w.at(name + "_kernel"), w.at(name + "_bias"), LinearLayout::kInOut);
@@ -43,7 +44,8 @@ inline Value layer_norm(Network& net, const WeightsDict& w, const std::string& n
 }
 
 // hidden [batch, seq, hidden] -> [batch, seq, hidden]; mask_bias [batch, 1, 1, seq].
-inline Value self_attention_layer(Network& net, const std::string& prefix, const Config& config, const WeightsDict& w, Value hidden, Value mask_bias) {
+inline Value self_attention_layer(Network& net, const std::string& prefix, const Config& config, const WeightsDict& w,
+                                  Value hidden, Value mask_bias) {
   const std::vector<int64_t> by_head = {0, -1, config.heads, config.head_size()};
   const Value q = net.shuffle(linear(net, w, prefix + "attention_self_query", hidden), by_head, {0, 2, 1, 3});
   const Value k = net.shuffle(linear(net, w, prefix + "attention_self_key", hidden), by_head, {0, 2, 3, 1});
@@ -56,12 +58,14 @@ inline Value self_attention_layer(Network& net, const std::string& prefix, const
   return net.reshape(net.transpose(attention, {0, 2, 1, 3}), {0, -1, config.hidden_size});
 }
 
-inline Value self_output_layer(Network& net, const std::string& prefix, const WeightsDict& w, Value attention, Value hidden) {
+inline Value self_output_layer(Network& net, const std::string& prefix, const WeightsDict& w, Value attention,
+                               Value hidden) {
   const Value out = linear(net, w, prefix + "attention_output_dense", attention);
   return layer_norm(net, w, prefix + "attention_output_layernorm", net.add(out, hidden));
 }
 
-inline Value attention_layer(Network& net, const std::string& prefix, const Config& config, const WeightsDict& w, Value hidden, Value mask_bias) {
+inline Value attention_layer(Network& net, const std::string& prefix, const Config& config, const WeightsDict& w,
+                             Value hidden, Value mask_bias) {
   return self_output_layer(net, prefix, w, self_attention_layer(net, prefix, config, w, hidden, mask_bias), hidden);
 }
 
@@ -78,8 +82,8 @@ inline Value embedding_layer(Network& net, const WeightsDict& w, Value input_ids
   return layer_norm(net, w, "embeddings_layernorm", x);
 }
 
-// Inputs input_ids, attention_mask, token_type_ids i64[batch, seq]; outputs last_hidden_state f32[batch, seq, hidden] and
-// pooler_output f32[batch, hidden].
+// Inputs input_ids, attention_mask, token_type_ids i64[batch, seq]; outputs last_hidden_state f32[batch, seq, hidden]
+// and pooler_output f32[batch, hidden].
 inline Network build(const Config& config, const WeightsDict& w) {
   Network net;
   const Value input_ids = net.add_input("input_ids", DType::kI64, {"batch", "seq"});
@@ -97,11 +101,13 @@ inline Network build(const Config& config, const WeightsDict& w) {
   }
   net.mark_output(hidden, "last_hidden_state");
   net.set_scope("pooler");
-  net.mark_output(net.pooler(hidden, w.at("pooler_kernel"), w.at("pooler_bias"), LinearLayout::kInOut), "pooler_output");
+  net.mark_output(net.pooler(hidden, w.at("pooler_kernel"), w.at("pooler_bias"), LinearLayout::kInOut),
+                  "pooler_output");
   return net;
 }
 
-// ---- Weights ---------------------------------------------------------------------------------------------------------
+// ---- Weights
+// ---------------------------------------------------------------------------------------------------------
 
 // Uniform in [-scale, scale) around `mean`, from a 64-bit linear congruential generator: the same everywhere, and fast.
 inline std::vector<float> random_values(int64_t count, float mean, float scale, uint64_t& state) {
@@ -117,7 +123,8 @@ inline std::vector<float> random_values(int64_t count, float mean, float scale, 
 inline WeightsDict random_weights(const Config& c, uint64_t seed = 1) {
   uint64_t state = seed;
   WeightsDict w;
-  const auto add = [&](const std::string& name, const std::vector<int64_t>& shape, float mean = 0, float scale = 0.035f) {
+  const auto add = [&](const std::string& name, const std::vector<int64_t>& shape, float mean = 0,
+                       float scale = 0.035f) {
     int64_t count = 1;
     for (int64_t d : shape) count *= d;
     w[name] = Weights::from(name, shape, random_values(count, mean, scale, state));
@@ -136,7 +143,8 @@ inline WeightsDict random_weights(const Config& c, uint64_t seed = 1) {
   add_norm("embeddings_layernorm");
   for (int64_t i = 0; i < c.layers; ++i) {
     const std::string prefix = "l" + std::to_string(i) + "_";
-    for (const char* name : {"attention_self_query", "attention_self_key", "attention_self_value", "attention_output_dense"}) {
+    for (const char* name :
+         {"attention_self_query", "attention_self_key", "attention_self_value", "attention_output_dense"}) {
       add_linear(prefix + name, c.hidden_size, c.hidden_size);
     }
     add_norm(prefix + "attention_output_layernorm");

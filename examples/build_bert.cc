@@ -19,7 +19,8 @@ int main(int argc, char** argv) {
     const bert::WeightsDict weights = bert::random_weights(shape);
     const tenon::Network net = bert::build(shape, weights);
     const tenon::BuildReport report = tenon::Builder().build(net, argv[1]);
-    std::printf("%s: %d steps, %.1f MiB, built in %.1f s\n", argv[1], report.steps, static_cast<double>(report.file_bytes) / 0x1p20, report.seconds);
+    std::printf("%s: %d steps, %.1f MiB, built in %.1f s\n", argv[1], report.steps,
+                static_cast<double>(report.file_bytes) / 0x1p20, report.seconds);
   } catch (const std::exception& e) {
     std::fprintf(stderr, "build_bert: %s\n", e.what());
     return 1;

@@ -6,8 +6,8 @@
 //   x = net.self_attention(x, weights, 12, net.padding_bias(mask));
 //   net.mark_output(x, "last_hidden_state");
 //
-// Every call infers the shape of its result at once and throws tenon::Error (invalid-argument) that names the layer and the
-// types at fault. Layers are emitted as plain operators; the compiler fuses them as it fuses an imported model's.
+// Every call infers the shape of its result at once and throws tenon::Error (invalid-argument) that names the layer and
+// the types at fault. Layers are emitted as plain operators; the compiler fuses them as it fuses an imported model's.
 #pragma once
 
 #include <concepts>
@@ -26,8 +26,8 @@ namespace ir {
 class Value;
 }
 
-// A tensor of a network under construction: a handle, valid as long as its Network. A default-made Value is absent, which
-// is how optional arguments are left out; asked for its type, it throws.
+// A tensor of a network under construction: a handle, valid as long as its Network. A default-made Value is absent,
+// which is how optional arguments are left out; asked for its type, it throws.
 class Value {
  public:
   Value() = default;
@@ -55,12 +55,12 @@ struct Axis {
   std::string name;
 };
 
-// A constant tensor, dense and row-major. The bytes are never copied: `owner` keeps them alive (a mapped file, a vector);
-// without an owner the caller does, for as long as the network and the builds made from it. Without `data` a weight is only
-// declared: the network has its shapes, and building it fails with the list of what is missing.
+// A constant tensor, dense and row-major. The bytes are never copied: `owner` keeps them alive (a mapped file, a
+// vector); without an owner the caller does, for as long as the network and the builds made from it. Without `data` a
+// weight is only declared: the network has its shapes, and building it fails with the list of what is missing.
 //
-// The name is the key for refitting and for messages; the same weight given twice is stored once. Float weights of other
-// types than f32 are widened to f32 when the network is built.
+// The name is the key for refitting and for messages; the same weight given twice is stored once. Float weights of
+// other types than f32 are widened to f32 when the network is built.
 struct Weights {
   std::string name = {};
   DType dtype = DType::kF32;
@@ -73,7 +73,8 @@ struct Weights {
   static Weights from(std::string name, std::vector<int64_t> shape, std::vector<float> values);
 };
 
-// How the matrix of a linear layer is stored: [out, in] as PyTorch does, or [in, out] as TensorFlow and the formula x W do.
+// How the matrix of a linear layer is stored: [out, in] as PyTorch does, or [in, out] as TensorFlow and the formula x W
+// do.
 enum class LinearLayout { kOutIn, kInOut };
 
 // gelu: x Φ(x) by erf; gelu_tanh: its tanh approximation; gelu_sigmoid: x σ(1.702 x); silu: x σ(x).
@@ -82,8 +83,8 @@ enum class Unary { kNeg, kAbs, kExp, kLog, kSqrt, kReciprocal, kErf, kFloor, kNo
 enum class Elementwise { kAdd, kSub, kMul, kDiv, kPow, kMin, kMax, kEqual, kLess, kGreater, kAnd, kOr };
 enum class Reduce { kSum, kMean, kMax, kMin, kProd };
 
-// How rows of a sequence become one vector. first: the row at position 0 (CLS); mean, max: over the positions that the mask
-// keeps; mean_sqrt: their sum over the square root of their count.
+// How rows of a sequence become one vector. first: the row at position 0 (CLS); mean, max: over the positions that the
+// mask keeps; mean_sqrt: their sum over the square root of their count.
 enum class Pooling { kFirst, kMean, kMax, kMeanSqrt };
 
 struct LayerNormWeights {
@@ -128,20 +129,24 @@ class Network {
   Value positions(Value x, int axis);
 
   // ---- Layers of a Transformer
-  // table[ids]; ids [...] of an integer type, table [rows, hidden] -> [..., hidden]. An id outside the table is an error of the run.
+  // table[ids]; ids [...] of an integer type, table [rows, hidden] -> [..., hidden]. An id outside the table is an
+  // error of the run.
   Value embedding(Value ids, const Weights& table);
-  // x W + bias; x [..., in] -> [..., out]. W may be a table that embedding() uses too: tied weights are given twice, stored once.
+  // x W + bias; x [..., in] -> [..., out]. W may be a table that embedding() uses too: tied weights are given twice,
+  // stored once.
   Value linear(Value x, const Weights& weight, const Weights& bias = {}, LinearLayout layout = LinearLayout::kOutIn);
   // (x - mean) / sqrt(variance + epsilon) * gamma + beta over the last axis.
   Value layer_norm(Value x, const LayerNormWeights& weights, double epsilon = 1e-12);
-  // Multi-head self-attention: softmax(Q K^T / sqrt(hidden / heads) + bias) V, each head on its own columns; x [batch, seq, in].
-  // `mask` is absent, a 0/1 mask [batch, seq] (1: attend), or an f32 bias that broadcasts to [batch, heads, seq, seq].
+  // Multi-head self-attention: softmax(Q K^T / sqrt(hidden / heads) + bias) V, each head on its own columns; x [batch,
+  // seq, in]. `mask` is absent, a 0/1 mask [batch, seq] (1: attend), or an f32 bias that broadcasts to [batch, heads,
+  // seq, seq].
   Value self_attention(Value x, const AttentionWeights& weights, int64_t heads, Value mask = {});
   // outer(activation(inner(x)))
   Value feed_forward(Value x, const FeedForwardWeights& weights, Activation activation);
   // tanh(linear(row 0)); x [batch, seq, hidden] -> [batch, hidden].
   Value pooler(Value x, const Weights& weight, const Weights& bias, LinearLayout layout = LinearLayout::kOutIn);
-  // A 0/1 mask [batch, seq] as an additive bias f32[batch, 1, 1, seq]: 0 where the mask is 1, the least float where it is 0.
+  // A 0/1 mask [batch, seq] as an additive bias f32[batch, 1, 1, seq]: 0 where the mask is 1, the least float where it
+  // is 0.
   Value padding_bias(Value mask);
   // x [batch, seq, hidden], mask [batch, seq] (unused for kFirst, may be absent) -> [batch, hidden].
   Value pooling(Value x, Value mask, Pooling kind);
@@ -176,7 +181,8 @@ class Network {
   Value transpose(Value x, const std::vector<int>& order);
   // reshape, then transpose; either list may be empty.
   Value shuffle(Value x, const std::vector<int64_t>& dims, const std::vector<int>& order);
-  // Elements start, start + step, … before end of one axis. Negative start and end count from the end; a too large end is cut.
+  // Elements start, start + step, … before end of one axis. Negative start and end count from the end; a too large end
+  // is cut.
   Value slice(Value x, int axis, int64_t start, int64_t end = std::numeric_limits<int64_t>::max(), int64_t step = 1);
   // One index of an axis, which disappears: select(x, 1, 0) is row 0 of every sequence.
   Value select(Value x, int axis, int64_t index);

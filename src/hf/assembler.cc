@@ -18,7 +18,8 @@ Value Assembler::embedding(Value ids, const std::string& name, int64_t rows, int
 
 Value Assembler::layer_norm(Value x, const std::string& name) {
   const int64_t width = x.dim(-1);
-  return net.layer_norm(x, {weights.get(name + ".weight", {width}), weights.get(name + ".bias", {width})}, config.layer_norm_eps);
+  return net.layer_norm(x, {weights.get(name + ".weight", {width}), weights.get(name + ".bias", {width})},
+                        config.layer_norm_eps);
 }
 
 Value Assembler::positions() { return net.positions(input_ids, 1); }
@@ -33,20 +34,27 @@ Value Assembler::positions_without_padding(int64_t pad) {
 Value Assembler::transformer_layer(Value x, Value bias, const std::string& prefix, const LayerNames& names) {
   net.set_scope(prefix.substr(0, prefix.size() - 1));
   const int64_t hidden = config.hidden_size, inner = config.intermediate_size;
-  const auto matrix = [&](const char* name, int64_t out, int64_t in) { return weights.get(prefix + name + ".weight", {out, in}); };
+  const auto matrix = [&](const char* name, int64_t out, int64_t in) {
+    return weights.get(prefix + name + ".weight", {out, in});
+  };
   const auto vector = [&](const char* name, int64_t size) { return weights.get(prefix + name + ".bias", {size}); };
 
   const Value attended = net.self_attention(x,
-                                            {.query = matrix(names.query, hidden, hidden), .query_bias = vector(names.query, hidden),
-                                             .key = matrix(names.key, hidden, hidden), .key_bias = vector(names.key, hidden),
-                                             .value = matrix(names.value, hidden, hidden), .value_bias = vector(names.value, hidden),
+                                            {.query = matrix(names.query, hidden, hidden),
+                                             .query_bias = vector(names.query, hidden),
+                                             .key = matrix(names.key, hidden, hidden),
+                                             .key_bias = vector(names.key, hidden),
+                                             .value = matrix(names.value, hidden, hidden),
+                                             .value_bias = vector(names.value, hidden),
                                              .output = matrix(names.attention_output, hidden, hidden),
                                              .output_bias = vector(names.attention_output, hidden)},
                                             config.heads, bias);
   x = layer_norm(net.add(attended, x), prefix + names.attention_norm);
   const Value transformed = net.feed_forward(x,
-                                             {.inner = matrix(names.inner, inner, hidden), .inner_bias = vector(names.inner, inner),
-                                              .outer = matrix(names.outer, hidden, inner), .outer_bias = vector(names.outer, hidden)},
+                                             {.inner = matrix(names.inner, inner, hidden),
+                                              .inner_bias = vector(names.inner, inner),
+                                              .outer = matrix(names.outer, hidden, inner),
+                                              .outer_bias = vector(names.outer, hidden)},
                                              config.activation);
   return layer_norm(net.add(transformed, x), prefix + names.output_norm);
 }

@@ -34,15 +34,16 @@ class Assembler {
 
   // 0, 1, 2, … for all sequences: i64[seq].
   Value positions();
-  // Positions counted over tokens other than `pad`, from pad + 1 on; `pad` itself keeps position `pad`: i64[batch, seq].
+  // Positions counted over tokens other than `pad`, from pad + 1 on; `pad` itself keeps position `pad`: i64[batch,
+  // seq].
   Value positions_without_padding(int64_t pad);
 
   // One post-norm Transformer layer; bias is added to the attention's scores.
   Value transformer_layer(Value x, Value bias, const std::string& prefix, const LayerNames& names);
   // tanh(pooler.dense) of the first row, as all families with a pooler name it.
   Value pooler(Value hidden);
-  // Scores of all words: the matrix is the word embeddings' where they are tied, else `decoder`.weight; the bias is the first of
-  // `decoder`.bias and `bias` that the checkpoint has.
+  // Scores of all words: the matrix is the word embeddings' where they are tied, else `decoder`.weight; the bias is the
+  // first of `decoder`.bias and `bias` that the checkpoint has.
   Value vocabulary(Value x, const std::string& decoder, const std::string& bias);
 };
 

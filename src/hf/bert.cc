@@ -1,4 +1,5 @@
-// BERT (Devlin et al., 2018): words + sentence + position embeddings, then Transformer layers with the norm after each part.
+// BERT (Devlin et al., 2018): words + sentence + position embeddings, then Transformer layers with the norm after each
+// part.
 #include "hf/family.h"
 
 namespace tenon::hf {
@@ -12,7 +13,8 @@ Value bert_embeddings(Assembler& a, Value positions, int64_t width) {
   Value position_table = net.constant(a.weights.get(name + "position_embeddings.weight", {c.max_positions, width}));
   if (c.type_vocab_size == 1) {
     // All tokens are of the one type: its row joins every position's, and nothing is left to look up.
-    position_table = net.add(position_table, net.constant(a.weights.get(name + "token_type_embeddings.weight", {1, width})));
+    position_table =
+        net.add(position_table, net.constant(a.weights.get(name + "token_type_embeddings.weight", {1, width})));
   } else if (c.type_vocab_size > 1) {
     const Value types = net.add_input("token_type_ids", DType::kI64, {"batch", "seq"});
     x = net.add(x, a.embedding(types, name + "token_type_embeddings", c.type_vocab_size, width));

@@ -23,12 +23,14 @@ Result<Head> head_of(const std::string& architecture) {
   if (head == "ForTokenClassification") return Head::kTokens;
   if (head == "ForQuestionAnswering") return Head::kQuestion;
   if (head == "ForMaskedLM") return Head::kWords;
-  if (head == "ForPreTraining" && (architecture.starts_with("Bert") || architecture.starts_with("Electra"))) return Head::kPreTraining;
+  if (head == "ForPreTraining" && (architecture.starts_with("Bert") || architecture.starts_with("Electra")))
+    return Head::kPreTraining;
   if (head == "ForNextSentencePrediction" && architecture.starts_with("Bert")) return Head::kNextSentence;
-  return error(ErrorCode::kUnsupported,
-               "architecture '{}' is not supported; supported are …Model, …ForSequenceClassification, …ForTokenClassification, "
-               "…ForQuestionAnswering, …ForMaskedLM, BertForPreTraining, BertForNextSentencePrediction, ElectraForPreTraining",
-               architecture);
+  return error(
+      ErrorCode::kUnsupported,
+      "architecture '{}' is not supported; supported are …Model, …ForSequenceClassification, …ForTokenClassification, "
+      "…ForQuestionAnswering, …ForMaskedLM, BertForPreTraining, BertForNextSentencePrediction, ElectraForPreTraining",
+      architecture);
 }
 
 // The rows whose words are to be predicted.
@@ -51,9 +53,7 @@ std::string add_head(Assembler& a, const Family& family, Head head, Value hidden
   Network& net = a.net;
   net.set_scope("head");
   switch (head) {
-    case Head::kSequence:
-      net.mark_output(family.classify(a, hidden), "logits");
-      return "sequence-classification";
+    case Head::kSequence: net.mark_output(family.classify(a, hidden), "logits"); return "sequence-classification";
     case Head::kTokens:
       net.mark_output(a.linear(hidden, "classifier", static_cast<int64_t>(a.config.labels.size())), "logits");
       return "token-classification";
@@ -74,9 +74,7 @@ std::string add_head(Assembler& a, const Family& family, Head head, Value hidden
         net.mark_output(next_sentence(a, hidden), "seq_relationship_logits");
       }
       return "pretraining";
-    case Head::kNextSentence:
-      net.mark_output(next_sentence(a, hidden), "logits");
-      return "sequence-classification";
+    case Head::kNextSentence: net.mark_output(next_sentence(a, hidden), "logits"); return "sequence-classification";
     case Head::kNone: break;
   }
   net.mark_output(hidden, "last_hidden_state");
@@ -120,7 +118,8 @@ Result<ir::Model> import_checkpoint(const std::string& folder, const ImportOptio
   const auto head = sentences ? Result<Head>(Head::kNone) : head_of(config.architecture);
   if (!head.ok()) return head.status().with_context(config_file);
   const std::string weights_file = find_weights(encoder_folder);
-  if (weights_file.empty()) return error(ErrorCode::kNotFound, "{}: no model.safetensors and no pytorch_model.bin", encoder_folder);
+  if (weights_file.empty())
+    return error(ErrorCode::kNotFound, "{}: no model.safetensors and no pytorch_model.bin", encoder_folder);
   TENON_ASSIGN(TensorMap tensors, read_weights(encoder_folder, weights_file));
 
   const Family& family = find_family(config.model_type);

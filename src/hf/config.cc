@@ -37,7 +37,8 @@ Result<const Defaults*> find_defaults(const std::string& model_type) {
     known += (known.empty() ? "" : ", ") + std::string(d.model_type);
   }
   if (model_type.empty()) return error(ErrorCode::kBadModel, "\"model_type\" is missing");
-  return error(ErrorCode::kUnsupported, "model type '{}' is not supported; supported are {} (others import through ONNX)", model_type, known);
+  return error(ErrorCode::kUnsupported,
+               "model type '{}' is not supported; supported are {} (others import through ONNX)", model_type, known);
 }
 
 Result<Activation> parse_activation(const std::string& name) {
@@ -62,7 +63,8 @@ Result<Activation> parse_activation(const std::string& name) {
 
 Result<int64_t> get_size(const Json& json, const char* key, int64_t fallback, int64_t least, int64_t most) {
   TENON_ASSIGN(const int64_t value, get_int(json, key, fallback));
-  if (value < least || value > most) return error(ErrorCode::kBadModel, "\"{}\" is {}, not within {} to {}", key, value, least, most);
+  if (value < least || value > most)
+    return error(ErrorCode::kBadModel, "\"{}\" is {}, not within {} to {}", key, value, least, most);
   return value;
 }
 
@@ -78,7 +80,8 @@ Result<std::vector<std::string>> get_labels(const Json& json) {
     labels.push_back("LABEL_" + std::to_string(i));
     if (!named) continue;
     const auto label = map->find(std::to_string(i));
-    if (label == map->end() || !label->is_string()) return error(ErrorCode::kBadModel, "\"id2label\" has no name for label {} of {}", i, count);
+    if (label == map->end() || !label->is_string())
+      return error(ErrorCode::kBadModel, "\"id2label\" has no name for label {} of {}", i, count);
     labels.back() = label->get<std::string>();
   }
   return labels;
@@ -87,13 +90,15 @@ Result<std::vector<std::string>> get_labels(const Json& json) {
 Result<std::string> get_architecture(const Json& json) {
   const auto list = json.find("architectures");
   if (list == json.end() || list->is_null() || (list->is_array() && list->empty())) return std::string();
-  if (!list->is_array() || !list->front().is_string()) return error(ErrorCode::kBadModel, "\"architectures\" is not a list of names");
+  if (!list->is_array() || !list->front().is_string())
+    return error(ErrorCode::kBadModel, "\"architectures\" is not a list of names");
   return list->front().get<std::string>();
 }
 
 Status refuse_variants(const Json& json) {
   TENON_ASSIGN(const std::string positions, get_string(json, "position_embedding_type", "absolute"));
-  if (positions != "absolute") return error(ErrorCode::kUnsupported, "position_embedding_type '{}' is not supported", positions);
+  if (positions != "absolute")
+    return error(ErrorCode::kUnsupported, "position_embedding_type '{}' is not supported", positions);
   TENON_ASSIGN(const bool decoder, get_bool(json, "is_decoder", false));
   if (decoder) return error(ErrorCode::kUnsupported, "decoders (is_decoder) are not supported");
   return {};
@@ -115,7 +120,8 @@ Result<Config> parse_config(const Json& json) {
   }
   TENON_ASSIGN(c.layers, get_size(json, distilbert ? "n_layers" : "num_hidden_layers", d->layers, 1, kMaxLayers));
   TENON_ASSIGN(c.heads, get_size(json, distilbert ? "n_heads" : "num_attention_heads", d->heads, 1, kMaxSize));
-  TENON_ASSIGN(c.intermediate_size, get_size(json, distilbert ? "hidden_dim" : "intermediate_size", d->intermediate_size, 1, kMaxSize));
+  TENON_ASSIGN(c.intermediate_size,
+               get_size(json, distilbert ? "hidden_dim" : "intermediate_size", d->intermediate_size, 1, kMaxSize));
   TENON_ASSIGN(c.max_positions, get_size(json, "max_position_embeddings", d->max_positions, 1, kMaxPositions));
   TENON_ASSIGN(c.type_vocab_size, get_size(json, "type_vocab_size", d->type_vocab_size, 0, kMaxSize));
   TENON_ASSIGN(c.pad_token_id, get_size(json, "pad_token_id", d->pad_token_id, 0, kMaxSize));
@@ -125,7 +131,8 @@ Result<Config> parse_config(const Json& json) {
   TENON_ASSIGN(c.tied_embeddings, get_bool(json, "tie_word_embeddings", true));
   TENON_ASSIGN(c.problem_type, get_string(json, "problem_type", ""));
   TENON_ASSIGN(c.labels, get_labels(json));
-  if (c.hidden_size % c.heads != 0) return error(ErrorCode::kBadModel, "{} columns do not divide by {} heads", c.hidden_size, c.heads);
+  if (c.hidden_size % c.heads != 0)
+    return error(ErrorCode::kBadModel, "{} columns do not divide by {} heads", c.hidden_size, c.heads);
   return c;
 }
 

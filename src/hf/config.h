@@ -1,5 +1,5 @@
-// config.json: what a checkpoint's weights are put together to. Families name the same numbers differently; here they have
-// one name each.
+// config.json: what a checkpoint's weights are put together to. Families name the same numbers differently; here they
+// have one name each.
 #pragma once
 
 #include <string>
@@ -29,8 +29,8 @@ struct Config {
   std::vector<std::string> labels;  // by index; LABEL_0 and LABEL_1 where the file names none
 };
 
-// Absent fields have the family's defaults, as in transformers. Errors: not-found, bad-model (a size that makes no sense),
-// unsupported (a family, activation or kind of position embedding that Tenon does not import: named).
+// Absent fields have the family's defaults, as in transformers. Errors: not-found, bad-model (a size that makes no
+// sense), unsupported (a family, activation or kind of position embedding that Tenon does not import: named).
 Result<Config> read_config(const std::string& path);
 
 }  // namespace tenon::hf

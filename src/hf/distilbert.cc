@@ -22,7 +22,8 @@ Value encode(Assembler& a) {
   x = a.net.add(x, a.embedding(a.positions(), embeddings + "position_embeddings", c.max_positions, c.hidden_size));
   x = a.layer_norm(x, embeddings + "LayerNorm");
   const Value bias = a.net.padding_bias(a.attention_mask);
-  for (int64_t i = 0; i < c.layers; ++i) x = a.transformer_layer(x, bias, fmt::format("{}transformer.layer.{}.", a.base, i), kNames);
+  for (int64_t i = 0; i < c.layers; ++i)
+    x = a.transformer_layer(x, bias, fmt::format("{}transformer.layer.{}.", a.base, i), kNames);
   return x;
 }
 

@@ -15,8 +15,10 @@ Value classify(Assembler& a, Value hidden) { return classify_first_row(a, hidden
 
 // The generator's head.
 Value predict_words(Assembler& a, Value rows) {
-  const Value x = a.net.activation(a.linear(rows, "generator_predictions.dense", a.config.embedding_size), Activation::kGelu);
-  return a.vocabulary(a.layer_norm(x, "generator_predictions.LayerNorm"), "generator_lm_head", "generator_lm_head.bias");
+  const Value x =
+      a.net.activation(a.linear(rows, "generator_predictions.dense", a.config.embedding_size), Activation::kGelu);
+  return a.vocabulary(a.layer_norm(x, "generator_predictions.LayerNorm"), "generator_lm_head",
+                      "generator_lm_head.bias");
 }
 
 int64_t reserved_positions(const Config&) { return 0; }

@@ -11,7 +11,8 @@ const Family& find_family(std::string_view model_type) {
 
 Value classify_first_row(Assembler& a, Value hidden, Activation activation) {
   const Value dense = a.linear(a.net.select(hidden, 1, 0), "classifier.dense", a.config.hidden_size);
-  return a.linear(a.net.activation(dense, activation), "classifier.out_proj", static_cast<int64_t>(a.config.labels.size()));
+  return a.linear(a.net.activation(dense, activation), "classifier.out_proj",
+                  static_cast<int64_t>(a.config.labels.size()));
 }
 
 Value predict_by_lm_head(Assembler& a, Value rows) {

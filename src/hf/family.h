@@ -1,4 +1,5 @@
-// The families of checkpoints: how each puts its encoder and its heads together. One file each; the list is in family.cc.
+// The families of checkpoints: how each puts its encoder and its heads together. One file each; the list is in
+// family.cc.
 #pragma once
 
 #include <span>
@@ -9,8 +10,8 @@
 namespace tenon::hf {
 
 struct Family {
-  std::string_view name;                 // "bert": ir::Model's architecture
-  std::string_view prefix;               // of the encoder's weights in a model with a head
+  std::string_view name;    // "bert": ir::Model's architecture
+  std::string_view prefix;  // of the encoder's weights in a model with a head
   // From the inputs to the last hidden states [batch, seq, hidden].
   Value (*encode)(Assembler&);
   // Sequence classification: hidden [batch, seq, hidden] -> logits [batch, labels].
@@ -26,8 +27,8 @@ extern const Family kBert, kRoberta, kDistilBert, kElectra, kMpnet;
 // The family of config.json's model_type; every type that read_config lets through has one.
 const Family& find_family(std::string_view model_type);
 
-// Shared by the families that BERT's layout lives on in: words + sentences + positions [seq] or [batch, seq], normalised, and
-// the layers. Makes the input token_type_ids where there is more than one type.
+// Shared by the families that BERT's layout lives on in: words + sentences + positions [seq] or [batch, seq],
+// normalised, and the layers. Makes the input token_type_ids where there is more than one type.
 Value bert_embeddings(Assembler& a, Value positions, int64_t width);
 Value bert_layers(Assembler& a, Value x);
 

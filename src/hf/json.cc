@@ -17,13 +17,16 @@ const Json* find(const Json& object, const char* key) {
   return it == object.end() || it->is_null() ? nullptr : &*it;
 }
 
-Status wrong_type(const char* key, const char* expected) { return error(ErrorCode::kBadModel, "\"{}\" is not {}", key, expected); }
+Status wrong_type(const char* key, const char* expected) {
+  return error(ErrorCode::kBadModel, "\"{}\" is not {}", key, expected);
+}
 
 }  // namespace
 
 Result<Json> parse_json(std::string_view text, const std::string& file) {
   // The parser would take a NUL for the end, whatever follows.
-  if (text.find('\0') != std::string_view::npos) return error(ErrorCode::kBadModel, "{}: parse error: a NUL byte", file);
+  if (text.find('\0') != std::string_view::npos)
+    return error(ErrorCode::kBadModel, "{}: parse error: a NUL byte", file);
   // It keeps the last of two equal keys; a file that says two things is refused.
   std::vector<std::set<std::string>> keys;
   std::string twice;
@@ -32,7 +35,8 @@ Result<Json> parse_json(std::string_view text, const std::string& file) {
     if (depth > kMaxDepth) deep = true;
     if (event == Json::parse_event_t::object_start) keys.emplace_back();
     if (event == Json::parse_event_t::object_end) keys.pop_back();
-    if (event == Json::parse_event_t::key && !keys.back().insert(parsed.get<std::string>()).second) twice = parsed.get<std::string>();
+    if (event == Json::parse_event_t::key && !keys.back().insert(parsed.get<std::string>()).second)
+      twice = parsed.get<std::string>();
     return !deep;
   };
   Json json;
@@ -49,7 +53,8 @@ Result<Json> parse_json(std::string_view text, const std::string& file) {
 Result<Json> read_json(const std::string& path) {
   TENON_ASSIGN(const auto file, MappedFile::open(path));
   const auto bytes = file->bytes();
-  if (bytes.size() > kMaxJsonBytes) return error(ErrorCode::kBadModel, "{}: {} bytes of JSON, at most {} expected", path, bytes.size(), kMaxJsonBytes);
+  if (bytes.size() > kMaxJsonBytes)
+    return error(ErrorCode::kBadModel, "{}: {} bytes of JSON, at most {} expected", path, bytes.size(), kMaxJsonBytes);
   return parse_json({reinterpret_cast<const char*>(bytes.data()), bytes.size()}, path);
 }
 
@@ -62,7 +67,8 @@ Result<Json> read_object(const std::string& path) {
 Result<int64_t> get_int(const Json& object, const char* key, int64_t fallback) {
   const Json* value = find(object, key);
   if (value == nullptr) return fallback;
-  const bool fits = value->is_number_integer() && !(value->is_number_unsigned() && value->get<uint64_t>() > uint64_t{INT64_MAX});
+  const bool fits =
+      value->is_number_integer() && !(value->is_number_unsigned() && value->get<uint64_t>() > uint64_t{INT64_MAX});
   if (!fits) return wrong_type(key, "an integer");
   return value->get<int64_t>();
 }

@@ -12,26 +12,28 @@ namespace {
 constexpr int64_t kPadding = 1;
 constexpr int64_t kBuckets = 32, kMaxDistance = 128;
 
-// T5's bucket of a distance key - query: one half of the buckets for each direction; in a half, near distances have a bucket
-// each, far ones share buckets of logarithmically growing width. In float, as PyTorch computes it.
+// T5's bucket of a distance key - query: one half of the buckets for each direction; in a half, near distances have a
+// bucket each, far ones share buckets of logarithmically growing width. In float, as PyTorch computes it.
 int64_t distance_bucket(int64_t distance) {
   constexpr int64_t kHalf = kBuckets / 2, kExact = kHalf / 2;
   const int64_t direction = distance > 0 ? kHalf : 0;
   const int64_t n = std::abs(distance);
   if (n < kExact) return direction + n;
-  const float growth = std::log(static_cast<float>(n) / kExact) / static_cast<float>(std::log(static_cast<double>(kMaxDistance) / kExact));
+  const float growth = std::log(static_cast<float>(n) / kExact) /
+                       static_cast<float>(std::log(static_cast<double>(kMaxDistance) / kExact));
   const int64_t bucket = kExact + static_cast<int64_t>(growth * static_cast<float>(kHalf - kExact));
   return direction + std::min(bucket, kHalf - 1);
 }
 
-// The bias [1, heads, seq, seq]. Which bucket a distance has is known now: the bias of every distance is a constant table,
-// indexed by the distance from the most negative one on.
+// The bias [1, heads, seq, seq]. Which bucket a distance has is known now: the bias of every distance is a constant
+// table, indexed by the distance from the most negative one on.
 Value distance_bias(Assembler& a) {
   Network& net = a.net;
   const int64_t limit = a.config.max_positions;
   auto buckets = std::make_shared<std::vector<int64_t>>();
   for (int64_t distance = 1 - limit; distance < limit; ++distance) buckets->push_back(distance_bucket(distance));
-  const Weights bucket_of_distance = {"relative_attention_buckets", DType::kI64, {2 * limit - 1}, buckets->data(), buckets};
+  const Weights bucket_of_distance = {
+      "relative_attention_buckets", DType::kI64, {2 * limit - 1}, buckets->data(), buckets};
   const Weights table = a.weights.get(a.base + "encoder.relative_attention_bias.weight", {kBuckets, a.config.heads});
   const Value bias_of_distance = net.embedding(net.constant(bucket_of_distance), table);  // [2 limit - 1, heads]
 
@@ -62,7 +64,8 @@ Value encode(Assembler& a) {
 
   a.net.set_scope("encoder");
   const Value bias = a.net.add(distance_bias(a), a.net.padding_bias(a.attention_mask));
-  for (int64_t i = 0; i < c.layers; ++i) x = a.transformer_layer(x, bias, fmt::format("{}encoder.layer.{}.", a.base, i), kNames);
+  for (int64_t i = 0; i < c.layers; ++i)
+    x = a.transformer_layer(x, bias, fmt::format("{}encoder.layer.{}.", a.base, i), kNames);
   return x;
 }
 

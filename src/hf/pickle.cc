@@ -62,7 +62,9 @@ std::string opcode_text(unsigned op) {
     case 0x83: return "EXT2";
     case 0x84: return "EXT4";
     case 0x92: return "NEWOBJ_EX";
-    default: return std::isprint(static_cast<int>(op)) ? fmt::format("'{}'", static_cast<char>(op)) : fmt::format("0x{:02x}", op);
+    default:
+      return std::isprint(static_cast<int>(op)) ? fmt::format("'{}'", static_cast<char>(op))
+                                                : fmt::format("0x{:02x}", op);
   }
 }
 
@@ -74,21 +76,25 @@ class Machine {
     while (!stopped_) {
       const size_t start = at_;
       TENON_ASSIGN(const uint64_t op, uint_le(1));
-      if (Status s = step(static_cast<unsigned>(op)); !s.ok()) return s.with_context(fmt::format("pickle, byte {}", start));
-      if (objects_.size() > kMaxObjects) return error(ErrorCode::kBadModel, "pickle: more than {} objects", kMaxObjects);
+      if (Status s = step(static_cast<unsigned>(op)); !s.ok())
+        return s.with_context(fmt::format("pickle, byte {}", start));
+      if (objects_.size() > kMaxObjects)
+        return error(ErrorCode::kBadModel, "pickle: more than {} objects", kMaxObjects);
     }
     return {};
   }
 
   Result<std::vector<PickledTensor>> state_dict() const {
     const Object& top = objects_[result_];
-    if (top.kind != Kind::kDict) return error(ErrorCode::kUnsupported, "the checkpoint is no dictionary of tensors (a state dict)");
+    if (top.kind != Kind::kDict)
+      return error(ErrorCode::kUnsupported, "the checkpoint is no dictionary of tensors (a state dict)");
     std::vector<PickledTensor> tensors;
     for (size_t i = 0; i + 1 < top.items.size(); i += 2) {
       const Object& key = objects_[top.items[i]];
       const Object& value = objects_[top.items[i + 1]];
       if (value.kind != Kind::kTensor) continue;
-      if (key.kind != Kind::kString || key.text.size() > kMaxName) return bad("a tensor's key is not a string, or too long");
+      if (key.kind != Kind::kString || key.text.size() > kMaxName)
+        return bad("a tensor's key is not a string, or too long");
       if (tensors.size() == kMaxTensors) return error(ErrorCode::kBadModel, "more than {} tensors", kMaxTensors);
       TENON_ASSIGN(PickledTensor tensor, tensor_of(value));
       tensor.name = std::string(key.text);
@@ -160,7 +166,8 @@ class Machine {
   // Adds to the container that is left on top: values to a list, pairs to a dict.
   Status extend(Kind kind, Result<std::vector<size_t>> items) {
     if (!items.ok()) return items.status();
-    if (free_entries() == 0 || objects_[stack_.back()].kind != kind) return bad("items are added to something that is no container of their kind");
+    if (free_entries() == 0 || objects_[stack_.back()].kind != kind)
+      return bad("items are added to something that is no container of their kind");
     if (kind == Kind::kDict && items->size() % 2 != 0) return bad("a key without a value");
     auto& into = objects_[stack_.back()].items;
     into.insert(into.end(), items->begin(), items->end());
@@ -171,7 +178,7 @@ class Machine {
   Status step(unsigned op) {
     switch (op) {
       case 0x80: return protocol();
-      case 0x95: return take(8).status();                                        // FRAME
+      case 0x95: return take(8).status();  // FRAME
       case '(': marks_.push_back(stack_.size()); return {};
       case '.': return stop();
       case 'N': return push({});
@@ -211,7 +218,8 @@ class Machine {
 
   Status protocol() {
     TENON_ASSIGN(const uint64_t version, uint_le(1));
-    if (version < 2 || version > 5) return error(ErrorCode::kUnsupported, "pickle protocol {} is not supported", version);
+    if (version < 2 || version > 5)
+      return error(ErrorCode::kUnsupported, "pickle protocol {} is not supported", version);
     return {};
   }
   Status stop() {
@@ -255,10 +263,11 @@ class Machine {
 
   Status push_global(std::string_view module, std::string_view name) {
     for (size_t i = 0; i < kGlobals.size(); ++i) {
-      if (kGlobals[i].module == module && kGlobals[i].name == name) return push({.kind = Kind::kGlobal, .integer = static_cast<int64_t>(i)});
+      if (kGlobals[i].module == module && kGlobals[i].name == name)
+        return push({.kind = Kind::kGlobal, .integer = static_cast<int64_t>(i)});
     }
-    return error(ErrorCode::kUnsupported, "it names {}.{}, which no state dict needs; nothing of it was run", module.substr(0, kMaxName),
-                 name.substr(0, kMaxName));
+    return error(ErrorCode::kUnsupported, "it names {}.{}, which no state dict needs; nothing of it was run",
+                 module.substr(0, kMaxName), name.substr(0, kMaxName));
   }
   Status global() {
     TENON_ASSIGN(const std::string_view module, line());
@@ -278,11 +287,13 @@ class Machine {
   // ("storage", type, key, device, number of elements)
   Status storage() {
     TENON_ASSIGN(const size_t id, pop());
-    if (objects_[id].kind != Kind::kTuple || objects_[id].items.size() != 5) return bad("a persistent id is no storage");
+    if (objects_[id].kind != Kind::kTuple || objects_[id].items.size() != 5)
+      return bad("a persistent id is no storage");
     const std::vector<size_t> items = objects_[id].items;
     const Global* type = global_of(items[1]);
-    const bool right = objects_[items[0]].text == "storage" && type != nullptr && type->callable == Callable::kStorage &&
-                       objects_[items[2]].kind == Kind::kString && objects_[items[4]].kind == Kind::kInt;
+    const bool right = objects_[items[0]].text == "storage" && type != nullptr &&
+                       type->callable == Callable::kStorage && objects_[items[2]].kind == Kind::kString &&
+                       objects_[items[4]].kind == Kind::kInt;
     if (!right) return bad("a persistent id is no storage");
     return push({.kind = Kind::kStorage, .items = items});
   }
@@ -290,7 +301,8 @@ class Machine {
   Status reduce() {
     TENON_ASSIGN(const auto call, pop_many(2));
     const Global* function = global_of(call[0]);
-    if (function == nullptr || objects_[call[1]].kind != Kind::kTuple) return bad("a call of something that is no function");
+    if (function == nullptr || objects_[call[1]].kind != Kind::kTuple)
+      return bad("a call of something that is no function");
     if (objects_[call[1]].items.size() > kMaxArguments) return bad("a call with too many arguments");
     const std::vector<size_t> arguments = objects_[call[1]].items;
     const auto is = [&](size_t i, Kind kind) { return i < arguments.size() && objects_[arguments[i]].kind == kind; };
@@ -299,7 +311,8 @@ class Machine {
       stack_.push_back(arguments[0]);
       return {};
     }
-    if (function->callable == Callable::kRebuildTensor && is(0, Kind::kStorage) && is(1, Kind::kInt) && is(2, Kind::kTuple) && is(3, Kind::kTuple)) {
+    if (function->callable == Callable::kRebuildTensor && is(0, Kind::kStorage) && is(1, Kind::kInt) &&
+        is(2, Kind::kTuple) && is(3, Kind::kTuple)) {
       return push({.kind = Kind::kTensor, .items = arguments});
     }
     return error(ErrorCode::kBadModel, "{}.{} is called with unexpected arguments", function->module, function->name);
@@ -308,7 +321,8 @@ class Machine {
   // Only an OrderedDict has a state: its _metadata attribute, which holds no weights.
   Status build() {
     TENON_TRY(pop().status());
-    if (free_entries() == 0 || objects_[stack_.back()].kind != Kind::kDict) return bad("a state is set on something that is no dictionary");
+    if (free_entries() == 0 || objects_[stack_.back()].kind != Kind::kDict)
+      return bad("a state is set on something that is no dictionary");
     return {};
   }
 
@@ -348,7 +362,8 @@ class Machine {
 }  // namespace
 
 Result<std::vector<PickledTensor>> unpickle_state_dict(std::span<const std::byte> pickle) {
-  if (pickle.size() > kMaxPickleBytes) return error(ErrorCode::kBadModel, "a pickle of {} bytes, at most {} expected", pickle.size(), kMaxPickleBytes);
+  if (pickle.size() > kMaxPickleBytes)
+    return error(ErrorCode::kBadModel, "a pickle of {} bytes, at most {} expected", pickle.size(), kMaxPickleBytes);
   Machine machine(pickle);
   TENON_TRY(machine.run());
   return machine.state_dict();

@@ -74,18 +74,21 @@ Result<TensorMap> parse_pytorch_bin(Bytes bytes, std::shared_ptr<const void> own
   constexpr std::string_view kZip = "PK", kPickleName = "data.pkl";
   const std::string_view start(reinterpret_cast<const char*>(bytes.data()), std::min<size_t>(bytes.size(), 2));
   if (start.starts_with('\x80')) {
-    return error(ErrorCode::kUnsupported, "{}: the format before PyTorch 1.6; load it there and save it again, best as safetensors", file);
+    return error(ErrorCode::kUnsupported,
+                 "{}: the format before PyTorch 1.6; load it there and save it again, best as safetensors", file);
   }
   if (start != kZip) return error(ErrorCode::kBadModel, "{}: no PyTorch checkpoint", file);
   auto entries = read_zip(bytes);
   if (!entries.ok()) return entries.status().with_context(file);
 
-  const auto pickle = std::find_if(entries->begin(), entries->end(), [&](const auto& e) { return e.first.ends_with("/data.pkl"); });
+  const auto pickle =
+      std::find_if(entries->begin(), entries->end(), [&](const auto& e) { return e.first.ends_with("/data.pkl"); });
   if (pickle == entries->end()) return error(ErrorCode::kBadModel, "{}: the archive has no data.pkl", file);
   const std::string folder = pickle->first.substr(0, pickle->first.size() - kPickleName.size());
   if (const auto order = entries->find(folder + "byteorder"); order != entries->end()) {
     const std::string_view text(reinterpret_cast<const char*>(order->second.data()), order->second.size());
-    if (text != "little") return error(ErrorCode::kUnsupported, "{}: byte order '{}' is not supported", file, text.substr(0, 16));
+    if (text != "little")
+      return error(ErrorCode::kUnsupported, "{}: byte order '{}' is not supported", file, text.substr(0, 16));
   }
   auto views = unpickle_state_dict(pickle->second);
   if (!views.ok()) return views.status().with_context(file);
@@ -94,10 +97,12 @@ Result<TensorMap> parse_pytorch_bin(Bytes bytes, std::shared_ptr<const void> own
   for (const PickledTensor& view : *views) {
     const std::string where = fmt::format("{}: tensor '{}'", file, view.name);
     const auto storage = entries->find(folder + "data/" + view.storage);
-    if (storage == entries->end()) return error(ErrorCode::kBadModel, "{}: its storage '{}' is missing", where, view.storage);
+    if (storage == entries->end())
+      return error(ErrorCode::kBadModel, "{}: its storage '{}' is missing", where, view.storage);
     auto tensor = tensor_of(view, storage->second, owner);
     if (!tensor.ok()) return tensor.status().with_context(where);
-    if (!tensors.emplace(view.name, std::move(*tensor)).second) return error(ErrorCode::kBadModel, "{}: given twice", where);
+    if (!tensors.emplace(view.name, std::move(*tensor)).second)
+      return error(ErrorCode::kBadModel, "{}: given twice", where);
   }
   return tensors;
 }

@@ -20,12 +20,15 @@ bool has_file(const std::string& path) {
 // A module's path, which may not leave the folder.
 Result<std::string> contained_path(const std::string& relative) {
   const fs::path path(relative);
-  const bool leaves = path.is_absolute() || std::find(path.begin(), path.end(), "..") != path.end() || relative.find('\0') != std::string::npos;
+  const bool leaves = path.is_absolute() || std::find(path.begin(), path.end(), "..") != path.end() ||
+                      relative.find('\0') != std::string::npos;
   if (leaves) return error(ErrorCode::kBadModel, "path '{}' leaves the model's folder", relative);
   return relative == "." ? std::string() : relative;
 }
 
-std::string join(const std::string& folder, const std::string& relative) { return relative.empty() ? folder : folder + "/" + relative; }
+std::string join(const std::string& folder, const std::string& relative) {
+  return relative.empty() ? folder : folder + "/" + relative;
+}
 
 Result<std::vector<Pooling>> read_pooling(const std::string& path) {
   TENON_ASSIGN(const Json json, read_object(path));
@@ -48,11 +51,16 @@ Result<std::vector<Pooling>> read_pooling(const std::string& path) {
   // Newer files name the modes in one field.
   TENON_ASSIGN(const std::string named, get_string(json, "pooling_mode", ""));
   if (modes.empty() && !named.empty()) {
-    if (named == "cls") modes = {Pooling::kFirst};
-    else if (named == "max") modes = {Pooling::kMax};
-    else if (named == "mean") modes = {Pooling::kMean};
-    else if (named == "mean_sqrt_len_tokens") modes = {Pooling::kMeanSqrt};
-    else return error(ErrorCode::kUnsupported, "{}: pooling mode '{}' is not supported", path, named);
+    if (named == "cls")
+      modes = {Pooling::kFirst};
+    else if (named == "max")
+      modes = {Pooling::kMax};
+    else if (named == "mean")
+      modes = {Pooling::kMean};
+    else if (named == "mean_sqrt_len_tokens")
+      modes = {Pooling::kMeanSqrt};
+    else
+      return error(ErrorCode::kUnsupported, "{}: pooling mode '{}' is not supported", path, named);
   }
   if (modes.empty()) return error(ErrorCode::kBadModel, "{}: no pooling mode is set", path);
   return modes;
@@ -64,12 +72,18 @@ Result<SentenceModules::Dense> read_dense(const std::string& folder, const std::
   TENON_ASSIGN(dense.in, get_int(json, "in_features", 0));
   TENON_ASSIGN(dense.out, get_int(json, "out_features", 0));
   TENON_ASSIGN(dense.bias, get_bool(json, "bias", true));
-  TENON_ASSIGN(const std::string activation, get_string(json, "activation_function", "torch.nn.modules.activation.Tanh"));
-  if (activation.ends_with(".Tanh")) dense.activation = Activation::kTanh;
-  else if (activation.ends_with(".Identity")) dense.activation = Activation::kNone;
-  else if (activation.ends_with(".ReLU")) dense.activation = Activation::kRelu;
-  else if (activation.ends_with(".GELU")) dense.activation = Activation::kGelu;
-  else return error(ErrorCode::kUnsupported, "{}: activation '{}' is not supported", path, activation);
+  TENON_ASSIGN(const std::string activation,
+               get_string(json, "activation_function", "torch.nn.modules.activation.Tanh"));
+  if (activation.ends_with(".Tanh"))
+    dense.activation = Activation::kTanh;
+  else if (activation.ends_with(".Identity"))
+    dense.activation = Activation::kNone;
+  else if (activation.ends_with(".ReLU"))
+    dense.activation = Activation::kRelu;
+  else if (activation.ends_with(".GELU"))
+    dense.activation = Activation::kGelu;
+  else
+    return error(ErrorCode::kUnsupported, "{}: activation '{}' is not supported", path, activation);
   return dense;
 }
 
@@ -81,7 +95,8 @@ Status read_modules(const std::string& folder, const Json& list, SentenceModules
     TENON_ASSIGN(const std::string path, contained_path(given));
     const std::string kind = type.substr(type.rfind('.') + 1);
     const bool first = &entry == &list.front();
-    if (first != (kind == "Transformer")) return error(ErrorCode::kUnsupported, "module '{}': the first, and only it, must be a Transformer", type);
+    if (first != (kind == "Transformer"))
+      return error(ErrorCode::kUnsupported, "module '{}': the first, and only it, must be a Transformer", type);
     if (first) {
       modules.encoder_folder = path;
     } else if (kind == "Pooling" && modules.pooling.empty()) {

@@ -7,13 +7,17 @@ namespace tenon::hf {
 namespace {
 
 std::string modern_name(const std::string& name) {
-  for (const auto& [old_end, new_end] : {std::pair<std::string_view, std::string_view>{"LayerNorm.gamma", "LayerNorm.weight"}, {"LayerNorm.beta", "LayerNorm.bias"}}) {
+  for (const auto& [old_end, new_end] :
+       {std::pair<std::string_view, std::string_view>{"LayerNorm.gamma", "LayerNorm.weight"},
+        {"LayerNorm.beta", "LayerNorm.bias"}}) {
     if (name.ends_with(old_end)) return name.substr(0, name.size() - old_end.size()) + std::string(new_end);
   }
   return name;
 }
 
-std::string type_text(DType dtype, const std::vector<int64_t>& shape) { return ir::TensorType{dtype, ir::to_shape(shape)}.to_string(); }
+std::string type_text(DType dtype, const std::vector<int64_t>& shape) {
+  return ir::TensorType{dtype, ir::to_shape(shape)}.to_string();
+}
 
 }  // namespace
 
@@ -36,7 +40,8 @@ Weights WeightSource::get(const std::string& name, const std::vector<int64_t>& s
   const ir::Tensor& tensor = it->second.tensor;
   if (tensor.shape() != shape || !is_float(tensor.dtype())) {
     if (first_time) {
-      faults_.push_back(fmt::format("{} is {} in the file; config.json asks for {}", name, type_text(tensor.dtype(), tensor.shape()),
+      faults_.push_back(fmt::format("{} is {} in the file; config.json asks for {}", name,
+                                    type_text(tensor.dtype(), tensor.shape()),
                                     type_text(is_float(tensor.dtype()) ? tensor.dtype() : DType::kF32, shape)));
     }
     return {name, DType::kF32, shape};

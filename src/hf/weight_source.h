@@ -1,5 +1,5 @@
-// The tensors of a checkpoint as they are asked for by name and shape: keeps account of what is missing, of another shape,
-// or never used.
+// The tensors of a checkpoint as they are asked for by name and shape: keeps account of what is missing, of another
+// shape, or never used.
 #pragma once
 
 #include <map>
@@ -20,8 +20,8 @@ class WeightSource {
 
   bool has(std::string_view name) const { return entries_.contains(name); }
   bool has_prefix(std::string_view prefix) const;
-  // The tensor as weights that share its bytes, under the name that the file gives it. One that is missing or has another
-  // shape is returned without data and reported by check().
+  // The tensor as weights that share its bytes, under the name that the file gives it. One that is missing or has
+  // another shape is returned without data and reported by check().
   Weights get(const std::string& name, const std::vector<int64_t>& shape);
   // A tensor that is known to be of no use here.
   void ignore(const std::string& name) { used_.insert(name); }

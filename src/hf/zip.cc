@@ -43,7 +43,8 @@ Result<Directory> find_directory(Bytes file) {
   const size_t last = file.size() - kEndBytes;
   const size_t first = last > kMaxComment ? last - kMaxComment : 0;
   for (size_t at = last + 1; at-- > first;) {
-    if (read_uint(file, at, 4) != kEndSignature || at + kEndBytes + read_uint(file, at + 20, 2) != file.size()) continue;
+    if (read_uint(file, at, 4) != kEndSignature || at + kEndBytes + read_uint(file, at + 20, 2) != file.size())
+      continue;
     Directory d{read_uint(file, at + 10, 2), read_uint(file, at + 12, 4), read_uint(file, at + 16, 4)};
     if (d.entries != 0xffff && d.size != kIn64 && d.offset != kIn64) return d;
     if (at < kLocator64Bytes || read_uint(file, at - kLocator64Bytes, 4) != kLocator64Signature) return d;
@@ -82,8 +83,10 @@ Status read_extra64(Bytes extra, Entry& entry) {
 }
 
 Result<Entry> read_entry(Bytes directory) {
-  if (directory.size() < kEntryBytes || read_uint(directory, 0, 4) != kEntrySignature) return damaged("a directory entry is missing");
-  const size_t name = read_uint(directory, 28, 2), extra = read_uint(directory, 30, 2), comment = read_uint(directory, 32, 2);
+  if (directory.size() < kEntryBytes || read_uint(directory, 0, 4) != kEntrySignature)
+    return damaged("a directory entry is missing");
+  const size_t name = read_uint(directory, 28, 2), extra = read_uint(directory, 30, 2),
+               comment = read_uint(directory, 32, 2);
   Entry entry;
   entry.directory_bytes = kEntryBytes + name + extra + comment;
   if (directory.size() < entry.directory_bytes) return damaged("a directory entry is cut off");
@@ -111,11 +114,14 @@ uint32_t crc_of(Bytes bytes) {
 Result<Bytes> contents(Bytes file, const Entry& entry) {
   if ((entry.flags & 1) != 0) return error(ErrorCode::kUnsupported, "entry '{}' is encrypted", entry.name);
   if (entry.method != 0 || entry.stored != entry.size) {
-    return error(ErrorCode::kUnsupported, "entry '{}' is compressed; torch.save stores entries as they are", entry.name);
+    return error(ErrorCode::kUnsupported, "entry '{}' is compressed; torch.save stores entries as they are",
+                 entry.name);
   }
   const auto local = part(file, entry.offset, kLocalBytes);
-  if (!local || read_uint(*local, 0, 4) != kLocalSignature) return error(ErrorCode::kBadModel, "entry '{}' is missing", entry.name);
-  const auto data = part(file, entry.offset + kLocalBytes + read_uint(*local, 26, 2) + read_uint(*local, 28, 2), entry.size);
+  if (!local || read_uint(*local, 0, 4) != kLocalSignature)
+    return error(ErrorCode::kBadModel, "entry '{}' is missing", entry.name);
+  const auto data =
+      part(file, entry.offset + kLocalBytes + read_uint(*local, 26, 2) + read_uint(*local, 28, 2), entry.size);
   if (!data) return error(ErrorCode::kBadModel, "entry '{}' is cut off", entry.name);
   return *data;
 }
@@ -132,10 +138,12 @@ Result<std::map<std::string, Bytes>> read_zip(Bytes file) {
     TENON_ASSIGN(Entry entry, read_entry(*directory));
     directory = directory->subspan(entry.directory_bytes);
     TENON_ASSIGN(const Bytes data, contents(file, entry));
-    total += data.size();  // before the checksum, so that overlapping entries cannot cost more than one pass over the file
+    total +=
+        data.size();  // before the checksum, so that overlapping entries cannot cost more than one pass over the file
     if (total > file.size()) return damaged("entries overlap");
     if (crc_of(data) != entry.crc) return error(ErrorCode::kBadModel, "entry '{}' is damaged (wrong CRC)", entry.name);
-    if (!entries.emplace(entry.name, data).second) return error(ErrorCode::kBadModel, "entry '{}' is given twice", entry.name);
+    if (!entries.emplace(entry.name, data).second)
+      return error(ErrorCode::kBadModel, "entry '{}' is given twice", entry.name);
   }
   return entries;
 }

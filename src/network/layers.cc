@@ -1,5 +1,5 @@
-// Network's Transformer layers, as the operators that they are made of: the passes fuse them again, with everything around
-// them, whether they came from here or from an exported model.
+// Network's Transformer layers, as the operators that they are made of: the passes fuse them again, with everything
+// around them, whether they came from here or from an exported model.
 #include <fmt/core.h>
 
 #include <cmath>
@@ -26,23 +26,27 @@ Value Network::linear(Value x, const Weights& weight, const Weights& bias, Linea
 }
 
 Value Network::layer_norm(Value x, const LayerNormWeights& weights, double epsilon) {
-  return impl_->emit("layer_norm", Op::k_layer_norm, {x, impl_->parameter(weights.gamma), impl_->parameter(weights.beta)},
+  return impl_->emit("layer_norm", Op::k_layer_norm,
+                     {x, impl_->parameter(weights.gamma), impl_->parameter(weights.beta)},
                      {{"axis", int64_t{-1}}, {"epsilon", epsilon}});
 }
 
 Value Network::padding_bias(Value mask) {
-  if (impl_->own("padding_bias", mask)->rank() != 2) impl_->fail("padding_bias", "the mask is " + mask.type() + ", not [batch, seq]");
+  if (impl_->own("padding_bias", mask)->rank() != 2)
+    impl_->fail("padding_bias", "the mask is " + mask.type() + ", not [batch, seq]");
   const Value keep = shuffle(cast(mask, DType::kF32), {0, 1, 1, -1}, {});
   return scale(sub(scalar(1), keep), std::numeric_limits<float>::lowest());
 }
 
 Value Network::self_attention(Value x, const AttentionWeights& weights, int64_t heads, Value mask) {
-  if (impl_->own("self_attention", x)->rank() != 3) impl_->fail("self_attention", "x is " + x.type() + ", not [batch, seq, hidden]");
+  if (impl_->own("self_attention", x)->rank() != 3)
+    impl_->fail("self_attention", "x is " + x.type() + ", not [batch, seq, hidden]");
   Value q = linear(x, weights.query, weights.query_bias, weights.layout);
   Value k = linear(x, weights.key, weights.key_bias, weights.layout);
   Value v = linear(x, weights.value, weights.value_bias, weights.layout);
   const int64_t width = q.dim(-1);
-  if (heads < 1 || width % heads != 0) impl_->fail("self_attention", fmt::format("{} columns do not divide by {} heads", width, heads));
+  if (heads < 1 || width % heads != 0)
+    impl_->fail("self_attention", fmt::format("{} columns do not divide by {} heads", width, heads));
   const int64_t head_size = width / heads;
 
   q = shuffle(q, {0, 0, heads, head_size}, {0, 2, 1, 3});  // [batch, heads, seq, head_size]
@@ -81,7 +85,8 @@ Value Network::pooling(Value x, Value mask, Pooling kind) {
 
 Value Network::l2_normalize(Value x, double epsilon) {
   const int rank = impl_->own("l2_normalize", x)->rank();
-  const Value norm = impl_->emit("l2_normalize", Op::k_reduce_l2, {x}, {{"axes", std::vector<int64_t>{rank - 1}}, {"keepdims", int64_t{1}}});
+  const Value norm = impl_->emit("l2_normalize", Op::k_reduce_l2, {x},
+                                 {{"axes", std::vector<int64_t>{rank - 1}}, {"keepdims", int64_t{1}}});
   return div(x, elementwise(Elementwise::kMax, norm, scalar(epsilon)));
 }
 

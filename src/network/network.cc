@@ -19,7 +19,8 @@ using ir::Op;
 
 bool is_symbol_name(const std::string& name) {
   const auto ok = [](char c) { return std::isalnum(static_cast<unsigned char>(c)) || c == '_'; };
-  return !name.empty() && !std::isdigit(static_cast<unsigned char>(name[0])) && std::all_of(name.begin(), name.end(), ok);
+  return !name.empty() && !std::isdigit(static_cast<unsigned char>(name[0])) &&
+         std::all_of(name.begin(), name.end(), ok);
 }
 
 std::string shape_text(const std::vector<int64_t>& shape) { return ir::to_string(ir::to_shape(shape)); }
@@ -56,7 +57,8 @@ Weights Weights::from(std::string name, std::vector<int64_t> shape, std::vector<
   return {std::move(name), DType::kF32, std::move(shape), data, std::move(owner)};
 }
 
-// ---- What layers are made with ---------------------------------------------------------------------------------------
+// ---- What layers are made with
+// ---------------------------------------------------------------------------------------
 
 void Network::Impl::fail(const char* layer, const std::string& message) const {
   throw Error(ErrorCode::kInvalidArgument, fmt::format("{}{}{}: {}", scope, scope.empty() ? "" : "/", layer, message));
@@ -86,7 +88,8 @@ Value Network::Impl::literal(ir::Tensor tensor) { return NetworkAccess::wrap(ops
 ir::Value* Network::Impl::constant(const Weights& weights) {
   const std::string name = weights.name.empty() ? fmt::format("weights_{}", parameters.size()) : weights.name;
   const std::string layer = "weights '" + name + "'";
-  if (!checked_numel(weights.shape)) fail(layer.c_str(), "shape " + shape_text(weights.shape) + " has a negative or too large size");
+  if (!checked_numel(weights.shape))
+    fail(layer.c_str(), "shape " + shape_text(weights.shape) + " has a negative or too large size");
   const auto* data = static_cast<const std::byte*>(weights.data);
   if (reinterpret_cast<uintptr_t>(data) % dtype_size(weights.dtype) != 0) {
     fail(layer.c_str(), fmt::format("the data is not aligned for {}", dtype_name(weights.dtype)));
@@ -108,12 +111,14 @@ Value Network::Impl::parameter(const Weights& weights) {
   if (value->dtype() == DType::kF32 || !is_float(value->dtype())) return NetworkAccess::wrap(value);
   // One widening per weight, however many layers use it.
   for (const ir::Use& use : value->uses()) {
-    if (use.node->is(Op::k_cast) && use.node->attrs().dtype("to") == DType::kF32) return NetworkAccess::wrap(use.node->output());
+    if (use.node->is(Op::k_cast) && use.node->attrs().dtype("to") == DType::kF32)
+      return NetworkAccess::wrap(use.node->output());
   }
   return emit("widen", Op::k_cast, {NetworkAccess::wrap(value)}, {{"to", DType::kF32}});
 }
 
-// ---- Network ---------------------------------------------------------------------------------------------------------
+// ---- Network
+// ---------------------------------------------------------------------------------------------------------
 
 Network::Network() : impl_(std::make_unique<Impl>()) {}
 Network::~Network() = default;
@@ -126,11 +131,13 @@ Value Network::add_input(const std::string& name, DType dtype, const std::vector
   for (size_t i = 0; i < dims.size(); ++i) {
     const Axis& axis = dims[i];
     if (!axis.name.empty()) {
-      if (!is_symbol_name(axis.name)) impl_->fail(layer.c_str(), "'" + axis.name + "' is no name for an axis: letters, digits and _ only");
+      if (!is_symbol_name(axis.name))
+        impl_->fail(layer.c_str(), "'" + axis.name + "' is no name for an axis: letters, digits and _ only");
       shape.push_back(ir::Dim::symbol(axis.name));
     } else if (axis.size == -1) {
       std::string symbol = fmt::format("{}_{}", name, i);
-      std::replace_if(symbol.begin(), symbol.end(), [](char c) { return !std::isalnum(static_cast<unsigned char>(c)); }, '_');
+      std::replace_if(
+          symbol.begin(), symbol.end(), [](char c) { return !std::isalnum(static_cast<unsigned char>(c)); }, '_');
       shape.push_back(ir::Dim::symbol(is_symbol_name(symbol) ? symbol : "axis_" + symbol));
     } else if (axis.size > 0) {
       shape.push_back(axis.size);
@@ -162,7 +169,8 @@ Value Network::scalar(double value, DType dtype) { return impl_->literal(ir::Ten
 
 std::string Network::to_text() const { return ir::print(impl_->graph); }
 
-// ---- Towards the compiler --------------------------------------------------------------------------------------------
+// ---- Towards the compiler
+// --------------------------------------------------------------------------------------------
 
 namespace network {
 
@@ -170,7 +178,8 @@ ir::Graph& graph_of(Network& network) { return NetworkAccess::impl(network).grap
 
 Result<std::unique_ptr<ir::Graph>> snapshot(const Network& network) {
   const auto& impl = NetworkAccess::impl(network);
-  if (impl.graph.outputs().empty()) return error(ErrorCode::kInvalidArgument, "the network has no output: mark_output names them");
+  if (impl.graph.outputs().empty())
+    return error(ErrorCode::kInvalidArgument, "the network has no output: mark_output names them");
   std::string missing;
   for (const auto& [name, value] : impl.parameters) {
     if (!value->constant()->has_data()) missing += "\n  " + name + ": " + value->type().to_string();

@@ -41,8 +41,8 @@ namespace network {
 ir::Graph& graph_of(Network& network);
 
 // The network as the compiler takes it: a copy that shares the weights' bytes, its symbols settled. Errors:
-// invalid-argument (no output, weights that were declared without data: all of them listed), unsupported (sizes that must be
-// equal but cannot be shown to be).
+// invalid-argument (no output, weights that were declared without data: all of them listed), unsupported (sizes that
+// must be equal but cannot be shown to be).
 Result<std::unique_ptr<ir::Graph>> snapshot(const Network& network);
 
 }  // namespace network

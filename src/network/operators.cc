@@ -63,7 +63,8 @@ Attrs gelu(const char* form) { return {{"approximate", std::string(form)}}; }
 
 }  // namespace
 
-// ---- Arithmetic ------------------------------------------------------------------------------------------------------
+// ---- Arithmetic
+// ------------------------------------------------------------------------------------------------------
 
 Value Network::elementwise(Elementwise op, Value a, Value b) {
   return impl_->emit(ir::op_name(op_of(op)).data(), op_of(op), {a, b});
@@ -97,7 +98,9 @@ Value Network::cast(Value x, DType to) { return impl_->emit("cast", Op::k_cast, 
 
 Value Network::matmul(Value a, Value b) { return impl_->emit("matmul", Op::k_matmul, {a, b}); }
 
-Value Network::softmax(Value x, int axis) { return impl_->emit("softmax", Op::k_softmax, {x}, {{"axis", int64_t{axis}}}); }
+Value Network::softmax(Value x, int axis) {
+  return impl_->emit("softmax", Op::k_softmax, {x}, {{"axis", int64_t{axis}}});
+}
 
 Value Network::reduce(Reduce op, Value x, const std::vector<int>& axes, bool keep_dims) {
   const int rank = impl_->own("reduce", x)->rank();
@@ -115,7 +118,8 @@ Value Network::cumulative_sum(Value x, int axis) {
   return impl_->emit("cumulative_sum", Op::k_cumsum, {x}, {{"axis", int64_t{axis}}});
 }
 
-// ---- Shapes ----------------------------------------------------------------------------------------------------------
+// ---- Shapes
+// ----------------------------------------------------------------------------------------------------------
 
 Value Network::positions(Value x, int axis) {
   const ir::Value* v = impl_->own("positions", x);
@@ -137,13 +141,16 @@ Value Network::reshape(Value x, const std::vector<int64_t>& dims) {
       continue;
     }
     if (dims[i] < -1) impl_->fail("reshape", fmt::format("size {} makes no sense", dims[i]));
-    if (dims[i] == 0 && i >= from.size()) impl_->fail("reshape", fmt::format("size {} is 0 (as in x), but x is {}", i, x.type()));
+    if (dims[i] == 0 && i >= from.size())
+      impl_->fail("reshape", fmt::format("size {} is 0 (as in x), but x is {}", i, x.type()));
     to.push_back(dims[i] == 0 ? from[i] : Dim(dims[i]));
     given = given * to.back();
   }
   if (open) {
     const auto rest = numel(from).exact_div(given);
-    if (!rest) impl_->fail("reshape", fmt::format("{} elements do not divide by {}", numel(from).to_string(), given.to_string()));
+    if (!rest)
+      impl_->fail("reshape",
+                  fmt::format("{} elements do not divide by {}", numel(from).to_string(), given.to_string()));
     to[*open] = *rest;
   }
   return impl_->emit("reshape", Op::k_reshape, {x}, {{"shape", std::move(to)}});
@@ -165,16 +172,22 @@ Value Network::slice(Value x, int axis, int64_t start, int64_t end, int64_t step
   if (i < 0 || i >= v->rank()) impl_->fail("slice", fmt::format("axis {} is out of range for {}", axis, x.type()));
   if (step < 1) impl_->fail("slice", fmt::format("step {} is not positive", step));
   const Dim size = v->shape()[static_cast<size_t>(i)];
-  const auto place = [&](int64_t index) { return index < 0 ? Dim::max(size + Dim(index), 0) : Dim::min(Dim(index), size); };
+  const auto place = [&](int64_t index) {
+    return index < 0 ? Dim::max(size + Dim(index), 0) : Dim::min(Dim(index), size);
+  };
   const Dim stop = end == std::numeric_limits<int64_t>::max() ? size : place(end);
   const Dim begin = start == 0 ? Dim(0) : Dim::min(place(start), stop);
   return impl_->emit("slice", Op::k_slice, {x},
-                     {{"axes", std::vector<int64_t>{i}}, {"starts", Shape{begin}}, {"ends", Shape{stop}}, {"steps", std::vector<int64_t>{step}}});
+                     {{"axes", std::vector<int64_t>{i}},
+                      {"starts", Shape{begin}},
+                      {"ends", Shape{stop}},
+                      {"steps", std::vector<int64_t>{step}}});
 }
 
 Value Network::select(Value x, int axis, int64_t index) {
   impl_->own("select", x);
-  return impl_->emit("select", Op::k_gather, {x, scalar(static_cast<double>(index), DType::kI64)}, {{"axis", int64_t{axis}}});
+  return impl_->emit("select", Op::k_gather, {x, scalar(static_cast<double>(index), DType::kI64)},
+                     {{"axis", int64_t{axis}}});
 }
 
 Value Network::gather(Value x, Value indices, int axis) {
@@ -182,7 +195,8 @@ Value Network::gather(Value x, Value indices, int axis) {
 }
 
 Value Network::gather_rows(Value x, Value indices) {
-  if (impl_->own("gather_rows", indices)->rank() != 2) impl_->fail("gather_rows", "indices are " + indices.type() + ", not [batch, n]");
+  if (impl_->own("gather_rows", indices)->rank() != 2)
+    impl_->fail("gather_rows", "indices are " + indices.type() + ", not [batch, n]");
   const Value columns = reshape(indices, {0, 0, 1});
   return impl_->emit("gather_rows", Op::k_gather_nd, {x, columns}, {{"batch_dims", int64_t{1}}});
 }

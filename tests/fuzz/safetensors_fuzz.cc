@@ -8,7 +8,8 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   auto block = tenon::ir::Tensor::allocate(tenon::DType::kU8, {static_cast<int64_t>(size)}, &memory);
   if (!block.ok()) return 0;
   if (size > 0) std::memcpy(memory, data, size);
-  const auto tensors = tenon::hf::parse_safetensors({memory, size}, std::make_shared<tenon::ir::Tensor>(*block), "fuzz");
+  const auto tensors =
+      tenon::hf::parse_safetensors({memory, size}, std::make_shared<tenon::ir::Tensor>(*block), "fuzz");
   if (!tensors.ok()) return 0;
   double sum = 0;
   for (const auto& [name, tensor] : *tensors)

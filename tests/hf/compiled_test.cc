@@ -51,18 +51,21 @@ TEST_P(Compiled, IsFusedPackedAndTheSame) {
       const std::string& name = graph.outputs()[i].name;
       const auto out = std::find_if(c.outputs.begin(), c.outputs.end(), [&](const auto& o) { return o.name == name; });
       ASSERT_NE(out, c.outputs.end()) << name;
-      EXPECT_LE(test::worst_difference((*outputs)[i], *c.find(shape, "out", name), c.valid(shape), out->rows == "tokens"), c.tolerance)
+      EXPECT_LE(
+          test::worst_difference((*outputs)[i], *c.find(shape, "out", name), c.valid(shape), out->rows == "tokens"),
+          c.tolerance)
           << name << ", shape " << shape;
     }
   }
 }
 
-INSTANTIATE_TEST_SUITE_P(Checkpoints, Compiled, testing::ValuesIn(test::golden_cases("checkpoint")), [](const auto& test_case) {
-  std::string name = test_case.param.name;
-  for (char& ch : name)
-    if (ch == '-') ch = '_';
-  return name;
-});
+INSTANTIATE_TEST_SUITE_P(Checkpoints, Compiled, testing::ValuesIn(test::golden_cases("checkpoint")),
+                         [](const auto& test_case) {
+                           std::string name = test_case.param.name;
+                           for (char& ch : name)
+                             if (ch == '-') ch = '_';
+                           return name;
+                         });
 
 }  // namespace
 }  // namespace tenon::hf

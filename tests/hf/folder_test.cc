@@ -71,14 +71,18 @@ TEST_F(Folder, ListsEveryMissingWeight) {
   edit("config.json", [](json& c) { c["num_hidden_layers"] = 3; });
   const Status s = import_status();
   EXPECT_EQ(s.code(), ErrorCode::kBadModel);
-  EXPECT_THAT(s.message(), AllOf(HasSubstr("16 weights do not fit"), HasSubstr("encoder.layer.2.attention.self.query.weight f32[32,32] is missing"),
+  EXPECT_THAT(s.message(), AllOf(HasSubstr("16 weights do not fit"),
+                                 HasSubstr("encoder.layer.2.attention.self.query.weight f32[32,32] is missing"),
                                  HasSubstr("encoder.layer.2.output.LayerNorm.bias f32[32] is missing")));
 }
 
 TEST_F(Folder, NamesWeightsOfAnotherShape) {
   copy("bert-encoder");
   edit("config.json", [](json& c) { c["intermediate_size"] = 65; });
-  EXPECT_THAT(import_status().message(), HasSubstr("encoder.layer.0.intermediate.dense.weight is f32[64,32] in the file; config.json asks for f32[65,32]"));
+  EXPECT_THAT(
+      import_status().message(),
+      HasSubstr(
+          "encoder.layer.0.intermediate.dense.weight is f32[64,32] in the file; config.json asks for f32[65,32]"));
 }
 
 TEST_F(Folder, MissingHeadIsListedToo) {
@@ -99,7 +103,8 @@ TEST_F(Folder, RefusesConfigurationsByName) {
       {"model_type", "t5", ErrorCode::kUnsupported, "model type 't5' is not supported; supported are bert"},
       {"model_type", nullptr, ErrorCode::kBadModel, "\"model_type\" is missing"},
       {"model_type", 3, ErrorCode::kBadModel, "\"model_type\" is not a string"},
-      {"architectures", json::array({"BertForMultipleChoice"}), ErrorCode::kUnsupported, "'BertForMultipleChoice' is not supported"},
+      {"architectures", json::array({"BertForMultipleChoice"}), ErrorCode::kUnsupported,
+       "'BertForMultipleChoice' is not supported"},
       {"architectures", json::array({"BertLMHeadModelX"}), ErrorCode::kUnsupported, "is not supported"},
       {"architectures", "BertModel", ErrorCode::kBadModel, "not a list of names"},
       {"hidden_act", "mish", ErrorCode::kUnsupported, "activation 'mish'"},
@@ -128,7 +133,8 @@ TEST_F(Folder, RefusesConfigurationsByName) {
 }
 
 TEST_F(Folder, RefusesFilesThatAreNoJson) {
-  for (const char* text : {"", "{", "[]", "null", R"({"model_type": "bert", "model_type": "bert"})", "{\"a\": \"\xff\"}"}) {
+  for (const char* text :
+       {"", "{", "[]", "null", R"({"model_type": "bert", "model_type": "bert"})", "{\"a\": \"\xff\"}"}) {
     SCOPED_TRACE(text);
     copy("bert-encoder");
     write("config.json", text);
@@ -140,8 +146,9 @@ TEST_F(Folder, RefusesFilesThatAreNoJson) {
 
 TEST_F(Folder, ShardsStayInTheFolder) {
   const std::string outside = (fs::temp_directory_path() / "model-00001-of-00004.safetensors").string();
-  for (const std::string& name : std::vector<std::string>{"../model-00001-of-00004.safetensors", outside, "./model-00001-of-00004.safetensors", "..", "", "a/../b.safetensors",
-                                                          "..\\x.safetensors", "config.json", std::string("model\0.safetensors", 18)}) {
+  for (const std::string& name : std::vector<std::string>{
+           "../model-00001-of-00004.safetensors", outside, "./model-00001-of-00004.safetensors", "..", "",
+           "a/../b.safetensors", "..\\x.safetensors", "config.json", std::string("model\0.safetensors", 18)}) {
     SCOPED_TRACE(name);
     copy("bert-mlm-sharded");
     edit("model.safetensors.index.json", [&](json& index) { index["weight_map"].begin().value() = name; });
@@ -151,7 +158,8 @@ TEST_F(Folder, ShardsStayInTheFolder) {
 
 TEST_F(Folder, ShardsHoldWhatTheIndexSays) {
   copy("bert-mlm-sharded");
-  edit("model.safetensors.index.json", [](json& index) { index["weight_map"]["bert.pooler.dense.weight"] = "model-00001-of-00004.safetensors"; });
+  edit("model.safetensors.index.json",
+       [](json& index) { index["weight_map"]["bert.pooler.dense.weight"] = "model-00001-of-00004.safetensors"; });
   expect_error(ErrorCode::kBadModel, "tensor 'bert.pooler.dense.weight' is not in 'model-00001-of-00004.safetensors'");
   copy("bert-mlm-sharded");
   fs::remove(path_ / "model-00002-of-00004.safetensors");
@@ -166,7 +174,8 @@ TEST_F(Folder, ShardsHoldWhatTheIndexSays) {
 
 TEST_F(Folder, PoolsInEveryWay) {
   copy("st-bert-mean");
-  edit("1_Pooling/config.json", [](json& c) { c["pooling_mode_cls_token"] = c["pooling_mode_mean_sqrt_len_tokens"] = true; });
+  edit("1_Pooling/config.json",
+       [](json& c) { c["pooling_mode_cls_token"] = c["pooling_mode_mean_sqrt_len_tokens"] = true; });
   const auto model = import_folder(path_.string());
   ASSERT_TRUE(model.ok()) << model.status().message();
   ASSERT_EQ(model->graph->outputs().size(), 1u);
@@ -175,10 +184,15 @@ TEST_F(Folder, PoolsInEveryWay) {
 
 TEST_F(Folder, AddsDenseModules) {
   copy("st-bert-mean");
-  edit("modules.json", [](json& m) { m.push_back({{"idx", 2}, {"name", "2"}, {"path", "2_Dense"}, {"type", "sentence_transformers.models.Dense"}}); });
-  write("2_Dense/config.json", R"({"in_features": 32, "out_features": 2, "bias": true, "activation_function": "torch.nn.modules.activation.Tanh"})");
+  edit("modules.json", [](json& m) {
+    m.push_back({{"idx", 2}, {"name", "2"}, {"path", "2_Dense"}, {"type", "sentence_transformers.models.Dense"}});
+  });
+  write(
+      "2_Dense/config.json",
+      R"({"in_features": 32, "out_features": 2, "bias": true, "activation_function": "torch.nn.modules.activation.Tanh"})");
   expect_error(ErrorCode::kNotFound, "2_Dense: no model.safetensors");
-  const std::string header = R"({"linear.weight":{"dtype":"F32","shape":[2,32],"data_offsets":[0,256]},"linear.bias":{"dtype":"F32","shape":[2],"data_offsets":[256,264]}})";
+  const std::string header =
+      R"({"linear.weight":{"dtype":"F32","shape":[2,32],"data_offsets":[0,256]},"linear.bias":{"dtype":"F32","shape":[2],"data_offsets":[256,264]}})";
   std::string length(8, '\0');
   length[0] = static_cast<char>(header.size());
   write("2_Dense/model.safetensors", length + header + std::string(264, '\0'));
@@ -195,13 +209,20 @@ TEST_F(Folder, RefusesModulesByName) {
     edit("modules.json", change);
     expect_error(code, message);
   };
-  with([](json& m) { m[1]["path"] = "../1_Pooling"; }, ErrorCode::kBadModel, "path '../1_Pooling' leaves the model's folder");
+  with([](json& m) { m[1]["path"] = "../1_Pooling"; }, ErrorCode::kBadModel,
+       "path '../1_Pooling' leaves the model's folder");
   with([](json& m) { m[0]["path"] = "/etc"; }, ErrorCode::kBadModel, "leaves the model's folder");
   with([](json& m) { m[1]["path"] = "nowhere"; }, ErrorCode::kNotFound, "nowhere/config.json");
-  with([](json& m) { m[2]["type"] = "sentence_transformers.models.LSTM"; }, ErrorCode::kUnsupported, "sentence_transformers.models.LSTM");
+  with([](json& m) { m[2]["type"] = "sentence_transformers.models.LSTM"; }, ErrorCode::kUnsupported,
+       "sentence_transformers.models.LSTM");
   with([](json& m) { m[0]["type"] = "sentence_transformers.models.CLIPModel"; }, ErrorCode::kUnsupported, "CLIPModel");
   with([](json& m) { m.erase(1); }, ErrorCode::kUnsupported, "not supported at this place");
-  with([](json& m) { m.erase(2); m.erase(1); }, ErrorCode::kUnsupported, "no Pooling module");
+  with(
+      [](json& m) {
+        m.erase(2);
+        m.erase(1);
+      },
+      ErrorCode::kUnsupported, "no Pooling module");
   with([](json& m) { m.push_back(m[0]); }, ErrorCode::kUnsupported, "must be a Transformer");
   with([](json& m) { m.push_back(m[1]); }, ErrorCode::kUnsupported, "not supported at this place");
   with([](json& m) { m = json::object(); }, ErrorCode::kBadModel, "not a list of modules");
@@ -215,7 +236,8 @@ TEST_F(Folder, RefusesPoolingByName) {
     edit("1_Pooling/config.json", change);
     expect_error(code, message);
   };
-  with([](json& c) { c["pooling_mode_lasttoken"] = true; }, ErrorCode::kUnsupported, "pooling_mode_lasttoken is not supported");
+  with([](json& c) { c["pooling_mode_lasttoken"] = true; }, ErrorCode::kUnsupported,
+       "pooling_mode_lasttoken is not supported");
   with([](json& c) { c["pooling_mode_mean_tokens"] = false; }, ErrorCode::kBadModel, "no pooling mode is set");
   with([](json& c) { c["pooling_mode_mean_tokens"] = "yes"; }, ErrorCode::kBadModel, "is not true or false");
 }

@@ -45,7 +45,9 @@ TEST_P(Golden, GivesPyTorchsOutputs) {
   const test::GoldenCase& c = GetParam();
   const auto model = import_folder(c.path, {.gather_masked = false});
   ASSERT_TRUE(model.ok()) << model.status().message();
-  EXPECT_EQ(model->architecture, c.architecture == "xlmr" ? "roberta" : c.architecture == "minilm" ? "bert" : c.architecture);
+  EXPECT_EQ(model->architecture, c.architecture == "xlmr"     ? "roberta"
+                                 : c.architecture == "minilm" ? "bert"
+                                                              : c.architecture);
   const bool sentence = model->task == "embedding";
   for (int shape = 0; shape < c.shapes; ++shape) {
     const auto actual = run(*model->graph, c, shape);
@@ -55,7 +57,8 @@ TEST_P(Golden, GivesPyTorchsOutputs) {
       if (sentence && out.name != "sentence_embedding") continue;
       SCOPED_TRACE(out.name + ", shape " + std::to_string(shape));
       ASSERT_TRUE(actual.contains(out.name));
-      EXPECT_LE(test::worst_difference(actual.at(out.name), *c.find(shape, "out", out.name), c.find(shape, "in", "attention_mask"), out.rows == "tokens"),
+      EXPECT_LE(test::worst_difference(actual.at(out.name), *c.find(shape, "out", out.name),
+                                       c.find(shape, "in", "attention_mask"), out.rows == "tokens"),
                 c.tolerance);
       ++compared;
     }
@@ -63,11 +66,12 @@ TEST_P(Golden, GivesPyTorchsOutputs) {
   }
 }
 
-INSTANTIATE_TEST_SUITE_P(Checkpoints, Golden, testing::ValuesIn(test::golden_cases("checkpoint")), [](const auto& test_case) {
-  std::string name = test_case.param.name;
-  std::replace(name.begin(), name.end(), '-', '_');
-  return name;
-});
+INSTANTIATE_TEST_SUITE_P(Checkpoints, Golden, testing::ValuesIn(test::golden_cases("checkpoint")),
+                         [](const auto& test_case) {
+                           std::string name = test_case.param.name;
+                           std::replace(name.begin(), name.end(), '-', '_');
+                           return name;
+                         });
 
 TEST(Import, GathersMaskedRowsBeforeTheHead) {
   for (const test::GoldenCase& c : test::golden_cases("checkpoint")) {
@@ -93,7 +97,8 @@ TEST(Import, GathersMaskedRowsBeforeTheHead) {
 
 int count_constants(const ir::Graph& graph, const std::vector<int64_t>& shape) {
   int count = 0;
-  for (const auto& node : graph.nodes()) count += node->is(ir::Op::k_constant) && node->attrs().tensor("value").shape() == shape;
+  for (const auto& node : graph.nodes())
+    count += node->is(ir::Op::k_constant) && node->attrs().tensor("value").shape() == shape;
   return count;
 }
 

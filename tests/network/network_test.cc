@@ -44,8 +44,12 @@ class NetworkTest : public testing::Test {
   Network net_;
 };
 
-ir::Tensor floats(std::vector<int64_t> shape, const std::vector<float>& values) { return ir::Tensor::from(DType::kF32, std::move(shape), values); }
-ir::Tensor ints(std::vector<int64_t> shape, const std::vector<int64_t>& values) { return ir::Tensor::from(DType::kI64, std::move(shape), values); }
+ir::Tensor floats(std::vector<int64_t> shape, const std::vector<float>& values) {
+  return ir::Tensor::from(DType::kF32, std::move(shape), values);
+}
+ir::Tensor ints(std::vector<int64_t> shape, const std::vector<int64_t>& values) {
+  return ir::Tensor::from(DType::kI64, std::move(shape), values);
+}
 
 TEST_F(NetworkTest, KnowsShapesAtOnce) {
   const Value ids = net_.add_input("ids", DType::kI64, {"batch", "seq"});
@@ -95,7 +99,8 @@ TEST_F(NetworkTest, LinearTakesBothLayouts) {
 }
 
 // Attention by the formula, one head and one query at a time.
-std::vector<double> attention_by_hand(const ir::Tensor& q, const ir::Tensor& k, const ir::Tensor& v, const std::vector<int64_t>& mask, int64_t heads) {
+std::vector<double> attention_by_hand(const ir::Tensor& q, const ir::Tensor& k, const ir::Tensor& v,
+                                      const std::vector<int64_t>& mask, int64_t heads) {
   const int64_t batch = q.shape()[0], seq = q.shape()[1], width = q.shape()[2], size = width / heads;
   const auto at = [&](const ir::Tensor& t, int64_t b, int64_t s, int64_t c) { return t.at((b * seq + s) * width + c); };
   std::vector<double> y(static_cast<size_t>(batch * seq * width));
@@ -123,10 +128,14 @@ std::vector<double> attention_by_hand(const ir::Tensor& q, const ir::Tensor& k, 
 
 TEST_F(NetworkTest, SelfAttentionFollowsTheFormula) {
   constexpr int64_t kBatch = 2, kSeq = 5, kHidden = 6, kHeads = 3;
-  const Value x = net_.add_input("x", DType::kF32, {"batch", "seq", kHidden}), mask = net_.add_input("mask", DType::kI64, {"batch", "seq"});
-  const AttentionWeights weights = {.query = random_weights("q", {6, 6}), .query_bias = random_weights("qb", {6}),
-                                    .key = random_weights("k", {6, 6}), .key_bias = random_weights("kb", {6}),
-                                    .value = random_weights("v", {6, 6}), .value_bias = {}};
+  const Value x = net_.add_input("x", DType::kF32, {"batch", "seq", kHidden}),
+              mask = net_.add_input("mask", DType::kI64, {"batch", "seq"});
+  const AttentionWeights weights = {.query = random_weights("q", {6, 6}),
+                                    .query_bias = random_weights("qb", {6}),
+                                    .key = random_weights("k", {6, 6}),
+                                    .key_bias = random_weights("kb", {6}),
+                                    .value = random_weights("v", {6, 6}),
+                                    .value_bias = {}};
   net_.mark_output(net_.self_attention(x, weights, kHeads, mask), "with_mask");
   net_.mark_output(net_.self_attention(x, weights, kHeads, net_.padding_bias(mask)), "with_bias");
   net_.mark_output(net_.linear(x, weights.query, weights.query_bias), "q_rows");
@@ -141,7 +150,8 @@ TEST_F(NetworkTest, SelfAttentionFollowsTheFormula) {
 }
 
 TEST_F(NetworkTest, PoolsOverTheMask) {
-  const Value x = net_.add_input("x", DType::kF32, {"batch", "seq", 2}), mask = net_.add_input("mask", DType::kI64, {"batch", "seq"});
+  const Value x = net_.add_input("x", DType::kF32, {"batch", "seq", 2}),
+              mask = net_.add_input("mask", DType::kI64, {"batch", "seq"});
   net_.mark_output(net_.pooling(x, mask, Pooling::kMean), "mean");
   net_.mark_output(net_.pooling(x, mask, Pooling::kMeanSqrt), "mean_sqrt");
   net_.mark_output(net_.pooling(x, mask, Pooling::kMax), "max");
@@ -171,7 +181,8 @@ TEST_F(NetworkTest, ActivationsFollowTheirFormulas) {
     EXPECT_NEAR(value(Activation::kNone, f), x, 1e-6);
     EXPECT_NEAR(value(Activation::kRelu, f), std::max(x, 0.0), 1e-6);
     EXPECT_NEAR(value(Activation::kGelu, f), x * 0.5 * (1 + std::erf(x / std::sqrt(2))), 1e-6);
-    EXPECT_NEAR(value(Activation::kGeluTanh, f), 0.5 * x * (1 + std::tanh(std::sqrt(2 / M_PI) * (x + 0.044715 * x * x * x))), 1e-6);
+    EXPECT_NEAR(value(Activation::kGeluTanh, f),
+                0.5 * x * (1 + std::tanh(std::sqrt(2 / M_PI) * (x + 0.044715 * x * x * x))), 1e-6);
     EXPECT_NEAR(value(Activation::kGeluSigmoid, f), x / (1 + std::exp(-1.702 * x)), 1e-6);
     EXPECT_NEAR(value(Activation::kTanh, f), std::tanh(x), 1e-6);
     EXPECT_NEAR(value(Activation::kSigmoid, f), 1 / (1 + std::exp(-x)), 1e-6);
@@ -180,8 +191,10 @@ TEST_F(NetworkTest, ActivationsFollowTheirFormulas) {
 }
 
 TEST_F(NetworkTest, GathersRowsPerSequence) {
-  const Value x = net_.add_input("x", DType::kF32, {"batch", "seq", 1}), rows = net_.add_input("rows", DType::kI64, {"batch", "n"});
-  const ir::Tensor y = run_one(net_.gather_rows(x, rows), {floats({2, 3, 1}, {0, 1, 2, 10, 11, 12}), ints({2, 2}, {2, 0, 1, 1})});
+  const Value x = net_.add_input("x", DType::kF32, {"batch", "seq", 1}),
+              rows = net_.add_input("rows", DType::kI64, {"batch", "n"});
+  const ir::Tensor y =
+      run_one(net_.gather_rows(x, rows), {floats({2, 3, 1}, {0, 1, 2, 10, 11, 12}), ints({2, 2}, {2, 0, 1, 1})});
   EXPECT_THAT(y.shape(), ElementsAre(2, 2, 1));
   EXPECT_EQ(y.at(0), 2);
   EXPECT_EQ(y.at(1), 0);
@@ -195,8 +208,11 @@ TEST_F(NetworkTest, SlicesFromBothEnds) {
     int64_t start, end, step;
     std::vector<int64_t> expected;
   };
-  const std::vector<Case> cases = {{1, 3, 1, {1, 2}}, {-2, INT64_MAX, 1, {3, 4}}, {0, -1, 2, {0, 2}}, {2, 100, 1, {2, 3, 4}}, {7, 9, 1, {}}, {-9, 2, 1, {0, 1}}};
-  for (size_t i = 0; i < cases.size(); ++i) net_.mark_output(net_.slice(x, 0, cases[i].start, cases[i].end, cases[i].step), std::to_string(i));
+  const std::vector<Case> cases = {{1, 3, 1, {1, 2}},  {-2, INT64_MAX, 1, {3, 4}},
+                                   {0, -1, 2, {0, 2}}, {2, 100, 1, {2, 3, 4}},
+                                   {7, 9, 1, {}},      {-9, 2, 1, {0, 1}}};
+  for (size_t i = 0; i < cases.size(); ++i)
+    net_.mark_output(net_.slice(x, 0, cases[i].start, cases[i].end, cases[i].step), std::to_string(i));
   const auto y = run({ints({5}, {0, 1, 2, 3, 4})});
   ASSERT_EQ(y.size(), cases.size());
   for (size_t i = 0; i < cases.size(); ++i) {
@@ -217,7 +233,8 @@ TEST_F(NetworkTest, StoresAWeightOnce) {
 
 TEST_F(NetworkTest, WidensHalfPrecisionWeightsOnce) {
   const Value x = net_.add_input("x", DType::kF32, {"n", 2});
-  const ir::Tensor halves = ir::Tensor::from(DType::kBF16, {2, 2}, std::vector<BF16>{BF16(1.0f), BF16(2.0f), BF16(3.0f), BF16(4.0f)});
+  const ir::Tensor halves =
+      ir::Tensor::from(DType::kBF16, {2, 2}, std::vector<BF16>{BF16(1.0f), BF16(2.0f), BF16(3.0f), BF16(4.0f)});
   const Weights w = {"w", DType::kBF16, {2, 2}, halves.data(), std::make_shared<ir::Tensor>(halves)};
   const ir::Tensor y = run_one(net_.linear(net_.linear(x, w), w), {floats({1, 2}, {1, 0})});
   EXPECT_EQ(y.at(0), 1 * 1 + 3 * 2);
@@ -235,10 +252,12 @@ TEST_F(NetworkTest, NamesLayersInTheGraph) {
 }
 
 TEST_F(NetworkTest, ErrorsNameTheLayerAndTheCause) {
-  const Value ids = net_.add_input("ids", DType::kI64, {"batch", "seq"}), x = net_.add_input("x", DType::kF32, {"batch", "seq", 8});
+  const Value ids = net_.add_input("ids", DType::kI64, {"batch", "seq"}),
+              x = net_.add_input("x", DType::kF32, {"batch", "seq", 8});
   Network other;
   const Value foreign = other.add_input("x", DType::kF32, {"batch", "seq", 8});
-  const Weights square = random_weights("square", {8, 8}), wide = random_weights("wide", {8, 9}), vector = random_weights("vector", {8});
+  const Weights square = random_weights("square", {8, 8}), wide = random_weights("wide", {8, 9}),
+                vector = random_weights("vector", {8});
   static float sixteen[17] = {};
   const Weights misaligned = {"misaligned", DType::kF32, {2, 8}, reinterpret_cast<const char*>(sixteen) + 1};
   net_.set_scope("block");
@@ -256,34 +275,76 @@ TEST_F(NetworkTest, ErrorsNameTheLayerAndTheCause) {
       {[&] { net_.add(x, ids); }, "block/add: "},
       {[&] { net_.embedding(ids, vector); }, "the table is f32[8], not [rows, hidden]"},
       {[&] { net_.embedding(x, square); }, "block/embedding: "},
-      {[&] { net_.layer_norm(x, {wide, vector}); }, "block/layer_norm: "},
-      {[&] { net_.self_attention(x, {.query = square, .query_bias = {}, .key = square, .key_bias = {}, .value = square, .value_bias = {}}, 3); }, "8 columns do not divide by 3 heads"},
-      {[&] { net_.self_attention(x, {.query = square, .query_bias = {}, .key = square, .key_bias = {}, .value = square, .value_bias = {}}, 0); }, "do not divide by 0 heads"},
-      {[&] { net_.self_attention(ids, {.query = square, .query_bias = {}, .key = square, .key_bias = {}, .value = square, .value_bias = {}}, 2); }, "x is i64[batch,seq], not [batch, seq, hidden]"},
+      {[&] {
+         net_.layer_norm(x, {wide, vector});
+       },
+       "block/layer_norm: "},
+      {[&] {
+         net_.self_attention(
+             x, {.query = square, .query_bias = {}, .key = square, .key_bias = {}, .value = square, .value_bias = {}},
+             3);
+       },
+       "8 columns do not divide by 3 heads"},
+      {[&] {
+         net_.self_attention(
+             x, {.query = square, .query_bias = {}, .key = square, .key_bias = {}, .value = square, .value_bias = {}},
+             0);
+       },
+       "do not divide by 0 heads"},
+      {[&] {
+         net_.self_attention(
+             ids, {.query = square, .query_bias = {}, .key = square, .key_bias = {}, .value = square, .value_bias = {}},
+             2);
+       },
+       "x is i64[batch,seq], not [batch, seq, hidden]"},
       {[&] { net_.padding_bias(x); }, "the mask is f32[batch,seq,8]"},
       {[&] { net_.pooling(ids, ids, Pooling::kMean); }, "not [batch, seq, hidden]"},
       {[&] { net_.pooling(x, {}, Pooling::kMean); }, "an input is absent"},
-      {[&] { net_.reshape(x, {-1, -1}); }, "two sizes are -1"},
-      {[&] { net_.reshape(x, {-1, 3}); }, "do not divide by 3"},
-      {[&] { net_.reshape(x, {0, 0, 0, 0}); }, "size 3 is 0 (as in x)"},
+      {[&] {
+         net_.reshape(x, {-1, -1});
+       },
+       "two sizes are -1"},
+      {[&] {
+         net_.reshape(x, {-1, 3});
+       },
+       "do not divide by 3"},
+      {[&] {
+         net_.reshape(x, {0, 0, 0, 0});
+       },
+       "size 3 is 0 (as in x)"},
       {[&] { net_.reshape(x, {-2}); }, "size -2 makes no sense"},
-      {[&] { net_.transpose(x, {0, 0, 1}); }, "block/transpose: "},
+      {[&] {
+         net_.transpose(x, {0, 0, 1});
+       },
+       "block/transpose: "},
       {[&] { net_.slice(x, 3, 0); }, "axis 3 is out of range"},
       {[&] { net_.slice(x, 0, 0, 1, 0); }, "step 0 is not positive"},
       {[&] { net_.softmax(x, 5); }, "block/softmax: "},
       {[&] { net_.reduce(Reduce::kSum, x, {3}); }, "axis 3 is out of range"},
       {[&] { net_.gather_rows(x, x); }, "indices are f32[batch,seq,8], not [batch, n]"},
       {[&] { net_.positions(x, 9); }, "axis 9 is out of range"},
-      {[&] { net_.matmul(x, net_.constant(random_weights("seven", {7, 7}))); }, "block/matmul: "},
+      {[&] {
+         net_.matmul(x, net_.constant(random_weights("seven", {7, 7})));
+       },
+       "block/matmul: "},
       {[&] { net_.add_input("x", DType::kF32, {1}); }, "input 'x': the name is taken"},
       {[&] { net_.add_input("a b", DType::kF32, {1}); }, "input 'a b'"},
       {[&] { net_.add_input("z", DType::kF32, {0}); }, "size 0 of axis 0"},
       {[&] { net_.add_input("z", DType::kF32, {-7}); }, "size -7 of axis 0"},
       {[&] { net_.add_input("z", DType::kF32, {"two words"}); }, "'two words' is no name for an axis"},
-      {[&] { net_.constant({"square", DType::kF32, {8, 8}, sixteen}); }, "weights 'square': the name is taken by a different weight"},
+      {[&] {
+         net_.constant({"square", DType::kF32, {8, 8}, sixteen});
+       },
+       "weights 'square': the name is taken by a different weight"},
       {[&] { net_.constant(misaligned); }, "the data is not aligned for f32"},
-      {[&] { net_.constant({"n", DType::kF32, {-1}, sixteen}); }, "negative or too large size"},
-      {[&] { net_.constant({"n", DType::kF32, {INT64_MAX, 2}, sixteen}); }, "negative or too large size"},
+      {[&] {
+         net_.constant({"n", DType::kF32, {-1}, sixteen});
+       },
+       "negative or too large size"},
+      {[&] {
+         net_.constant({"n", DType::kF32, {INT64_MAX, 2}, sixteen});
+       },
+       "negative or too large size"},
       {[&] { Weights::from("w", {2}, {1}); }, "weights 'w': 1 values given for shape [2]"},
   };
   net_.constant(square);

@@ -293,7 +293,7 @@ SPELLINGS = [
     ),
     ("refuse-max-all", MaxAll, "torchscript", 17, {"refused": MIXES + "max over all"}),
     ("refuse-mean-all", MeanAll, "dynamo", 18, {"refused": MIXES + "mean over all"}),
-    ("refuse-last-position", LastPosition, "torchscript", 14, {"refused": MIXES + "the last one is read"}),
+    ("refuse-last-position", LastPosition, "torchscript", 14, {"null": "the row at the last position may be kept as a query, where the mask hides it as a key"}),
     ("refuse-softmax-positions", SoftmaxOverPositions, "torchscript", 13, {"refused": MIXES + "softmax over all"}),
     ("refuse-neighbours", Neighbours, "torchscript", 14, {"refused": MIXES + "every token reads its neighbour"}),
     ("refuse-unmasked-layer", UnmaskedLayer, "dynamo", 20, {"refused": MIXES + "the second layer has no mask"}),
