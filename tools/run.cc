@@ -135,14 +135,14 @@ void print_vectors(const RunArgs& args, const std::vector<std::string>& texts, c
   }
 }
 
-int run_texts(const RunArgs& args, std::vector<std::string> texts) {
+int run_texts(const RunArgs& args, const std::vector<std::string>& texts, const std::vector<std::string>& pairs) {
   TextOptions options;
   options.max_length = args.max_length;
   options.strict = args.strict;
   TextModel model(args.engine, options, {.threads = args.threads});
   const std::string& task = model.task();
   if (args.raw || (!args.out.empty() && task != "embedding" && task != "encoder")) {
-    const auto results = model.run(texts, args.pair);
+    const auto results = model.run(texts, pairs);
     if (!args.out.empty()) {
       save_rows(args.out, results);
       return kSuccess;
@@ -158,16 +158,17 @@ int run_texts(const RunArgs& args, std::vector<std::string> texts) {
       printer.add(i, std::move(json), line);
     }
   } else if (!args.question.empty() || task == "question-answering") {
-    if (args.context.empty() && args.pair.empty()) throw Error(ErrorCode::kInvalidArgument, "question answering needs --question and --context");
+    if (args.context.empty() && pairs.empty()) throw Error(ErrorCode::kInvalidArgument, "question answering needs --question and --context");
     AnswerOptions answer_options;
     answer_options.stride = args.stride;
+    answer_options.truncate = args.first_window;
     const std::vector<std::string> questions = args.question.empty() ? texts : std::vector<std::string>{args.question};
-    const auto answers = model.answer(questions, args.context.empty() ? args.pair : std::vector<std::string>(questions.size(), args.context), answer_options);
+    const auto answers = model.answer(questions, args.context.empty() ? pairs : std::vector<std::string>(questions.size(), args.context), answer_options);
     Printer printer(args, questions);
     for (size_t i = 0; i < questions.size(); ++i)
       printer.add(i, {{"answer", to_json(answers[i])}}, fmt::format("{}   [{}, {})  score {:.2f}", answers[i].text, answers[i].begin, answers[i].end, answers[i].score));
   } else if (task == "sequence-classification") {
-    const auto results = model.classify(texts, args.pair);
+    const auto results = model.classify(texts, pairs);
     Printer printer(args, texts);
     for (size_t i = 0; i < texts.size(); ++i) printer.add(i, {{"labels", to_json(results[i])}}, percent(results[i], args.top));
   } else if (task == "token-classification") {
@@ -208,11 +209,16 @@ int run(const RunArgs& args) {
     const auto lines = read_lines(args.texts_file);
     texts.insert(texts.end(), lines.begin(), lines.end());
   }
+  std::vector<std::string> pairs = args.pair;
+  if (!args.pairs_file.empty()) {
+    const auto lines = read_lines(args.pairs_file);
+    pairs.insert(pairs.end(), lines.begin(), lines.end());
+  }
   const bool has_texts = !texts.empty() || !args.question.empty();
   if (has_texts == !args.inputs.empty()) {
     throw Error(ErrorCode::kInvalidArgument, "give texts (--text, --texts, --question) or tensors (--inputs); see tenon run --help");
   }
-  return has_texts ? run_texts(args, std::move(texts)) : run_tensors(args);
+  return has_texts ? run_texts(args, texts, pairs) : run_tensors(args);
 }
 
 }  // namespace tenon::tools

@@ -70,6 +70,7 @@ void add_run(CLI::App& app, RunArgs& a) {
   verb->add_option("--text", a.texts, "a text (may repeat)");
   verb->add_option("--pair", a.pair, "the second text of each --text, for pairs");
   verb->add_option("--texts", a.texts_file, "file with one text, or one JSON string, a line; - for standard input");
+  verb->add_option("--pairs", a.pairs_file, "file with the second texts, as --texts; question answering: --texts are questions, --pairs contexts");
   verb->add_option("--question", a.question, "question answering: the question");
   verb->add_option("--context", a.context, "question answering: the text to search");
   verb->add_option("--inputs", a.inputs, "tensors: .npz, .json ({\"name\": nested lists}) or .npy (engines of one input)");
@@ -77,6 +78,7 @@ void add_run(CLI::App& app, RunArgs& a) {
   verb->add_option("--top", a.top, "candidates to show")->check(CLI::PositiveNumber);
   verb->add_option("--max-length", a.max_length, "cut texts to this many tokens; 0: the model's limit")->check(CLI::NonNegativeNumber);
   verb->add_option("--stride", a.stride, "question answering: tokens that windows of a long context share")->check(CLI::NonNegativeNumber);
+  verb->add_flag("--first-window", a.first_window, "question answering: cut long contexts instead of reading them in windows");
   verb->add_flag("--strict", a.strict, "refuse to run when an optional input (mask, token types) is left out");
   verb->add_flag("--raw", a.raw, "output tensors, not answers");
   add_common(verb, a);

@@ -40,8 +40,9 @@ struct RunArgs : CommonArgs {
   std::string inputs, out;                // .npy .npz .json
   std::string question, context;          // question answering
   std::vector<std::string> pair;          // second texts
+  std::string pairs_file;                 // the same from a file
   int top = 5, max_length = 0, stride = 128;
-  bool strict = false, raw = false;
+  bool strict = false, raw = false, first_window = false;
 };
 
 struct BenchArgs : CommonArgs {

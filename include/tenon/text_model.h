@@ -48,6 +48,7 @@ struct AnswerOptions {
   int stride = 128;          // tokens that neighbouring windows of a long context share
   int max_answer_tokens = 30;
   int max_question_tokens = 64;
+  bool truncate = false;  // read only the first window of a long context
 };
 
 // Token rows of one run, for outputs that have no task: every output of the engine, row by row.

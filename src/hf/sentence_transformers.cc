@@ -69,7 +69,6 @@ Result<std::vector<Pooling>> read_pooling(const std::string& path) {
 Result<SentenceModules::Dense> read_dense(const std::string& folder, const std::string& path) {
   TENON_ASSIGN(const Json json, read_object(path + "/config.json"));
   SentenceModules::Dense dense{.folder = folder};
-  TENON_ASSIGN(dense.in, get_int(json, "in_features", 0));
   TENON_ASSIGN(dense.out, get_int(json, "out_features", 0));
   TENON_ASSIGN(dense.bias, get_bool(json, "bias", true));
   TENON_ASSIGN(const std::string activation,

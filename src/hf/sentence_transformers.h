@@ -13,7 +13,7 @@ struct SentenceModules {
   std::vector<Pooling> pooling;  // several are concatenated
   struct Dense {
     std::string folder;  // "2_Dense"
-    int64_t in = 0, out = 0;
+    int64_t out = 0;
     bool bias = true;
     Activation activation = Activation::kTanh;
   };

@@ -53,7 +53,7 @@ constexpr OpRow kRows[] = {
     {"", "If", kFirst, kLast, 1, import_if},
     {"", "IsInf", kFirst, kLast, 1, import_is_inf},
     {"", "IsNaN", kFirst, kLast, 1, unary<Op::k_is_nan>},
-    {"", "LayerNormalization", 17, kLast, 2, import_layer_norm},
+    {"", "LayerNormalization", kFirst, kLast, 2, import_layer_norm},  // ONNX Runtime writes it into older opsets too
     {"", "LeakyRelu", kFirst, kLast, 1, import_leaky_relu},
     {"", "Less", kFirst, kLast, 2, binary<Op::k_less>},
     {"", "LessOrEqual", 12, kLast, 2, binary<Op::k_less_equal>},

@@ -90,6 +90,7 @@ std::vector<TextSpan> TextModel::answer(const std::vector<std::string>& question
     for (Encoding& window : tokenizer.encode_windows(question, contexts[i], impl_->runner.max_length(), options.stride)) {
       windows.push_back(std::move(window));
       owner.push_back(i);
+      if (options.truncate) break;
     }
   }
   std::vector<tasks::BestSpan> best(questions.size());
