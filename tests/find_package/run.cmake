@@ -1,0 +1,13 @@
+# Installs the build, configures the project beside this file against it, builds and runs it. Any failure is fatal.
+function(must)
+  execute_process(COMMAND ${ARGN} RESULT_VARIABLE result OUTPUT_VARIABLE output ERROR_VARIABLE output)
+  if(NOT result EQUAL 0)
+    message(FATAL_ERROR "${ARGN}\n${output}")
+  endif()
+endfunction()
+set(work ${BUILD}/tests/find_package_work)
+file(REMOVE_RECURSE ${work})
+must(${CMAKE_COMMAND} --install ${BUILD} --prefix ${work}/prefix)
+must(${CMAKE_COMMAND} -S ${SOURCE} -B ${work}/build -DCMAKE_PREFIX_PATH=${work}/prefix -DCMAKE_BUILD_TYPE=Release)
+must(${CMAKE_COMMAND} --build ${work}/build)
+must(${work}/build/embed ${MODEL} ${work}/model.tenon)
