@@ -32,7 +32,9 @@ Tensor Tensor::ints(const std::vector<int64_t>& values) {
   return from(DType::kI64, {static_cast<int64_t>(values.size())}, values);
 }
 
+// A bool in memory may be any nonzero byte.
 double Tensor::at(int64_t i) const {
+  if (dtype_ == DType::kBool) return data_[i] != std::byte{0} ? 1.0 : 0.0;
   return visit_dtype(dtype_, [&]<class T>() {
     T v;
     std::memcpy(&v, data_ + static_cast<size_t>(i) * sizeof(T), sizeof(T));
@@ -41,6 +43,7 @@ double Tensor::at(int64_t i) const {
 }
 
 int64_t Tensor::int_at(int64_t i) const {
+  if (dtype_ == DType::kBool) return data_[i] != std::byte{0} ? 1 : 0;
   return visit_dtype(dtype_, [&]<class T>() {
     T v;
     std::memcpy(&v, data_ + static_cast<size_t>(i) * sizeof(T), sizeof(T));
@@ -59,7 +62,7 @@ std::optional<double> Tensor::uniform_value() const {
 
 bool Tensor::same_bytes(const Tensor& o) const {
   if (dtype_ != o.dtype_ || shape_ != o.shape_) return false;
-  if (data_ == o.data_) return true;
+  if (data_ == o.data_ || bytes() == 0) return true;
   return has_data() && o.has_data() && std::memcmp(data_, o.data_, bytes()) == 0;
 }
 

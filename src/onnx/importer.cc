@@ -15,7 +15,7 @@ using onnx_pb::GraphProto;
 using onnx_pb::NodeProto;
 
 // Functions that call functions multiply: a small file must not become an endless graph.
-constexpr int64_t kMaxNodes = 100'000;
+constexpr int64_t kMaxNodes = 50'000;
 constexpr int kMaxCallDepth = 64;
 
 // Names that a subgraph takes from around it (and its own: harmless).

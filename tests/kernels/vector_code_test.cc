@@ -24,8 +24,8 @@ double sigmoid(double x) { return 1 / (1 + std::exp(-x)); }
 const Accuracy kAccuracies[] = {
     {"exp", Function::kExp, std::exp, -86.9, 88.7, INFINITY, 2},
     {"exp of scores", Function::kExp, std::exp, -20, 0, 1e-7, 2},
-    {"tanh", Function::kTanh, std::tanh, -12, 12, 3.6e-7, 6.5},
-    {"erf", Function::kErf, std::erf, -6, 6, 3.6e-7, 6.5},
+    {"tanh", Function::kTanh, std::tanh, -12, 12, 3.7e-7, 6.5},
+    {"erf", Function::kErf, std::erf, -6, 6, 3.7e-7, 6.5},
     {"sigmoid", Function::kSigmoid, sigmoid, -80, 80, 1.8e-7, 4},
     {"gelu", Function::kGelu, gelu, -8, 8, 1.2e-6, 0},
 };

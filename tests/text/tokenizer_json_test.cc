@@ -28,6 +28,7 @@ json valid() {
 }
 
 Status load(const std::string& text) { return Tokenizer::from_json(text, "t.json").status(); }
+Status load(const char* text) { return load(std::string(text)); }
 Status load(const json& file) { return load(file.dump()); }
 
 // The status of the valid file with one value changed.
