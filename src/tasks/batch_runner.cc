@@ -10,16 +10,15 @@ namespace {
 
 constexpr int kUnlimited = 1 << 20;
 
-// Rows of the position table, less the positions that its padding rule skips (RoBERTa starts at pad + 1).
+// The longest text that the model's positions and its training allow; 0: not stated.
 int position_limit(const std::map<std::string, std::string>& properties) {
-  const auto find = [&](const char* name) {
+  int least = 0;
+  for (const char* name : {"max_seq_length", "max_tokens"}) {
     const auto it = properties.find(name);
-    return it == properties.end() ? 0 : std::atoi(it->second.c_str());
-  };
-  const int sequence = find("max_seq_length");
-  const int positions = find("max_position_embeddings") - find("position_offset");
-  if (sequence > 0 && positions > 0) return std::min(sequence, positions);
-  return std::max(sequence, positions);
+    const int limit = it == properties.end() ? 0 : std::atoi(it->second.c_str());
+    if (limit > 0) least = least > 0 ? std::min(least, limit) : limit;
+  }
+  return least;
 }
 
 ContextOptions context_options(const TextOptions& options) {
