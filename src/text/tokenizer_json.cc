@@ -15,8 +15,9 @@ constexpr int64_t kMaxLength = 1 << 30;
 
 Result<std::unique_ptr<const Model>> model_from_json(const JsonNode& node, JsonFile& file) {
   TENON_ASSIGN(std::string type, node.string("type", ""));
-  // Old files leave the type out; these two members are WordPiece's alone.
+  // Old files leave the type out; these members are WordPiece's alone, and merges are byte-pair encoding's.
   if (type.empty() && node.value().contains("max_input_chars_per_word") && file.has_vocab) type = "WordPiece";
+  if (type.empty() && node.value().contains("merges")) type = "BPE";
   if (type.empty()) return node.bad("\"type\" is missing");
   if (type != "WordPiece") {
     return error(ErrorCode::kUnsupported, "{}.type: models of type \"{}\" cannot be read yet, only WordPiece",

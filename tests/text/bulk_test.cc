@@ -37,7 +37,8 @@ std::vector<std::string> lines(const std::string& name) {
 
 Corpus squad(const std::string& part) {
   Corpus corpus;
-  for (const json& article : read_json(shared_data("squad_v1.1/dev-v1.1.json"))["data"]) {
+  const json file = read_json(shared_data("squad_v1.1/dev-v1.1.json"));
+  for (const json& article : file["data"]) {
     for (const json& paragraph : article["paragraphs"]) {
       if (part == "contexts") corpus.add(paragraph["context"]);
       for (const json& qa : paragraph["qas"]) {
@@ -167,7 +168,7 @@ TEST(Bulk, WholeArticlesHaveTheIdsOfTheReferenceTests) {
     const auto tokenizer =
         Tokenizer::from_vocab(read_text(shared_data("vocab/" + model + "/vocab.txt")), settings, model);
     ASSERT_TRUE(tokenizer.ok()) << tokenizer.status().message();
-    const std::string text = read_text(file.path().parent_path() / expected["input_file"].get<std::string>());
+    const std::string text = read_text(file.path().parent_path() / std::filesystem::path(expected["input_file"].get<std::string>()).filename());
     EXPECT_EQ(json((*tokenizer)->encode(text).ids), expected["token_ids"]) << file.path();
     ++compared;
   }
