@@ -70,6 +70,8 @@ Result<bool> move_value_bias(Rewriter& rw, Node& node) {
   TENON_ASSIGN(Value * rows, rw.create(Op::k_linear, {out.input(0), out.input(1), shifted, out.input(3)}, out.attrs()));
   rw.replace(out.output(), rows);
   rw.replace_changed(node.input(2), unbiased);
+  // The rows between the two no longer hold what the model's did under this name.
+  node.output()->set_name(rw.graph().unique_name(node.output()->name() + ".unbiased"));
   return rw.changed(node, "value bias behind the attention");
 }
 
