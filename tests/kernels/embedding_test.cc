@@ -22,7 +22,7 @@ Step step_of(Random& random, const std::vector<std::vector<int64_t>>& ids, int64
 TEST(EmbeddingKernel, AgreesWithReference) {
   Random random;
   SCOPED_TRACE(random.trace());
-  for (const int64_t width : {2, 7, 33, 768}) {
+  for (const int64_t width : {7, 16, 33, 768}) {
     for (const bool norm : {false, true}) {
       SCOPED_TRACE(fmt::format("width {}, norm {}", width, norm));
       expect_like_reference(embedding_kernel(), step_of(random, {{5, 9}, {5, 9}, {5, 9}}, width, norm), kAllowed);

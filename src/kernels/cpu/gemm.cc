@@ -155,7 +155,11 @@ void pack_panels(const float* w, int64_t row_stride, int64_t column_stride, int6
     const float* from = w + p * kPanel * column_stride;
     const int64_t filled = std::min<int64_t>(kPanel, columns - p * kPanel);
     for (int64_t i = 0; i < k; ++i, out += kPanel) {
-      for (int64_t j = 0; j < filled; ++j) out[j] = from[i * row_stride + j * column_stride];
+      if (column_stride == 1) {
+        std::copy_n(from + i * row_stride, filled, out);
+      } else {
+        for (int64_t j = 0; j < filled; ++j) out[j] = from[i * row_stride + j * column_stride];
+      }
       std::fill(out + filled, out + kPanel, 0.0f);
     }
   }

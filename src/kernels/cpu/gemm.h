@@ -24,8 +24,8 @@ struct Gemm {
 
 // Floats of the packed form of a [k, columns] matrix.
 constexpr int64_t packed_size(int64_t k, int64_t columns) { return (columns + kPanel - 1) / kPanel * kPanel * k; }
-// Packs w [k, columns]; element (i, j) stands at w[i * row_stride + j * column_stride]. `panels` below all: [begin,
-// end) only.
+// Packs panels [begin_panel, end_panel) of w [k, columns], whose element (i, j) stands at w[i * row_stride + j *
+// column_stride].
 void pack_panels(const float* w, int64_t row_stride, int64_t column_stride, int64_t k, int64_t columns, float* packed,
                  int64_t begin_panel, int64_t end_panel);
 
