@@ -3,9 +3,9 @@
 // Usage: tokenizer_bench TOKENIZER TEXTS [RUNS]
 //   TOKENIZER  a tokenizer.json, a vocab.txt (uncased) or a model's folder
 //   TEXTS      a file with one text a line
-// Prints one line for each run: seconds, tokens, tokens per second, and at the end the median. Seconds are the processor's:
-// one thread computes, and on a shared machine the wall clock would measure the others. When RUNS is 0 a line "run" on
-// standard input starts each run, so that another program can take turns with this one.
+// Prints one line for each run: seconds, tokens, tokens per second, and at the end the median. Seconds are the
+// processor's: one thread computes, and on a shared machine the wall clock would measure the others. When RUNS is 0 a
+// line "run" on standard input starts each run, so that another program can take turns with this one.
 #include <fmt/core.h>
 #include <time.h>
 

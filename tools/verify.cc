@@ -79,8 +79,8 @@ void print_results(const VerifyArgs& args, const std::vector<LayerResult>& layer
       for (const LayerResult& r : results) list.push_back({{"value", r.value}, {"source", r.source}, {"max_abs", r.worst}, {"largest", r.largest}, {"relative", r.relative()}});
       return list;
     };
-    const nlohmann::ordered_json json = {{"passed", first_bad == nullptr}, {"first_bad", first_bad != nullptr ? first_bad->value : ""}, {"outputs", to_json(outputs)}, {"layers", to_json(layers)}};
-    std::puts(json.dump(2).c_str());
+    const nlohmann::ordered_json report = {{"passed", first_bad == nullptr}, {"first_bad", first_bad != nullptr ? first_bad->value : ""}, {"outputs", to_json(outputs)}, {"layers", to_json(layers)}};
+    std::puts(report.dump(2).c_str());
     return;
   }
   fmt::print("{:<60} {:>12} {:>12}\n", "value", "max abs", "relative");

@@ -10,7 +10,7 @@ namespace tenon::engine {
 namespace {
 
 template <class... Args>
-Status bad(fmt::format_string<Args...> format, Args&&... args) {
+Status refused(fmt::format_string<Args...> format, Args&&... args) {
   return Status(ErrorCode::kBadEngine, fmt::format(format, std::forward<Args>(args)...));
 }
 
@@ -25,11 +25,11 @@ const char* section_name(SectionKind kind) {
 }
 
 Result<Header> read_header(std::span<const std::byte> bytes) {
-  if (bytes.size() < kMagic.size() || std::memcmp(bytes.data(), kMagic.data(), kMagic.size()) != 0) return bad("not an engine file");
+  if (bytes.size() < kMagic.size() || std::memcmp(bytes.data(), kMagic.data(), kMagic.size()) != 0) return refused("not an engine file");
   Header header;
-  if (bytes.size() < sizeof header) return bad("the file is truncated: {} bytes", bytes.size());
+  if (bytes.size() < sizeof header) return refused("the file is truncated: {} bytes", bytes.size());
   std::memcpy(&header, bytes.data(), sizeof header);
-  if (header.checksum != header_checksum(header)) return bad("the file's header is damaged");
+  if (header.checksum != header_checksum(header)) return refused("the file's header is damaged");
   if (header.major != kFormatMajor || header.minor > kFormatMinor) {
     return error(ErrorCode::kEngineVersion, "the engine has format version {}.{}, this Tenon reads {}.{}: build it again", header.major,
                  header.minor, kFormatMajor, kFormatMinor);
@@ -37,8 +37,8 @@ Result<Header> read_header(std::span<const std::byte> bytes) {
   if (header.flags != 0 || header.section_count != kSectionCount) {
     return error(ErrorCode::kEngineVersion, "the engine needs features that this Tenon does not have");
   }
-  if (header.file_size > bytes.size()) return bad("the file is truncated: {} of {} bytes", bytes.size(), header.file_size);
-  if (header.file_size < bytes.size()) return bad("the file has {} bytes too many", bytes.size() - header.file_size);
+  if (header.file_size > bytes.size()) return refused("the file is truncated: {} of {} bytes", bytes.size(), header.file_size);
+  if (header.file_size < bytes.size()) return refused("the file has {} bytes too many", bytes.size() - header.file_size);
   return header;
 }
 
@@ -46,10 +46,10 @@ Result<std::span<const std::byte>> read_section(std::span<const std::byte> bytes
   const Section& s = header.sections[static_cast<size_t>(kind) - 1];
   const char* name = section_name(kind);
   const uint64_t alignment = kind == SectionKind::kWeights ? kPageAlignment : kSectionAlignment;
-  if (s.kind != static_cast<uint32_t>(kind) || s.offset % alignment != 0 || s.offset < sizeof(Header)) return bad("the section of {} is out of place", name);
-  if (s.offset > bytes.size() || s.size > bytes.size() - s.offset) return bad("the section of {} lies outside of the file", name);
+  if (s.kind != static_cast<uint32_t>(kind) || s.offset % alignment != 0 || s.offset < sizeof(Header)) return refused("the section of {} is out of place", name);
+  if (s.offset > bytes.size() || s.size > bytes.size() - s.offset) return refused("the section of {} lies outside of the file", name);
   const auto section = bytes.subspan(s.offset, s.size);
-  if (section_checksum(section, pool) != s.checksum) return bad("the section of {} is damaged (checksum)", name);
+  if (section_checksum(section, pool) != s.checksum) return refused("the section of {} is damaged (checksum)", name);
   return section;
 }
 
@@ -57,14 +57,14 @@ Result<std::span<const std::byte>> read_section(std::span<const std::byte> bytes
 Status check_gaps(std::span<const std::byte> bytes, const Header& header) {
   uint64_t at = sizeof(Header);
   for (const Section& s : header.sections) {
-    if (s.offset < at || s.offset > bytes.size()) return bad("the sections overlap");
+    if (s.offset < at || s.offset > bytes.size()) return refused("the sections overlap");
     const auto gap = bytes.subspan(at, s.offset - at);
     if (gap.size() >= kPageAlignment || std::ranges::any_of(gap, [](std::byte b) { return b != std::byte{0}; })) {
-      return bad("there are foreign bytes before the section of {}", section_name(static_cast<SectionKind>(s.kind)));
+      return refused("there are foreign bytes before the section of {}", section_name(static_cast<SectionKind>(s.kind)));
     }
     at = s.offset + s.size;
   }
-  return at == bytes.size() ? Status() : bad("there are foreign bytes after the sections");
+  return at == bytes.size() ? Status() : refused("there are foreign bytes after the sections");
 }
 
 }  // namespace

@@ -15,7 +15,7 @@ namespace {
 
 constexpr size_t kLengthBytes = 8;
 constexpr uint64_t kMaxHeaderBytes = uint64_t{16} << 20;  // some hundred bytes a tensor
-constexpr size_t kMaxRank = 16;
+constexpr size_t kMostAxes = 16;
 
 std::optional<DType> dtype_of(std::string_view name) {
   static constexpr std::array<std::pair<std::string_view, DType>, 13> kNames = {{
@@ -38,16 +38,16 @@ std::optional<DType> dtype_of(std::string_view name) {
   return std::nullopt;
 }
 
-struct Entry {
+struct TensorEntry {
   DType dtype{};
   std::vector<int64_t> shape;
   uint64_t begin = 0, end = 0;  // within the data
 };
 
-Result<Entry> parse_entry(const Json& json) {
+Result<TensorEntry> parse_entry(const Json& json) {
   const auto bad = [](const char* what) { return error(ErrorCode::kBadModel, "{}", what); };
   if (!json.is_object()) return bad("not an object");
-  Entry entry;
+  TensorEntry entry;
   if (!json.contains("dtype") || !json["dtype"].is_string()) return bad("\"dtype\" is missing or not a string");
   const auto dtype = dtype_of(json["dtype"].get_ref<const std::string&>());
   if (!dtype)
@@ -55,8 +55,8 @@ Result<Entry> parse_entry(const Json& json) {
   entry.dtype = *dtype;
 
   if (!json.contains("shape") || !json["shape"].is_array()) return bad("\"shape\" is missing or not a list");
-  if (json["shape"].size() > kMaxRank)
-    return error(ErrorCode::kBadModel, "{} axes, at most {} expected", json["shape"].size(), kMaxRank);
+  if (json["shape"].size() > kMostAxes)
+    return error(ErrorCode::kBadModel, "{} axes, at most {} expected", json["shape"].size(), kMostAxes);
   for (const Json& size : json["shape"]) {
     if (!size.is_number_unsigned() || size.get<uint64_t>() > uint64_t{INT64_MAX})
       return bad("\"shape\" holds something that is no size");
@@ -82,8 +82,8 @@ Result<Entry> parse_entry(const Json& json) {
 }
 
 // Every byte of the data belongs to exactly one tensor.
-Status check_coverage(const std::vector<std::pair<std::string, Entry>>& entries, uint64_t data_bytes) {
-  std::vector<const std::pair<std::string, Entry>*> order;
+Status check_coverage(const std::vector<std::pair<std::string, TensorEntry>>& entries, uint64_t data_bytes) {
+  std::vector<const std::pair<std::string, TensorEntry>*> order;
   for (const auto& e : entries) order.push_back(&e);
   std::sort(order.begin(), order.end(), [](const auto* a, const auto* b) {
     return std::pair(a->second.begin, a->second.end) < std::pair(b->second.begin, b->second.end);
@@ -106,7 +106,7 @@ Status check_coverage(const std::vector<std::pair<std::string, Entry>>& entries,
 }
 
 // Loads through a typed pointer must be aligned; the format's padding makes them so, but does not promise it.
-Result<ir::Tensor> tensor_at(const Entry& entry, const std::byte* data, const std::shared_ptr<const void>& owner) {
+Result<ir::Tensor> tensor_at(const TensorEntry& entry, const std::byte* data, const std::shared_ptr<const void>& owner) {
   if (reinterpret_cast<uintptr_t>(data) % dtype_size(entry.dtype) == 0)
     return ir::Tensor(entry.dtype, entry.shape, owner, data);
   std::byte* copy = nullptr;
@@ -132,7 +132,7 @@ Result<TensorMap> parse_safetensors(std::span<const std::byte> bytes, std::share
   if (!header.starts_with('{')) return error(ErrorCode::kBadModel, "{}: the header does not begin with '{{'", file);
   TENON_ASSIGN(const Json json, parse_json(header, file));
 
-  std::vector<std::pair<std::string, Entry>> entries;
+  std::vector<std::pair<std::string, TensorEntry>> entries;
   for (const auto& [name, value] : json.items()) {
     if (name == "__metadata__") continue;
     auto entry = parse_entry(value);

@@ -95,6 +95,8 @@ Status import_lp_norm(Call&);
 // ops_matmul.cc
 Status import_gemm(Call&);
 // ops_attention.cc
+// [batch, rows, heads * d] -> [batch, heads, rows, d]; four axes stay as they are.
+Result<Value*> split_heads(Call&, Value* x, int64_t heads);
 Status import_attention(Call&);
 Status import_rotary_embedding(Call&);
 // ops_control.cc

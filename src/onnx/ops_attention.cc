@@ -10,7 +10,8 @@ namespace {
 
 constexpr double kMasked = -std::numeric_limits<double>::infinity();
 
-// [batch, rows, heads * d] -> [batch, heads, rows, d]; four axes stay as they are.
+}  // namespace
+
 Result<Value*> split_heads(Call& c, Value* x, int64_t heads) {
   if (x->rank() == 4) return x;
   if (x->rank() != 3) return error(ErrorCode::kBadModel, "an input of rank {}, expected 3 or 4", x->rank());
@@ -21,6 +22,8 @@ Result<Value*> split_heads(Call& c, Value* x, int64_t heads) {
   TENON_ASSIGN(x, c.reshape(x, {x->shape()[0], x->shape()[1], Dim(heads), *width}));
   return c.transpose(x, {0, 2, 1, 3});
 }
+
+namespace {
 
 Result<Value*> merge_heads(Call& c, Value* x) {
   TENON_ASSIGN(x, c.transpose(x, {0, 2, 1, 3}));

@@ -10,16 +10,6 @@ Result<Value*> add_optional(Call& c, Value* x, Value* bias) {
   return bias == nullptr ? Result<Value*>(x) : c.emit(Op::k_add, {x, bias});
 }
 
-// [batch, rows, heads * d] -> [batch, heads, rows, d]
-Result<Value*> split_heads(Call& c, Value* x, int64_t heads) {
-  if (x->rank() != 3) return error(ErrorCode::kUnsupported, "an input of rank {}", x->rank());
-  const auto width = heads < 1 ? std::nullopt : x->shape()[2].exact_div(Dim(heads));
-  if (!width)
-    return error(ErrorCode::kBadModel, "{} columns do not divide into {} heads", x->shape()[2].to_string(), heads);
-  TENON_ASSIGN(x, c.reshape(x, {x->shape()[0], x->shape()[1], Dim(heads), *width}));
-  return c.transpose(x, {0, 2, 1, 3});
-}
-
 // What hides keys, as [batch, 1, 1, keys] of bool: a mask per key, or the number of keys of each sequence.
 Result<Value*> keys_to_keep(Call& c, Value* mask, const Dim& keys) {
   const Shape& shape = mask->shape();

@@ -11,7 +11,7 @@ namespace {
 constexpr double kHidden = -9000;  // masks of -10000 are the weakest in use
 constexpr int kMaxDepth = 200;
 
-const Dim kBatch = Dim::symbol("$batch"), kQuery = Dim::symbol("$query"), kKey = Dim::symbol("$key");
+const Dim kAnyBatch = Dim::symbol("$batch"), kAnyQuery = Dim::symbol("$query"), kAnyKey = Dim::symbol("$key");
 
 // The abstract value of one element: an integer expression over sizes and indices, or a number that depends on mask bits.
 struct Element {
@@ -68,13 +68,13 @@ bool is_used_as_index(const Value* v, int depth = 0) {
 
 // A [batch, seq] value read at (b, q) or (b, k) as the mask's own bit.
 std::optional<Element> Evaluator::as_root(Value* v, const std::vector<Coordinate>& at) {
-  if (v->rank() != 2 || at.size() != 2 || at[0].free || at[1].free || at[0].index != kBatch) return std::nullopt;
-  if (at[1].index != kQuery && at[1].index != kKey) return std::nullopt;
+  if (v->rank() != 2 || at.size() != 2 || at[0].free || at[1].free || at[0].index != kAnyBatch) return std::nullopt;
+  if (at[1].index != kAnyQuery && at[1].index != kAnyKey) return std::nullopt;
   if (root_ != nullptr && root_ != v) return fail("two masks are combined: %" + root_->name() + " and %" + v->name());
   root_ = v;
   Element e;
   e.table.root = v;
-  for (int bits = 0; bits < 4; ++bits) e.table.number[static_cast<size_t>(bits)] = at[1].index == kQuery ? bits >> 1 : bits & 1;
+  for (int bits = 0; bits < 4; ++bits) e.table.number[static_cast<size_t>(bits)] = at[1].index == kAnyQuery ? bits >> 1 : bits & 1;
   return e;
 }
 
@@ -386,9 +386,9 @@ std::optional<Element> Evaluator::structural(Value* v, const std::vector<Coordin
 
 }  // namespace
 
-Coordinate Coordinate::batch() { return {kBatch}; }
-Coordinate Coordinate::query() { return {kQuery}; }
-Coordinate Coordinate::key() { return {kKey}; }
+Coordinate Coordinate::batch() { return {kAnyBatch}; }
+Coordinate Coordinate::query() { return {kAnyQuery}; }
+Coordinate Coordinate::key() { return {kAnyKey}; }
 
 MaskProof evaluate_mask(Value* v, const std::vector<Coordinate>& at) {
   Evaluator evaluator;

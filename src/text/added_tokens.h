@@ -1,5 +1,5 @@
-// Tokens that stand beside the model: found in the text before it is normalised and cut (special tokens such as [MASK]),
-// or, if they say so, in the normalised text.
+// Tokens that stand beside the model: found in the text before it is normalised and cut (special tokens such as
+// [MASK]), or, if they say so, in the normalised text.
 #pragma once
 
 #include <array>
@@ -48,9 +48,9 @@ class PatternSet {
  private:
   std::unique_ptr<const std::string> bytes_;
   StringIndex index_;
-  std::vector<size_t> lengths_;        // of the patterns, falling
+  std::vector<size_t> lengths_;  // of the patterns, falling
   std::array<bool, 256> first_byte_{};
-  int only_first_byte_ = -1;           // if all patterns begin with the same
+  int only_first_byte_ = -1;  // if all patterns begin with the same
 };
 
 class AddedTokens {

@@ -11,7 +11,7 @@ using nlohmann::json;
 
 // In this order, as `tokenizers` does.
 constexpr std::pair<std::string_view, std::string_view> kCleanups[] = {
-    {" .", "."},   {" ?", "?"},   {" !", "!"},           {" ,", ","},     {" ' ", "'"},  {" n't", "n't"},
+    {" .", "."},   {" ?", "?"},           {" !", "!"},   {" ,", ","},     {" ' ", "'"},    {" n't", "n't"},
     {" 'm", "'m"}, {" do not", " don't"}, {" 's", "'s"}, {" 've", "'ve"}, {" 're", "'re"},
 };
 

@@ -55,7 +55,8 @@ std::vector<Ordered> decomposed(const Units& units, bool compatibility) {
   for (auto at = out.begin(); at != out.end();) {
     const auto begin = std::find_if_not(at, out.end(), is_starter);
     at = std::find_if(begin, out.end(), is_starter);
-    std::stable_sort(begin, at, [](const Ordered& a, const Ordered& b) { return a.combining_class < b.combining_class; });
+    std::stable_sort(begin, at,
+                     [](const Ordered& a, const Ordered& b) { return a.combining_class < b.combining_class; });
   }
   return out;
 }

@@ -43,7 +43,10 @@ Pipeline::Pipeline(Normalizer normalizer, PreTokenizer pre_tokenizer, std::uniqu
   for (unsigned c = 0; c < 256; ++c) {
     const uint8_t flags = c < 0x80 ? char_flags(c) : uint8_t{0};
     const bool dropped = bert->clean_text && (flags & kControl);
-    kinds_[c] = c >= 0x80 || dropped ? kOther : flags & kSpace ? kSeparator : flags & kPunctuation ? kMarkSign : kLetter;
+    kinds_[c] = c >= 0x80 || dropped   ? kOther
+                : flags & kSpace       ? kSeparator
+                : flags & kPunctuation ? kMarkSign
+                                       : kLetter;
   }
 }
 
@@ -68,8 +71,8 @@ void Pipeline::push_added(std::string_view text, AddedTokens::Part part, Scratch
   };
   const int32_t first = static_cast<int32_t>(part.begin) - s.shift;
   const int32_t length = points(part.begin, part.end);
-  Token token{part.id, s.words++, first, first + length, static_cast<int32_t>(part.begin),
-              static_cast<int32_t>(part.end)};
+  Token token{
+      part.id, s.words++, first, first + length, static_cast<int32_t>(part.begin), static_cast<int32_t>(part.end)};
   if (added_offsets_.trims) {
     const int32_t left = points(part.begin, part.match_begin);
     const bool at_start = s.tokens.empty() || first == 0;

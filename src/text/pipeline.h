@@ -38,8 +38,8 @@ class Pipeline {
     std::vector<AddedTokens::Part> source_parts, normalized_parts;
   };
 
-  // `trims`: white space that an added token took is not part of its offsets; `keeps_prefix_space`: but one blank before
-  // the first token is.
+  // `trims`: white space that an added token took is not part of its offsets; `keeps_prefix_space`: but one blank
+  // before the first token is.
   struct AddedOffsets {
     bool trims = false;
     bool keeps_prefix_space = false;

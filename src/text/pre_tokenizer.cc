@@ -41,11 +41,19 @@ void split_punctuation(const std::vector<Unit>& units, UnitRange range, Words& w
     const bool has_previous = words.size() > first;
     bool merge = false;  // into the word before
     switch (delimiter) {
-      case Delimiter::kIsolated: break;
-      case Delimiter::kRemoved: break;
-      case Delimiter::kContiguous: merge = hit && previous; break;
-      case Delimiter::kMergedWithPrevious: merge = hit && !previous; break;
-      case Delimiter::kMergedWithNext: merge = !hit && previous; break;
+      case Delimiter::kIsolated:
+        break;
+      case Delimiter::kRemoved:
+        break;
+      case Delimiter::kContiguous:
+        merge = hit && previous;
+        break;
+      case Delimiter::kMergedWithPrevious:
+        merge = hit && !previous;
+        break;
+      case Delimiter::kMergedWithNext:
+        merge = !hit && previous;
+        break;
     }
     if (merge && has_previous) {
       words.back().end = i;
@@ -64,7 +72,8 @@ void run(const PreTokenizer::Step& step, const std::vector<Unit>& units, UnitRan
       return split_runs(units, range, words, [](uint8_t f) { return f & kWord ? 3 : f & kSpace ? 0 : 2; });
     case Kind::kWhitespaceSplit:
       return split_runs(units, range, words, [](uint8_t f) { return f & kSpace ? 0 : 2; });
-    case Kind::kPunctuation: return split_punctuation(units, range, words, step.delimiter);
+    case Kind::kPunctuation:
+      return split_punctuation(units, range, words, step.delimiter);
   }
 }
 

@@ -65,8 +65,8 @@ std::vector<Encoding> Tokenizer::encode_batch(std::span<const std::string> texts
 std::vector<Encoding> Tokenizer::encode_windows(std::string_view question, std::string_view context, int max_length,
                                                 int stride) const {
   if (max_length <= 0 || stride < 0 || stride >= max_length) {
-    throw_if_error(error(ErrorCode::kInvalidArgument, "encode_windows: windows of {} tokens cannot share {}",
-                         max_length, stride));
+    throw_if_error(
+        error(ErrorCode::kInvalidArgument, "encode_windows: windows of {} tokens cannot share {}", max_length, stride));
   }
   return impl_->tokenizer->encode_windows(question, context, max_length, stride);
 }

@@ -112,8 +112,12 @@ Encoding Tokenizer::Impl::assemble(Tokens first, const Tokens* second, bool add_
   Assembler row(first.size() + (pair ? second->size() : 0) + special);
   for (const PostProcessor::Item& item : parts.post_processor.items(pair)) {
     switch (item.kind) {
-      case PostProcessor::Item::kFirst: row.add(first, item.type_id, 0); break;
-      case PostProcessor::Item::kSecond: row.add(*second, item.type_id, 1); break;
+      case PostProcessor::Item::kFirst:
+        row.add(first, item.type_id, 0);
+        break;
+      case PostProcessor::Item::kSecond:
+        row.add(*second, item.type_id, 1);
+        break;
       case PostProcessor::Item::kSpecial:
         for (const int32_t id : item.ids) {
           if (add_special_tokens) row.add_special(id, item.type_id);

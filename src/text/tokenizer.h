@@ -67,9 +67,9 @@ class Tokenizer {
   std::string serialize() const;
 
   std::string decode(std::span<const int32_t> ids, bool skip_special_tokens = true) const;
-  int32_t token_to_id(std::string_view token) const;   // -1: not in the vocabulary
-  std::string_view id_to_token(int32_t id) const;      // empty: not in the vocabulary
-  int32_t pad_id() const;                              // -1, here and below: the tokenizer has none
+  int32_t token_to_id(std::string_view token) const;  // -1: not in the vocabulary
+  std::string_view id_to_token(int32_t id) const;     // empty: not in the vocabulary
+  int32_t pad_id() const;                             // -1, here and below: the tokenizer has none
   int32_t mask_id() const;
   int32_t cls_id() const;
   int32_t sep_id() const;

@@ -212,8 +212,9 @@ Result<TokenizerParts> parts_from_folder(const std::string& dir) {
   parts.settings.model_max_length = config.model_max_length;
   const BertNormalizer* bert = parts.pipeline.normalizer().as_bert();
   if (bert != nullptr && config.lowercase && *config.lowercase != bert->lowercase) {
-    log(LogLevel::kWarn, "{}: the normalizer says lowercase {}, tokenizer_config.json do_lower_case {}: the former counts",
-        json_path, bert->lowercase, *config.lowercase);
+    log(LogLevel::kWarn,
+        "{}: the normalizer says lowercase {}, tokenizer_config.json do_lower_case {}: the former counts", json_path,
+        bert->lowercase, *config.lowercase);
   }
   return parts;
 }

@@ -13,11 +13,17 @@ using nlohmann::json;
 
 constexpr int64_t kMaxLength = 1 << 30;
 
+// Old files leave the type out; these members are each one type's alone.
+std::string inferred_type(const JsonNode& node) {
+  if (node.value().contains("max_input_chars_per_word")) return "WordPiece";
+  if (node.value().contains("merges")) return "BPE";
+  if (node.value().contains("unk_id")) return "Unigram";
+  return "";
+}
+
 Result<std::unique_ptr<const Model>> model_from_json(const JsonNode& node, JsonFile& file) {
   TENON_ASSIGN(std::string type, node.string("type", ""));
-  // Old files leave the type out; these members are WordPiece's alone, and merges are byte-pair encoding's.
-  if (type.empty() && node.value().contains("max_input_chars_per_word") && file.has_vocab) type = "WordPiece";
-  if (type.empty() && node.value().contains("merges")) type = "BPE";
+  if (type.empty()) type = inferred_type(node);
   if (type.empty()) return node.bad("\"type\" is missing");
   if (type != "WordPiece") {
     return error(ErrorCode::kUnsupported, "{}.type: models of type \"{}\" cannot be read yet, only WordPiece",
@@ -30,8 +36,8 @@ Result<std::unique_ptr<const Model>> model_from_json(const JsonNode& node, JsonF
   TENON_ASSIGN(const int64_t longest,
                node.integer("max_input_chars_per_word", 0, kMaxLength, settings.max_word_length));
   settings.max_word_length = static_cast<int32_t>(longest);
-  TENON_ASSIGN(Vocabulary vocabulary, Vocabulary::build(std::move(file.vocab), Vocabulary::Duplicates::kReject,
-                                                        node.where() + ".vocab"));
+  TENON_ASSIGN(Vocabulary vocabulary,
+               Vocabulary::build(std::move(file.vocab), Vocabulary::Duplicates::kReject, node.where() + ".vocab"));
   TENON_ASSIGN(auto model, WordPiece::build(std::move(vocabulary), std::move(settings), node.where() + ".unk_token"));
   return std::unique_ptr<const Model>(std::move(model));
 }
@@ -97,8 +103,8 @@ Result<TokenizerParts> parts_from_json(std::string_view text, const std::string&
   TENON_ASSIGN(Decoder decoder, optional_part<Decoder>(root, "decoder"));
   TENON_ASSIGN(TokenizerSettings settings, settings_from_json(root));
   TENON_ASSIGN(std::vector<AddedToken> tokens, added_from_json(root));
-  TENON_ASSIGN(AddedTokens added, AddedTokens::build(std::move(tokens), model->vocabulary(), normalizer,
-                                                     name + ": added_tokens"));
+  TENON_ASSIGN(AddedTokens added,
+               AddedTokens::build(std::move(tokens), model->vocabulary(), normalizer, name + ": added_tokens"));
   const std::optional<PostProcessor::Trim>& trim = post_processor.trim();
   TokenizerParts parts{Pipeline(std::move(normalizer), std::move(pre_tokenizer), std::move(model), std::move(added),
                                 {trim.has_value(), trim && trim->add_prefix_space}),

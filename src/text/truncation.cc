@@ -14,7 +14,8 @@ Lengths truncate(Lengths lengths, size_t budget, Truncation strategy) {
     case Truncation::kOnlySecond:
       first = std::min(first, budget);
       return {first, budget - first};
-    case Truncation::kLongestFirst: break;
+    case Truncation::kLongestFirst:
+      break;
   }
   // The shorter text stays whole while it fits beside one at least as long; the odd token goes to the longer.
   const size_t shorter = std::min(first, second);

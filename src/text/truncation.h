@@ -17,8 +17,8 @@ struct Lengths {
 // short to give up enough (kOnlyFirst, kOnlySecond) gives all, and the other side the rest.
 Lengths truncate(Lengths lengths, size_t budget, Truncation strategy);
 
-// Token ranges [begin, end) of at most `room` tokens that cover `count` tokens, neighbours sharing `stride`; `stride` is
-// less than `room`. One empty window when there is nothing to cover.
+// Token ranges [begin, end) of at most `room` tokens that cover `count` tokens, neighbours sharing `stride`; `stride`
+// is less than `room`. One empty window when there is nothing to cover.
 std::vector<std::pair<size_t, size_t>> cover(size_t count, size_t room, size_t stride);
 
 }  // namespace tenon::text

@@ -169,7 +169,8 @@ RepairedText::RepairedText(std::string_view text) {
     at += static_cast<size_t>(
         -sequence_length(reinterpret_cast<const unsigned char*>(text.data()) + at, text.size() - at));
     append_utf8(text_, 0xFFFD);
-    shifts_.emplace_back(static_cast<int32_t>(text_.size()), static_cast<int32_t>(at) - static_cast<int32_t>(text_.size()));
+    shifts_.emplace_back(static_cast<int32_t>(text_.size()),
+                         static_cast<int32_t>(at) - static_cast<int32_t>(text_.size()));
   }
 }
 

@@ -15,14 +15,14 @@
 namespace tenon::text {
 
 enum CharFlag : uint8_t {
-  kControl = 1,       // Cc, Cf or Co, except tab, line feed and carriage return
-  kSpace = 2,         // White_Space
-  kPunctuation = 4,   // category P, or ASCII punctuation such as $ and +
-  kNonspacing = 8,    // category Mn
-  kMark = 16,         // category M
-  kOrdered = 32,      // has a canonical combining class
-  kDecomposes = 64,   // has a canonical or compatibility decomposition (Hangul syllables have no flag)
-  kWord = 128,        // \w of regular expressions
+  kControl = 1,      // Cc, Cf or Co, except tab, line feed and carriage return
+  kSpace = 2,        // White_Space
+  kPunctuation = 4,  // category P, or ASCII punctuation such as $ and +
+  kNonspacing = 8,   // category Mn
+  kMark = 16,        // category M
+  kOrdered = 32,     // has a canonical combining class
+  kDecomposes = 64,  // has a canonical or compatibility decomposition (Hangul syllables have no flag)
+  kWord = 128,       // \w of regular expressions
 };
 
 // CharFlags of all code points, built at the first call; `c` is at most 0x10FFFF.

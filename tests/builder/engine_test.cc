@@ -98,7 +98,7 @@ TEST_P(GoldenEngine, GivesTheSameBitsAloneAndInABatch) {
   std::vector<int64_t> mask(static_cast<size_t>(batch * seq));
   for (int64_t b = 0; b < batch; ++b) {
     for (int64_t s = 0; s < seq; ++s) {
-      const int64_t kinds[] = {s < 7, s >= 4, random() % 2, 1, 0};  // right and left padding, holes, full, empty
+      const int64_t kinds[] = {s < 7, s >= 4, static_cast<int64_t>(random() % 2), 1, 0};  // right and left padding, holes, full, empty
       mask[static_cast<size_t>(b * seq + s)] = kinds[b];
     }
   }
@@ -130,7 +130,7 @@ TEST_P(GoldenEngine, GivesTheSameBitsAloneAndInABatch) {
   }
 }
 
-INSTANTIATE_TEST_SUITE_P(Corpus, GoldenEngine, testing::ValuesIn(all_cases()), [](const auto& info) { return test::test_name(info.param); });
+INSTANTIATE_TEST_SUITE_P(Corpus, GoldenEngine, testing::ValuesIn(all_cases()), [](const auto& at) { return test::test_name(at.param); });
 
 TEST(Build, GivesTheSameBytesTwice) {
   const std::string model = test::golden_folder() + "checkpoints/bert-seqcls";

@@ -13,7 +13,8 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   if (!loaded.ok()) return 0;
   const tenon::text::Tokenizer& tokenizer = **loaded;
   // The file's own bytes are the text too: they hold its tokens, and often are no UTF-8.
-  for (const std::string_view text : {std::string_view("Hello, wörld! [MASK] 中国\xFF e\u0301\u0323"), bytes.substr(0, 300)}) {
+  for (const std::string_view text :
+       {std::string_view("Hello, wörld! [MASK] 中国\xFF e\u0301\u0323"), bytes.substr(0, 300)}) {
     const tenon::Encoding row = tokenizer.encode(text);
     tokenizer.encode_pair(text, "b", {.max_length = 7});
     tokenizer.encode_windows("a", text, 9, 2);

@@ -18,7 +18,7 @@ using testing::ElementsAre;
 using testing::HasSubstr;
 namespace pickle = test::pickle;
 
-Result<TensorMap> parse(const std::string& bytes) {
+Result<TensorMap> parse_archive(const std::string& bytes) {
   std::byte* memory = nullptr;
   auto block = std::make_shared<ir::Tensor>(*ir::Tensor::allocate(DType::kU8, {static_cast<int64_t>(bytes.size())}, &memory));
   std::memcpy(memory, bytes.data(), bytes.size());
@@ -40,7 +40,7 @@ TEST(PytorchBin, ReadsWhatSafetensorsHolds) {
 }
 
 TEST(PytorchBin, ReadsViews) {
-  const auto tensors = parse(test::torch_file(pickle::state_dict({
+  const auto tensors = parse_archive(test::torch_file(pickle::state_dict({
       {"whole", pickle::tensor({})},
       {"transposed", pickle::tensor({.shape = {3, 2}, .strides = {1, 3}})},
       {"tail", pickle::tensor({.offset = 4, .shape = {2}, .strides = {1}})},
@@ -61,18 +61,18 @@ TEST(PytorchBin, ReadsViews) {
 
 TEST(PytorchBin, ReadsAStateSetOnTheDictionary) {
   const std::string body = pickle::ordered_dict() + "(" + pickle::text("w") + pickle::tensor({}) + "u";
-  const auto tensors = parse(test::torch_file(pickle::file(body + "}" + pickle::text("_metadata") + pickle::ordered_dict() + "sb")));
+  const auto tensors = parse_archive(test::torch_file(pickle::file(body + "}" + pickle::text("_metadata") + pickle::ordered_dict() + "sb")));
   ASSERT_TRUE(tensors.ok()) << tensors.status().message();
   EXPECT_EQ(tensors->size(), 1u);
 }
 
-struct Hostile {
+struct HostileArchive {
   const char* name;
   std::string bytes;
   const char* message;
 };
 
-std::vector<Hostile> hostile_pickles() {
+std::vector<HostileArchive> hostile_pickles() {
   using pickle::call, pickle::file, pickle::global, pickle::integer, pickle::integers, pickle::state_dict, pickle::tensor, pickle::text, pickle::tuple;
   const auto one = [](const std::string& value) { return state_dict({{"w", value}}); };
   const std::string system = global("os", "system");
@@ -140,10 +140,10 @@ std::vector<Hostile> hostile_pickles() {
   };
 }
 
-class RefusesPickle : public testing::TestWithParam<Hostile> {};
+class RefusesPickle : public testing::TestWithParam<HostileArchive> {};
 
 TEST_P(RefusesPickle, WithAClearError) {
-  const auto tensors = parse(test::torch_file(GetParam().bytes));
+  const auto tensors = parse_archive(test::torch_file(GetParam().bytes));
   ASSERT_FALSE(tensors.ok());
   EXPECT_TRUE(tensors.status().code() == ErrorCode::kBadModel || tensors.status().code() == ErrorCode::kUnsupported);
   EXPECT_THAT(tensors.status().message(), HasSubstr("m.bin: "));
@@ -152,7 +152,7 @@ TEST_P(RefusesPickle, WithAClearError) {
 
 INSTANTIATE_TEST_SUITE_P(PytorchBin, RefusesPickle, testing::ValuesIn(hostile_pickles()), [](const auto& c) { return std::string(c.param.name); });
 
-std::vector<Hostile> hostile_archives() {
+std::vector<HostileArchive> hostile_archives() {
   const std::string dict = pickle::state_dict({});
   const test::ZipEntry good{.name = "a/data.pkl", .data = dict};
   const auto with = [&](auto change) {
@@ -184,10 +184,10 @@ std::vector<Hostile> hostile_archives() {
   };
 }
 
-class RefusesArchive : public testing::TestWithParam<Hostile> {};
+class RefusesArchive : public testing::TestWithParam<HostileArchive> {};
 
 TEST_P(RefusesArchive, WithAClearError) {
-  const auto tensors = parse(GetParam().bytes);
+  const auto tensors = parse_archive(GetParam().bytes);
   ASSERT_FALSE(tensors.ok());
   EXPECT_THAT(tensors.status().message(), HasSubstr("m.bin: "));
   EXPECT_THAT(tensors.status().message(), HasSubstr(GetParam().message));
@@ -200,14 +200,14 @@ TEST(PytorchBin, SurvivesTruncationAndChangedBytes) {
   SCOPED_TRACE(random.trace());
   const std::string dict = pickle::state_dict({{"w", pickle::tensor({})}, {"v", pickle::tensor({.shape = {3, 2}, .strides = {1, 3}})}});
   const std::string good = test::torch_file(dict);
-  for (size_t n = 0; n < good.size(); ++n) EXPECT_FALSE(parse(good.substr(0, n)).ok());
+  for (size_t n = 0; n < good.size(); ++n) EXPECT_FALSE(parse_archive(good.substr(0, n)).ok());
   for (int i = 0; i < 3000; ++i) {
     // In the pickle, where the archive's checksum does not catch it.
     std::string bytes = dict;
     for (int64_t changes = random.integer(1, 3); changes > 0; --changes) {
       bytes[static_cast<size_t>(random.integer(0, static_cast<int64_t>(bytes.size()) - 1))] = static_cast<char>(random.integer(0, 255));
     }
-    const auto tensors = parse(test::torch_file(bytes));
+    const auto tensors = parse_archive(test::torch_file(bytes));
     if (tensors.ok()) continue;
     EXPECT_THAT(tensors.status().message(), HasSubstr("m.bin"));
   }

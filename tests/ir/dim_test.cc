@@ -12,7 +12,7 @@ namespace {
 const Dim kBatch = Dim::symbol("batch"), kSeq = Dim::symbol("seq");
 constexpr int64_t kLimit = int64_t{1} << 62;
 
-Dim parse(std::string_view text) {
+Dim parse_dim(std::string_view text) {
   const Result<Dim> d = Dim::parse(text);
   EXPECT_TRUE(d.ok()) << d.status().message();
   return d.ok() ? *d : Dim();
@@ -151,10 +151,10 @@ TEST(Dim, CollectsSymbolsInsideFunctions) {
 }
 
 TEST(Dim, ParsesSpacesParenthesesAndNumbers) {
-  EXPECT_EQ(parse(" ( seq + 1 ) * 2 - seq "), kSeq + 2);
-  EXPECT_EQ(parse("-seq*3 + 4"), Dim(4) - kSeq * 3);
-  EXPECT_EQ(parse("max(floordiv(seq, 2), mod(batch, 3))").to_string(), "max(floordiv(seq, 2), mod(batch, 3))");
-  EXPECT_EQ(parse("min(3, 4)"), Dim(3));
+  EXPECT_EQ(parse_dim(" ( seq + 1 ) * 2 - seq "), kSeq + 2);
+  EXPECT_EQ(parse_dim("-seq*3 + 4"), Dim(4) - kSeq * 3);
+  EXPECT_EQ(parse_dim("max(floordiv(seq, 2), mod(batch, 3))").to_string(), "max(floordiv(seq, 2), mod(batch, 3))");
+  EXPECT_EQ(parse_dim("min(3, 4)"), Dim(3));
 }
 
 TEST(Dim, RefusesWhatIsNoDimension) {

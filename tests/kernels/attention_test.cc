@@ -7,7 +7,6 @@ namespace {
 
 using kernels::cpu::attention_kernel;
 
-const Tolerance kAllowed = tolerance(DType::kF32) * 4;
 
 struct Form {
   int64_t heads = 1, kv_heads = 0, head_dim = 8;

@@ -5,7 +5,6 @@ namespace {
 
 using kernels::cpu::embedding_kernel;
 
-const Tolerance kAllowed = tolerance(DType::kF32) * 4;
 
 Step step_of(Random& random, const std::vector<std::vector<int64_t>>& ids, int64_t width, bool norm,
              DType dtype = DType::kI64) {

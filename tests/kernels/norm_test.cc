@@ -8,7 +8,6 @@ using kernels::cpu::reduce_kernel;
 using kernels::cpu::rms_norm_kernel;
 using kernels::cpu::softmax_kernel;
 
-const Tolerance kAllowed = tolerance(DType::kF32) * 4;
 
 TEST(NormKernels, AgreeWithReferenceWithAndWithoutEachInput) {
   Random random;

@@ -5,7 +5,6 @@ namespace {
 
 using kernels::cpu::pointwise_kernel;
 
-const Tolerance kAllowed = tolerance(DType::kF32);
 
 TEST(PointwiseKernel, AgreesWithReferenceOnEveryFunctionOfOneInput) {
   Random random;

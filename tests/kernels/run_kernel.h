@@ -16,6 +16,9 @@ using kernels::cpu::CpuKernel;
 using kernels::cpu::Isa;
 using kernels::cpu::isa_name;
 
+// Products and sums of many terms, in another order than the reference's.
+const inline Tolerance kAllowed = tolerance(DType::kF32) * 4;
+
 // One op on given tensors. `constants` names the inputs that are weights.
 struct Step {
   Op op{};

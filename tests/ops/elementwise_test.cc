@@ -13,8 +13,6 @@ namespace {
 using namespace test;  // NOLINT
 using ir::Op;
 
-constexpr double kInf = INFINITY;
-const double kNan = std::nan("");
 const std::vector<DType> kFloats = {DType::kF32, DType::kF16, DType::kBF16, DType::kF64};
 
 struct Point {

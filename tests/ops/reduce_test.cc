@@ -13,8 +13,6 @@ namespace {
 using namespace test;  // NOLINT
 using ir::Op;
 
-constexpr double kInf = INFINITY;
-const double kNan = std::nan("");
 
 // What a list of numbers reduces to.
 double expected(Op op, const std::vector<double>& terms) {

@@ -4,6 +4,7 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <limits>
 #include <optional>
 #include <string>
 #include <vector>
@@ -18,6 +19,8 @@ using ir::Attrs;
 using ir::Op;
 using ir::Shape;
 using ir::Tensor;
+
+inline constexpr double kInf = std::numeric_limits<double>::infinity(), kNan = std::numeric_limits<double>::quiet_NaN();
 
 // An input of run_op; nothing where an optional one is absent.
 using Given = std::optional<Tensor>;

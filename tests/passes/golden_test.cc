@@ -94,7 +94,7 @@ TEST_P(GoldenExport, CompilesFusedAndAgrees) {
   }
 }
 
-INSTANTIATE_TEST_SUITE_P(Corpus, GoldenExport, testing::ValuesIn(test::golden_cases("onnx")), [](const auto& info) { return test::test_name(info.param); });
+INSTANTIATE_TEST_SUITE_P(Corpus, GoldenExport, testing::ValuesIn(test::golden_cases("onnx")), [](const auto& at) { return test::test_name(at.param); });
 
 }  // namespace
 }  // namespace tenon

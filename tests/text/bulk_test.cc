@@ -67,8 +67,10 @@ Corpus stsb() {
     bool quoted = false;
     for (size_t i = 0; i < line.size(); ++i) {
       if (line[i] == '"') {
-        if (quoted && line[i + 1] == '"') fields.back() += line[i++];
-        else quoted = !quoted;
+        if (quoted && line[i + 1] == '"')
+          fields.back() += line[i++];
+        else
+          quoted = !quoted;
       } else if (line[i] == ',' && !quoted) {
         fields.emplace_back();
       } else {
@@ -124,7 +126,8 @@ TEST(Bulk, EveryLineOfEveryCorpusIsEncodedAlike) {
   for (const std::string name : {"bert-base-uncased", "bert-base-cased"}) {
     VocabSettings settings;
     settings.lowercase = name == "bert-base-uncased";
-    const auto tokenizer = Tokenizer::from_vocab(read_text(shared_data("vocab/" + name + "/vocab.txt")), settings, name);
+    const auto tokenizer =
+        Tokenizer::from_vocab(read_text(shared_data("vocab/" + name + "/vocab.txt")), settings, name);
     ASSERT_TRUE(tokenizer.ok()) << tokenizer.status().message();
     tokenizers[name] = *tokenizer;
   }
@@ -140,9 +143,12 @@ TEST(Bulk, EveryLineOfEveryCorpusIsEncodedAlike) {
       Digest digest;
       for (size_t i = begin; i < std::min(begin + block, count); ++i) {
         std::vector<Encoding> rows;
-        if (name == "squad windows") rows = tokenizer.encode_windows(corpus.firsts[i], corpus.seconds[i], 384, 128);
-        else if (corpus.seconds.empty()) rows.push_back(tokenizer.encode(corpus.firsts[i]));
-        else rows.push_back(tokenizer.encode_pair(corpus.firsts[i], corpus.seconds[i]));
+        if (name == "squad windows")
+          rows = tokenizer.encode_windows(corpus.firsts[i], corpus.seconds[i], 384, 128);
+        else if (corpus.seconds.empty())
+          rows.push_back(tokenizer.encode(corpus.firsts[i]));
+        else
+          rows.push_back(tokenizer.encode_pair(corpus.firsts[i], corpus.seconds[i]));
         for (const Encoding& row : rows) {
           digest.add(row);
           tokens += row.size();
@@ -168,7 +174,8 @@ TEST(Bulk, WholeArticlesHaveTheIdsOfTheReferenceTests) {
     const auto tokenizer =
         Tokenizer::from_vocab(read_text(shared_data("vocab/" + model + "/vocab.txt")), settings, model);
     ASSERT_TRUE(tokenizer.ok()) << tokenizer.status().message();
-    const std::string text = read_text(file.path().parent_path() / std::filesystem::path(expected["input_file"].get<std::string>()).filename());
+    const std::string text = read_text(file.path().parent_path() /
+                                       std::filesystem::path(expected["input_file"].get<std::string>()).filename());
     EXPECT_EQ(json((*tokenizer)->encode(text).ids), expected["token_ids"]) << file.path();
     ++compared;
   }

@@ -17,8 +17,27 @@ using ::testing::HasSubstr;
 using ::testing::Pair;
 using Ids = std::vector<int32_t>;
 
-constexpr const char* kVocab = "[PAD]\n[UNK]\n[CLS]\n[SEP]\n[MASK]\nhello\nworld\n##s\n,\n!\ncafe\nun\n##able\na\nb\nc\nd\n'\nt\n.\n";
-enum Id : int32_t { kPad, kUnk, kCls, kSep, kMask, kHello, kWorld, kS, kComma, kBang, kCafe, kUn, kAble, kA, kB, kC, kD };
+constexpr const char* kVocab =
+    "[PAD]\n[UNK]\n[CLS]\n[SEP]\n[MASK]\nhello\nworld\n##s\n,\n!\ncafe\nun\n##able\na\nb\nc\nd\n'\nt\n.\n";
+enum Id : int32_t {
+  kPad,
+  kUnk,
+  kCls,
+  kSep,
+  kMask,
+  kHello,
+  kWorld,
+  kS,
+  kComma,
+  kBang,
+  kCafe,
+  kUn,
+  kAble,
+  kA,
+  kB,
+  kC,
+  kD
+};
 
 std::shared_ptr<const Tokenizer> bert(const VocabSettings& settings = {}) {
   const auto tokenizer = Tokenizer::from_vocab(kVocab, settings, "vocab.txt");
@@ -153,7 +172,8 @@ TEST(Tokenizer, WindowsCutAQuestionThatLeavesNoRoom) {
   for (const Encoding& row : rows) EXPECT_LE(row.size(), 11u);
   EXPECT_EQ(rows[0].ids, (Ids{kCls, kA, kA, kA, kA, kSep, kB, kC, kD, kB, kSep}));
   for (int length = 0; length < 8; ++length) {
-    for (int stride = -1; stride < 12; ++stride) EXPECT_FALSE(bert()->encode_windows(question, "b c", length, stride).empty());
+    for (int stride = -1; stride < 12; ++stride)
+      EXPECT_FALSE(bert()->encode_windows(question, "b c", length, stride).empty());
   }
 }
 
@@ -262,7 +282,8 @@ TEST(TokenizerBlob, BringsTheSameTokenizerBack) {
   EXPECT_EQ((*again)->mask_id(), kB);
   EXPECT_EQ((*again)->model_max_length(), 77);
   EXPECT_EQ((*again)->encode("Hello hello").ids, tokenizer->encode("Hello hello").ids);
-  for (size_t length = 0; length < blob.size(); length += 7) EXPECT_FALSE(Tokenizer::deserialize(blob.substr(0, length)).ok());
+  for (size_t length = 0; length < blob.size(); length += 7)
+    EXPECT_FALSE(Tokenizer::deserialize(blob.substr(0, length)).ok());
 }
 
 }  // namespace

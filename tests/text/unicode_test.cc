@@ -33,7 +33,7 @@ TEST(Unicode, IsAsOldAsTheReference) {
   EXPECT_FALSE(char_flags(0x2E43) & kPunctuation);  // a dash of Unicode 9
   EXPECT_FALSE(char_flags(0x07FD) & kNonspacing);   // a mark of Unicode 11
   EXPECT_EQ(combining_class(0x07FD), 0);
-  EXPECT_EQ(decomposed(0x11938), U"\U00011938");    // a vowel of Unicode 13
+  EXPECT_EQ(decomposed(0x11938), U"\U00011938");  // a vowel of Unicode 13
 }
 
 TEST(Unicode, LowercasesEachCodePointAlone) {
@@ -84,12 +84,17 @@ TEST(Unicode, FindsTheFirstInvalidByte) {
 
 TEST(Unicode, RepairsEachMaximalInvalidPartOnce) {
   const auto repaired = [](std::string_view text) { return RepairedText(text).text(); };
-  EXPECT_EQ(repaired("a\xFF\xFE" "b"), "a\ufffd\ufffdb");
+  EXPECT_EQ(repaired("a\xFF\xFE"
+                     "b"),
+            "a\ufffd\ufffdb");
   EXPECT_EQ(repaired("\xE4\xB8"), "\ufffd");
   EXPECT_EQ(repaired("\xE4\xB8\xE4\xB8\xAD"), "\ufffd\u4e2d");
   EXPECT_EQ(repaired("\xF0\x9F\x98x"), "\ufffdx");
   EXPECT_EQ(repaired("\xED\xA0\x80"), "\ufffd\ufffd\ufffd");
-  const RepairedText text("a\xF0\x9F" "b\xFF" "c");
+  const RepairedText text(
+      "a\xF0\x9F"
+      "b\xFF"
+      "c");
   EXPECT_EQ(text.text(), "a\ufffdb\ufffdc");
   EXPECT_EQ(text.original(0), 0);
   EXPECT_EQ(text.original(1), 1);

@@ -55,7 +55,8 @@ TEST(WordPiece, CountsTheLengthOfAWordInCodePoints) {
 }
 
 TEST(WordPiece, TheContinuationPrefixMayBeAnything) {
-  const auto m = model({"<unk>", "a", "b", "@@c"}, {.unk_token = "<unk>", .continuing_prefix = "@@", .max_word_length = 9});
+  const auto m =
+      model({"<unk>", "a", "b", "@@c"}, {.unk_token = "<unk>", .continuing_prefix = "@@", .max_word_length = 9});
   EXPECT_EQ(pieces(*m, "ac"), "a(0,1)|@@c(1,2)");
   const auto none = model({"<unk>", "a", "b"}, {.unk_token = "<unk>", .continuing_prefix = "", .max_word_length = 9});
   EXPECT_EQ(pieces(*none, "aba"), "a(0,1)|b(1,2)|a(2,3)");

@@ -7,7 +7,7 @@
 namespace tenon::kernels::cpu {
 namespace {
 
-enum Input { kQ, kK, kV, kQOffsets, kKBegin, kKEnd, kQPositions, kKPositions, kBias };
+enum AttentionInput { kQ, kK, kV, kQOffsets, kKBegin, kKEnd, kQPositions, kKPositions, kScoreBias };
 
 // Rows of a sequence, counted through the batch in dense form too.
 struct Sequence {
@@ -70,7 +70,7 @@ class AttentionLauncher final : public Launcher {
 
   // Every row and bias that will be read is there.
   bool valid(const RunArgs& args) const {
-    const TensorArg bias = args.input(kBias);
+    const TensorArg bias = args.input(kScoreBias);
     const int64_t batch = batch_of(args), q_rows = rows(args.input(kQ)), k_rows = rows(args.input(kK));
     if (bias && ((bias.dim(0) != 1 && bias.dim(0) < batch) || (bias.dim(1) != 1 && bias.dim(1) < heads_))) return false;
     for (int64_t b = 0; b < batch; ++b) {
@@ -125,7 +125,7 @@ class AttentionLauncher final : public Launcher {
 
   void run_task(const RunArgs& args, int64_t b, const Sequence& s, int64_t head, int64_t first, int64_t count,
                 void* scratch) const {
-    const auto rows_at = [&](Input input, int64_t row, int64_t rows_count, int64_t of_head) {
+    const auto rows_at = [&](AttentionInput input, int64_t row, int64_t rows_count, int64_t of_head) {
       const TensorArg x = args.input(input);
       return HeadRows{x.as<const float>() + row * x.dim(-1) + columns_[input] + of_head * dim_, x.dim(-1), rows_count};
     };
@@ -147,7 +147,7 @@ class AttentionLauncher final : public Launcher {
     Visibility v{.causal = causal_, .window = window_};
     if (const TensorArg p = args.input(kQPositions)) v.q_positions = p.as<const int32_t>() + first;
     if (const TensorArg p = args.input(kKPositions)) v.k_positions = p.as<const int32_t>() + s.k_begin;
-    if (const TensorArg bias = args.input(kBias)) {
+    if (const TensorArg bias = args.input(kScoreBias)) {
       const int64_t q_len = bias.dim(2), k_len = bias.dim(3);
       v.bias = bias.as<const float>() +
                ((bias.dim(0) == 1 ? 0 : b) * bias.dim(1) + (bias.dim(1) == 1 ? 0 : head)) * q_len * k_len;
@@ -171,7 +171,7 @@ class AttentionKernel final : public CpuKernel {
   std::string_view id() const override { return "cpu.attention.f32"; }
   Support supports(const Problem& problem) const override {
     if (problem.op != Op::k_attention) return Support::no("computes attention only");
-    for (const int i : {kQ, kK, kV, kBias}) {
+    for (const int i : {kQ, kK, kV, kScoreBias}) {
       if (problem.has(i) && problem.inputs[static_cast<size_t>(i)].dtype != DType::kF32)
         return Support::no(fmt::format("input {} is not f32", i));
     }

@@ -2,11 +2,10 @@
 #include <cstring>
 
 #include "kernels/cpu/kernels.h"
+#include "kernels/cpu/strided.h"
 
 namespace tenon::kernels::cpu {
 namespace {
-
-constexpr int kMostAxes = 8;
 
 // Ids of one table, read at rows of the output that they broadcast to.
 class Ids {

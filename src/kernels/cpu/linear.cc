@@ -9,7 +9,7 @@
 namespace tenon::kernels::cpu {
 namespace {
 
-enum Input { kX, kW, kBias, kResidual };
+enum LinearInput { kX, kW, kBias, kResidual };
 
 Activation activation_of(const Attrs& attrs) {
   switch (*ops::parse_activation(attrs.text("activation"))) {
