@@ -63,6 +63,15 @@ function(tenon_flatbuffers target schema)
   target_sources(${target} PRIVATE ${out}/${base}_generated.h)
 endfunction()
 
+# Device code travels inside the binary as text: generated/kernels/cuda/device_sources.h.
+function(tenon_embed target folder)
+  file(GLOB_RECURSE files CONFIGURE_DEPENDS ${PROJECT_SOURCE_DIR}/src/${folder}/*.cu ${PROJECT_SOURCE_DIR}/src/${folder}/*.cuh)
+  set(out ${PROJECT_BINARY_DIR}/generated/${folder}/device_sources.h)
+  add_custom_command(OUTPUT ${out} COMMAND ${CMAKE_COMMAND} -DOUT=${out} "-DFILES=${files}" -P ${PROJECT_SOURCE_DIR}/cmake/embed.cmake
+    DEPENDS ${files} ${PROJECT_SOURCE_DIR}/cmake/embed.cmake COMMENT "Embedding ${folder}" VERBATIM)
+  target_sources(${target} PRIVATE ${out})
+endfunction()
+
 function(tenon_protobuf target proto)
   get_filename_component(base ${proto} NAME_WE)
   get_filename_component(folder ${proto} DIRECTORY)

@@ -19,6 +19,7 @@ enum class ErrorCode {
   kEngineVersion,     // an engine file of a newer or incompatible version, or for another processor
   kBadInput,          // a tensor given to run: wrong name, dtype, shape or value
   kOutOfMemory,       // an allocation failed
+  kNoDevice,         // no GPU, driver or GPU compiler where one is needed
   kInternal,          // a bug in Tenon
 };
 

@@ -9,6 +9,7 @@ namespace {
 constexpr EnvVariable kTable[] = {
     {"TENON_THREADS", "0", "Threads of a CPU engine; 0: as many as the process may use."},
     {"TENON_ISA", "best", "Instruction set of the CPU kernels: best, avx512, avx2 or scalar. For tests and bisecting."},
+    {"TENON_NVRTC", "", "Path of libnvrtc.so, which builds engines for NVIDIA GPUs; empty: look in the usual places."},
     {"TENON_LOG", "warn", "Least level of messages on stderr: debug, info, warn, error or off."},
 };
 

@@ -14,6 +14,7 @@ std::string_view error_code_name(ErrorCode code) {
     case ErrorCode::kEngineVersion: return "engine-version";
     case ErrorCode::kBadInput: return "bad-input";
     case ErrorCode::kOutOfMemory: return "out-of-memory";
+    case ErrorCode::kNoDevice: return "no-device";
     case ErrorCode::kInternal: return "internal";
   }
   return "internal";

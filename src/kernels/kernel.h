@@ -49,6 +49,19 @@ struct Config {
   double cost = 0;       // estimated seconds at the profile's optimum; the least wins when nothing is timed
 };
 
+// Where a kernel reads and writes.
+enum class Place : uint8_t { kHost, kDevice };
+
+// Device code that a config needs: compiled when the engine is built, kept in it as machine code.
+struct DeviceSource {
+  std::string file;                  // "linear_sm90.cu": one of those that the binary carries (kernels/cuda)
+  std::string entry;                 // the extern "C" kernel in it
+  std::vector<std::string> defines;  // "TILE_M=128"
+
+  // On one line; equal texts are equal code.
+  std::string text() const;
+};
+
 class Launcher {
  public:
   virtual ~Launcher() = default;
@@ -61,9 +74,13 @@ class Launcher {
   virtual Status launch(const RunArgs& args) const = 0;
 };
 
+class CudaKernel;  // kernels/cuda/cuda_kernel.h
+
 class Kernel {
  public:
   virtual ~Kernel() = default;
+  virtual const CudaKernel* as_cuda() const { return nullptr; }
+  Place place() const { return as_cuda() != nullptr ? Place::kDevice : Place::kHost; }
   // Stable names, stored in engines: "cpu.linear.f32". The version changes when config texts or packed layouts change meaning.
   virtual std::string_view id() const = 0;
   virtual int version() const { return 1; }
@@ -92,12 +109,13 @@ class Kernel {
 };
 
 // Candidates of a target in order of preference, closed by the reference kernel, which supports everything.
-enum class Target { kReference, kCpu };
+enum class Target { kReference, kCpu, kCuda };
 std::span<const Kernel* const> kernel_list(Target target);
 const Kernel* find_kernel(std::string_view id);
 
 // One per folder.
 const Kernel& reference_kernel();                 // kernels/reference
-std::span<const Kernel* const> cpu_kernel_list();  // kernels/cpu
+std::span<const Kernel* const> cpu_kernel_list();   // kernels/cpu
+std::span<const Kernel* const> cuda_kernel_list();  // kernels/cuda
 
 }  // namespace tenon::kernels

@@ -1,0 +1,110 @@
+#include "kernels/cuda/nvrtc.h"
+
+#include <dlfcn.h>
+
+#include <cstdlib>
+
+#include "base/env.h"
+#include "kernels/cuda/device_sources.h"
+
+namespace tenon::cuda {
+namespace {
+
+struct ProgramState;  // _nvrtcProgram
+using Program = ProgramState*;
+
+// The NVRTC API (CUDA Toolkit documentation, "NVRTC"), as much as is used.
+#define TENON_NVRTC_FUNCTIONS(F)                                                                    \
+  F(nvrtcVersion, (int*, int*))                                                                     \
+  F(nvrtcCreateProgram, (Program*, const char*, const char*, int, const char* const*, const char* const*)) \
+  F(nvrtcCompileProgram, (Program, int, const char* const*))                                        \
+  F(nvrtcGetProgramLogSize, (Program, size_t*))                                                     \
+  F(nvrtcGetProgramLog, (Program, char*))                                                           \
+  F(nvrtcGetCUBINSize, (Program, size_t*))                                                          \
+  F(nvrtcGetCUBIN, (Program, char*))                                                                \
+  F(nvrtcDestroyProgram, (Program*))
+
+struct Nvrtc {
+#define TENON_NVRTC_MEMBER(name, parameters) int(*name) parameters = nullptr;
+  TENON_NVRTC_FUNCTIONS(TENON_NVRTC_MEMBER)
+#undef TENON_NVRTC_MEMBER
+};
+
+Result<Nvrtc> load() {
+  void* library = nullptr;
+  const std::string given = env("TENON_NVRTC");
+  if (!given.empty()) library = dlopen(given.c_str(), RTLD_NOW | RTLD_LOCAL);
+  for (const char* name : {"libnvrtc.so.13", "libnvrtc.so.12", "libnvrtc.so", "/usr/local/cuda/lib64/libnvrtc.so.13",
+                           "/usr/local/cuda/lib64/libnvrtc.so.12", "/usr/local/cuda/lib64/libnvrtc.so"}) {
+    if (library == nullptr) library = dlopen(name, RTLD_NOW | RTLD_LOCAL);
+  }
+  if (library == nullptr) {
+    return error(ErrorCode::kNoDevice, "building for an NVIDIA GPU needs NVRTC (libnvrtc.so of CUDA 12.4 or newer); set TENON_NVRTC to its path");
+  }
+  Nvrtc api;
+  bool complete = true;
+#define TENON_NVRTC_FIND(name, parameters)                                          \
+  api.name = reinterpret_cast<decltype(api.name)>(dlsym(library, #name));           \
+  complete = complete && api.name != nullptr;
+  TENON_NVRTC_FUNCTIONS(TENON_NVRTC_FIND)
+#undef TENON_NVRTC_FIND
+  if (!complete) return error(ErrorCode::kNoDevice, "this NVRTC is too old: CUDA 12.4 or newer is needed");
+  return api;
+}
+
+const Result<Nvrtc>& nvrtc() {
+  static const Result<Nvrtc> loaded = load();
+  return loaded;
+}
+
+}  // namespace
+
+int nvrtc_version() {
+  int major = 0, minor = 0;
+  if (nvrtc().ok()) nvrtc()->nvrtcVersion(&major, &minor);
+  return 1000 * major + 10 * minor;
+}
+
+const char* device_source(std::string_view name) {
+  for (const auto& [file, text] : kDeviceSources)
+    if (file == name) return text;
+  return nullptr;
+}
+
+Result<Compiled> compile(const kernels::DeviceSource& source, const std::string& arch) {
+  if (!nvrtc().ok()) return nvrtc().status();
+  const Nvrtc& api = *nvrtc();
+  const char* text = device_source(source.file);
+  if (text == nullptr) return error(ErrorCode::kInternal, "no device source {}", source.file);
+  std::vector<const char*> names, texts;
+  for (const auto& [file, content] : kDeviceSources) {
+    if (!file.ends_with(".cuh")) continue;
+    names.push_back(file.data());
+    texts.push_back(content);
+  }
+  std::vector<std::string> options = {"-arch=" + arch, "-std=c++17", "-default-device", "-lineinfo", "--ptxas-options=-v"};
+  for (const std::string& d : source.defines) options.push_back("-D" + d);
+  std::vector<const char*> flags;
+  for (const std::string& o : options) flags.push_back(o.c_str());
+
+  Program program = nullptr;
+  if (api.nvrtcCreateProgram(&program, text, source.file.c_str(), static_cast<int>(names.size()), texts.data(), names.data()) != 0) {
+    return error(ErrorCode::kInternal, "NVRTC refuses {}", source.text());
+  }
+  const int failed = api.nvrtcCompileProgram(program, static_cast<int>(flags.size()), flags.data());
+  Compiled out;
+  size_t size = 0;
+  api.nvrtcGetProgramLogSize(program, &size);
+  out.log.resize(size);
+  if (size > 0) api.nvrtcGetProgramLog(program, out.log.data());
+  while (!out.log.empty() && out.log.back() == '\0') out.log.pop_back();
+  if (failed == 0 && api.nvrtcGetCUBINSize(program, &size) == 0) {
+    out.cubin.resize(size);
+    api.nvrtcGetCUBIN(program, out.cubin.data());
+  }
+  api.nvrtcDestroyProgram(&program);
+  if (failed != 0 || out.cubin.empty()) return error(ErrorCode::kInternal, "compiling {} for {} failed:\n{}", source.text(), arch, out.log);
+  return out;
+}
+
+}  // namespace tenon::cuda

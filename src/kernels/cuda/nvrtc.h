@@ -1,0 +1,25 @@
+// Compiling CUDA C++ with NVRTC, opened at run time: needed to build engines, never to run them.
+#pragma once
+
+#include <string>
+#include <string_view>
+
+#include "kernels/kernel.h"
+
+namespace tenon::cuda {
+
+struct Compiled {
+  std::string cubin;
+  std::string log;  // ptxas -v: registers, spills
+};
+
+// `arch`: "sm_90a". Errors: no-device when NVRTC cannot be found; internal with the compiler's log.
+Result<Compiled> compile(const kernels::DeviceSource& source, const std::string& arch);
+
+// 13000 for 13.0; 0 when there is none.
+int nvrtc_version();
+
+// The carried files by name; null when there is no such file.
+const char* device_source(std::string_view name);
+
+}  // namespace tenon::cuda

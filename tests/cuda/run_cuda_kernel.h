@@ -1,0 +1,139 @@
+// Running one CUDA kernel on one op beside the op's reference: compiled by NVRTC, on GPU 0. Without a GPU such a test is
+// skipped, after its code has been compiled for the targets it declares.
+#pragma once
+
+#include <random>
+
+#include "kernels/cuda/kernels.h"
+#include "kernels/cuda/nvrtc.h"
+#include "tests/kernels/run_kernel.h"
+
+namespace tenon::test {
+
+inline const cuda::Device* gpu() {
+  static const auto device = cuda::Device::open();
+  return device.ok() ? *device : nullptr;
+}
+
+// Memory of the GPU that ends with the test.
+class DeviceBuffer {
+ public:
+  explicit DeviceBuffer(size_t bytes, int fill = 0xff) : bytes_(bytes) {
+    EXPECT_TRUE(cuda::check(gpu()->api().cuMemAlloc(&data_, bytes + kGuard), "allocating").ok());
+    EXPECT_TRUE(cuda::check(gpu()->api().cuMemsetD8Async(data_, static_cast<unsigned char>(fill), bytes + kGuard, nullptr), "filling").ok());
+  }
+  ~DeviceBuffer() { gpu()->api().cuMemFree(data_); }
+  DeviceBuffer(const DeviceBuffer&) = delete;
+  DeviceBuffer& operator=(const DeviceBuffer&) = delete;
+
+  void upload(const void* from) { EXPECT_TRUE(cuda::check(gpu()->api().cuMemcpyHtoDAsync(data_, from, bytes_, nullptr), "uploading").ok()); }
+  void download(void* to) const { EXPECT_TRUE(cuda::check(gpu()->api().cuMemcpyDtoHAsync(to, data_, bytes_, nullptr), "downloading").ok()); }
+  void* data() const { return reinterpret_cast<void*>(data_); }
+
+ private:
+  static constexpr size_t kGuard = 256;
+  cuda::DevicePtr data_ = 0;
+  size_t bytes_;
+};
+
+// Compiles what `config` needs for GPUs of this capability. Nothing when the kernel has no code of its own.
+inline Result<cuda::Compiled> compile_kernel(const kernels::CudaKernel& kernel, const Problem& problem, const kernels::Config& config,
+                                             int capability) {
+  const auto source = kernel.code(problem, config, capability);
+  if (!source) return cuda::Compiled{};
+  return cuda::compile(*source, kernel.arch(config, capability));
+}
+
+// All outputs of one config on GPU 0.
+inline Result<std::vector<Tensor>> run_cuda_kernel(const kernels::CudaKernel& kernel, const Step& step, const kernels::Config& config) {
+  const cuda::Device& device = *gpu();
+  TENON_TRY(device.use());
+  TENON_ASSIGN(const std::unique_ptr<Built> built, build(step));
+  const Problem& problem = built->problem;
+  TENON_ASSIGN(const cuda::Compiled compiled, compile_kernel(kernel, problem, config, device.compute_capability()));
+  cuda::Module module = nullptr;
+  cuda::Function function = nullptr;
+  if (const auto source = kernel.code(problem, config, device.compute_capability())) {
+    TENON_TRY(cuda::check(device.api().cuModuleLoadData(&module, compiled.cubin.data()), "loading a kernel"));
+    TENON_TRY(cuda::check(device.api().cuModuleGetFunction(&function, module, source->entry.c_str()), "finding a kernel"));
+  }
+  std::vector<std::unique_ptr<DeviceBuffer>> buffers;
+  std::vector<std::vector<int64_t>> shapes;
+  shapes.reserve(step.inputs.size() + problem.outputs.size());
+  std::vector<ops::TensorArg> inputs, outputs;
+  for (size_t i = 0; i < step.inputs.size(); ++i) {
+    shapes.push_back(step.inputs[i] ? step.inputs[i]->shape() : std::vector<int64_t>{});
+    if (!step.inputs[i]) {
+      inputs.push_back({});
+      continue;
+    }
+    Tensor data = *step.inputs[i];
+    const int index = static_cast<int>(i);
+    if (problem.constant[i] && kernel.packed_type(problem, index)) {
+      TENON_ASSIGN(data, kernel.prepack(problem, index, data));
+    }
+    buffers.push_back(std::make_unique<DeviceBuffer>(data.bytes()));
+    buffers.back()->upload(data.data());
+    inputs.push_back({step.inputs[i]->dtype(), shapes.back(), buffers.back()->data()});
+  }
+  const size_t first_output = buffers.size();
+  for (const ir::TensorType& type : problem.outputs) {
+    shapes.push_back(ir::const_values(type.shape));
+    size_t bytes = dtype_size(type.dtype);
+    for (int64_t n : shapes.back()) bytes *= static_cast<size_t>(n);
+    buffers.push_back(std::make_unique<DeviceBuffer>(bytes));  // NaN: every element must be written
+    outputs.push_back({type.dtype, shapes.back(), buffers.back()->data()});
+  }
+  std::vector<std::vector<int64_t>> sizes;
+  std::vector<ops::Sizes> named;
+  for (const auto& [name, value] : problem.attrs.all())
+    if (const auto* shape = std::get_if<Shape>(&value)) sizes.push_back(ir::const_values(*shape));
+  size_t next = 0;
+  for (const auto& [name, value] : problem.attrs.all())
+    if (std::holds_alternative<Shape>(value)) named.push_back({name, sizes[next++]});
+
+  TENON_ASSIGN(const auto launcher, kernel.load(problem, config, device, function));
+  const size_t bytes = launcher->workspace({.inputs = inputs, .outputs = outputs, .sizes = named}, 1);
+  DeviceBuffer workspace(bytes);
+  TENON_TRY(launcher->launch({.inputs = inputs, .outputs = outputs, .sizes = named, .workspace = workspace.data()}));
+  TENON_TRY(cuda::check(device.api().cuStreamSynchronize(nullptr), "running a kernel"));
+  std::vector<Tensor> results;
+  for (size_t i = 0; i < problem.outputs.size(); ++i) {
+    std::byte* data = nullptr;
+    TENON_ASSIGN(Tensor result, Tensor::allocate(outputs[i].dtype, {outputs[i].shape.begin(), outputs[i].shape.end()}, &data));
+    buffers[first_output + i]->download(data);
+    results.push_back(result);
+  }
+  TENON_TRY(cuda::check(device.api().cuStreamSynchronize(nullptr), "reading a result"));
+  if (module != nullptr) device.api().cuModuleUnload(module);
+  return results;
+}
+
+// Every config gives what the reference gives. Without a GPU the code is only compiled, for sm_90 and, unless a config needs
+// one generation, sm_80.
+inline void expect_like_reference(const kernels::CudaKernel& kernel, const Step& step, Tolerance allowed) {
+  const auto built = build(step);
+  ASSERT_TRUE(built.ok()) << built.status().message();
+  const kernels::Support support = kernel.supports((*built)->problem);
+  ASSERT_TRUE(support) << support.reason;
+  const std::vector<kernels::Config> configs = kernel.configs((*built)->problem);
+  if (gpu() == nullptr) {
+    if (cuda::nvrtc_version() == 0) GTEST_SKIP() << "neither a GPU nor NVRTC";
+    const auto compiled = compile_kernel(kernel, (*built)->problem, configs.front(), 90);
+    ASSERT_TRUE(compiled.ok()) << compiled.status().message();
+    GTEST_SKIP() << "compiled; no GPU to run it on";
+  }
+  const auto expected = run_op(step.op, step.inputs, step.attrs);
+  ASSERT_TRUE(expected.ok()) << expected.status().message();
+  for (const kernels::Config& config : configs) {
+    SCOPED_TRACE(std::string(kernel.id()) + " " + config.text);
+    const auto actual = run_cuda_kernel(kernel, step, config);
+    ASSERT_TRUE(actual.ok()) << actual.status().message();
+    for (size_t i = 0; i < expected->size(); ++i) {
+      const bool exact = !is_float((*expected)[i].dtype());
+      ASSERT_TRUE(close((*actual)[i], (*expected)[i], exact ? Tolerance{} : allowed)) << "output " << i;
+    }
+  }
+}
+
+}  // namespace tenon::test
