@@ -1,0 +1,26 @@
+// Clusters of blocks (sm_90): ranks, the barrier of all their threads, writes to each other's shared memory.
+#pragma once
+
+#include "base.cuh"
+
+TENON_DEVICE uint32_t cluster_rank() {
+  uint32_t r;
+  asm volatile("mov.u32 %0, %%cluster_ctarank;" : "=r"(r));
+  return r;
+}
+
+// Every thread of every block. What was written before it, in any of their shared memories, is visible after it.
+TENON_DEVICE void cluster_barrier() {
+  asm volatile("barrier.cluster.arrive.release.aligned;\n\tbarrier.cluster.wait.acquire.aligned;" ::: "memory");
+}
+
+// `address` of our shared memory in block `rank`.
+TENON_DEVICE uint32_t peer_address(uint32_t address, uint32_t rank) {
+  uint32_t r;
+  asm volatile("mapa.shared::cluster.u32 %0, %1, %2;" : "=r"(r) : "r"(address), "r"(rank));
+  return r;
+}
+TENON_DEVICE void store_peer(uint32_t peer, float4 v) {
+  asm volatile("st.shared::cluster.v4.f32 [%0], {%1, %2, %3, %4};" ::"r"(peer), "f"(v.x), "f"(v.y), "f"(v.z), "f"(v.w)
+               : "memory");
+}
