@@ -16,6 +16,8 @@ int build(const BuildArgs& args) {
   config.gather_masked = !args.all_positions;
   config.tokenizer = args.tokenizer;
   config.task = args.task;
+  config.target = args.target;
+  config.precision = args.fp16 ? "fp16" : args.bf16 ? "bf16" : "fp32";
   config.on_progress = [&](std::string_view phase, double fraction) { progress.show(phase, fraction); };
   if (!args.min_shapes.empty() || !args.opt_shapes.empty() || !args.max_shapes.empty()) {
     config.profiles.push_back(value_or_throw(parse_profile(args.min_shapes, args.opt_shapes, args.max_shapes)));

@@ -24,6 +24,7 @@ int exit_code_of(tenon::ErrorCode code) {
     case ErrorCode::kBadInput: return kInputError;
     case ErrorCode::kNotFound:
     case ErrorCode::kIo:
+    case ErrorCode::kNoDevice:
     case ErrorCode::kOutOfMemory: return kSystemError;
     case ErrorCode::kInternal: break;
   }
@@ -45,6 +46,9 @@ void add_build(CLI::App& app, BuildArgs& a) {
                                                "A tokenizer beside the model goes into the engine, so that it answers from text.");
   verb->add_option("model", a.model, "ONNX file, Hugging Face checkpoint or sentence-transformers folder")->required();
   verb->add_option("-o,--output", a.output, "engine file to write")->required();
+  verb->add_option("--target", a.target, "cpu; cuda: this machine's GPU; sm_90 …: a kind of GPU, which need not be here; auto");
+  CLI::Option* fp16 = verb->add_flag("--fp16", a.fp16, "compute in 16-bit floats (GPU)");
+  verb->add_flag("--bf16", a.bf16, "compute in bfloat16 (GPU)")->excludes(fp16);
   verb->add_option("--min-shapes", a.min_shapes, "least sizes per input, name:AxB[,name:AxB]")->delimiter(',');
   verb->add_option("--opt-shapes", a.opt_shapes, "usual sizes per input")->delimiter(',');
   verb->add_option("--max-shapes", a.max_shapes, "largest sizes per input")->delimiter(',');

@@ -38,6 +38,10 @@ struct BuilderConfig {
   std::vector<OptimizationProfile> profiles;   // none: every size
   std::vector<std::string> disabled_passes;    // by the names that `tenon explain` prints
   std::string dump_passes;                     // folder for the graph after each pass that changed it; empty: none
+  // Where the engine is to run: "cpu"; "cuda", the GPU of this machine; "sm_90", a kind of GPU, which need not be here; "auto",
+  // the GPU if there is one.
+  std::string target = "cpu";
+  std::string precision = "fp32";              // "fp32", "fp16" or "bf16"; 16 bits need a GPU
   bool optimize = true;                        // false: the graph as imported, on the reference kernels
   bool gather_masked = true;                   // masked-word checkpoints compute the asked rows only (hf/checkpoint.h)
   std::string tokenizer;                       // folder or file to take the tokenizer from; empty: the model's own folder

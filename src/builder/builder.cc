@@ -1,10 +1,14 @@
 #include "builder/builder.h"
 
+#include <charconv>
 #include <chrono>
+#include <cstring>
 #include <filesystem>
 #include <set>
 
 #include "engine/writer.h"
+#include "kernels/cuda/driver.h"
+#include "plan/device_code.h"
 #include "hf/checkpoint.h"
 #include "ir/text.h"
 #include "network/network_impl.h"
@@ -48,6 +52,42 @@ Result<std::shared_ptr<const text::Tokenizer>> find_tokenizer(const std::string&
   return Found();
 }
 
+struct TargetChoice {
+  kernels::Target kind = kernels::Target::kCpu;
+  int compute_capability = 0, multiprocessors = 0;
+};
+
+// Errors: invalid-argument (no such target), no-device ("cuda" without a GPU).
+Result<TargetChoice> choose_target(const BuilderConfig& config) {
+  const std::string& name = config.target;
+  if (!config.optimize) return TargetChoice{kernels::Target::kReference};
+  if (name == "cpu") return TargetChoice{};
+  if (name == "cuda" || name == "auto") {
+    const auto device = cuda::Device::open();
+    if (device.ok()) return TargetChoice{kernels::Target::kCuda, (*device)->compute_capability(), (*device)->multiprocessors()};
+    if (name == "auto") return TargetChoice{};
+    return device.status();
+  }
+  int capability = 0;
+  const char* digits = name.starts_with("sm_") ? name.c_str() + 3 : "";
+  const auto [end, failed] = std::from_chars(digits, digits + std::strlen(digits), capability);
+  if (*digits == '\0' || failed != std::errc() || *end != '\0') {
+    return error(ErrorCode::kInvalidArgument, "there is no target \"{}\": cpu, cuda, auto, or a GPU's such as sm_90", name);
+  }
+  if (capability < 80) return error(ErrorCode::kUnsupported, "{}: GPUs before sm_80 are not supported", name);
+  constexpr int kH100 = 132, kA100 = 108;  // multiprocessors to plan for while the GPU is not at hand
+  return TargetChoice{kernels::Target::kCuda, capability, capability >= 90 ? kH100 : kA100};
+}
+
+Result<DType> parse_precision(const BuilderConfig& config, kernels::Target target) {
+  if (config.precision == "fp32") return DType::kF32;
+  if (config.precision != "fp16" && config.precision != "bf16") {
+    return error(ErrorCode::kInvalidArgument, "there is no precision \"{}\": fp32, fp16 or bf16", config.precision);
+  }
+  if (target != kernels::Target::kCuda) return error(ErrorCode::kUnsupported, "{} needs a GPU: --target cuda or sm_90", config.precision);
+  return config.precision == "fp16" ? DType::kF16 : DType::kBF16;
+}
+
 engine::Metadata metadata_of(const Compiled& compiled, const BuilderConfig& config) {
   engine::Metadata m;
   m.tenon_version = TENON_VERSION;
@@ -58,6 +98,7 @@ engine::Metadata metadata_of(const Compiled& compiled, const BuilderConfig& conf
   m.properties = compiled.model.properties;
   m.notes = compiled.model.notes;
   m.build_options["optimize"] = config.optimize ? "1" : "0";
+  m.build_options["precision"] = config.precision;
   for (const std::string& name : config.disabled_passes) m.build_options["disable-pass"] += name + " ";
   m.graph_imported = compiled.imported_text;
   m.graph_compiled = ir::print(*compiled.model.graph);
@@ -100,9 +141,12 @@ Result<Compiled> compile(ir::Model model, const std::string& folder, const Build
   out.nodes_imported = static_cast<int>(graph.nodes().size());
   TENON_ASSIGN(out.tokenizer, find_tokenizer(folder, config, out.model.notes));
 
+  TENON_ASSIGN(const TargetChoice target, choose_target(config));
+  TENON_ASSIGN(const DType precision, parse_precision(config, target.kind));
   progress(config, "optimize", 0);
   if (config.optimize) {
     passes::PipelineOptions options;
+    options.precision = precision;
     options.dump_dir = config.dump_passes;
     options.disabled = std::set<std::string>(config.disabled_passes.begin(), config.disabled_passes.end());
     TENON_ASSIGN(out.report, passes::run_pipeline(graph, options));
@@ -110,9 +154,14 @@ Result<Compiled> compile(ir::Model model, const std::string& folder, const Build
 
   progress(config, "plan", 0);
   plan::PlanOptions options;
-  options.target = config.optimize ? kernels::Target::kCpu : kernels::Target::kReference;
+  options.target = target.kind;
+  if (target.kind == kernels::Target::kCuda) {
+    options.compute_capability = target.compute_capability;
+    options.multiprocessors = target.multiprocessors;
+  }
   options.profiles = profiles_of(config);
   TENON_ASSIGN(out.planned, plan::make_plan(graph, options));
+  TENON_TRY(plan::compile_codes(out.planned, [&](double done) { progress(config, "compile kernels", done); }));
   return out;
 }
 

@@ -77,6 +77,7 @@ class Checker {
     for (int id = 0; id < size_of(plan_.values); ++id) {
       const PlanValue& v = value(id);
       if ((v.kind == PlanValue::Kind::kInput) != (id < inputs)) return bad("value %{} is an input out of place", v.name);
+      if (v.kind == PlanValue::Kind::kInput && v.place != Place::kHost) return bad("input %{} is not in host memory", v.name);
       if (v.kind == PlanValue::Kind::kInput && (v.source != id || !(v.type == plan_.inputs[static_cast<size_t>(id)].type))) {
         return bad("value %{} does not agree with its input", v.name);
       }
@@ -91,6 +92,7 @@ class Checker {
       }
       if (v.kind != PlanValue::Kind::kTemporary || v.alias_of >= id) return bad("value %{} shares the memory of a later one", v.name);
       const PlanValue& root = value(root_of(plan_, id));
+      if (v.place != root.place) return bad("value %{} shares memory of another device", v.name);
       if (v.in_place && root.kind != PlanValue::Kind::kTemporary) return bad("value %{} overwrites an input or a weight", v.name);
       if (!v.in_place && value(v.alias_of).type.dtype != v.type.dtype) return bad("value %{} is a view of another type", v.name);
       if (is_packed(v.alias_of)) return bad("value %{} is a view of a packed weight", v.name);
@@ -196,6 +198,8 @@ class Checker {
     const int region = region_of_step(step);
     if (s.op == ir::Op::k_constant) return bad("constants are weights");
     if (s.kernels.empty()) return bad("no kernel");
+    for (const KernelChoice& k : s.kernels)
+      if (k.code != -1 && !is_index(k.code, plan_.codes)) return bad("no code {} for {}", k.code, k.kernel);
     const bool variadic = !def.inputs.empty() && def.inputs.back().arity == ops::Arity::kVariadic;
     if (!variadic && s.inputs.size() > def.inputs.size()) return bad("too many inputs");
     for (size_t i = 0; i < def.inputs.size(); ++i) {
@@ -265,6 +269,7 @@ class Checker {
     for (const PlanOutput& out : plan_.outputs) {
       if (!names.insert(out.name).second) return bad("output \"{}\" appears twice", out.name);
       if (!is_defined(out.value) || is_packed(out.value)) return bad("output \"{}\" has no value", out.name);
+      if (value(out.value).place != Place::kHost) return bad("output \"{}\" is not in host memory", out.name);
       if (out.packed_value == -1) continue;
       if (!is_defined(out.packed_value) || value(out.packed_value).kind != PlanValue::Kind::kTemporary || plan_.row_offsets_value < 0) {
         return bad("output \"{}\" has no packed rows", out.name);

@@ -88,6 +88,8 @@ Result<PlanValue> value(const fb::Value& v) {
   out.source = v.source();
   out.alias_of = v.alias_of();
   out.in_place = v.in_place();
+  if (v.place() > static_cast<uint8_t>(Place::kDevice)) return bad("unknown place of a value");
+  out.place = static_cast<Place>(v.place());
   return out;
 }
 
@@ -104,7 +106,7 @@ Result<PlanStep> step(const fb::Step& s) {
   out.inputs = numbers(s.inputs());
   out.outputs = numbers(s.outputs());
   TENON_TRY(each(s.kernels(), [&](const fb::KernelChoice& k) -> Status {
-    out.kernels.push_back({text(k.kernel()), k.version(), text(k.config()), k.max_tokens()});
+    out.kernels.push_back({text(k.kernel()), k.version(), text(k.config()), k.max_tokens(), k.code()});
     return {};
   }));
   out.origin = text(s.origin());
@@ -155,6 +157,11 @@ Status plan_body(const fb::Plan& p, Plan& plan) {
   }));
   if (p.regions() != nullptr)
     for (const fb::Region* r : *p.regions()) plan.regions.push_back({r->begin(), r->end()});
+  TENON_TRY(each(p.codes(), [&](const fb::Code& c) -> Status {
+    const std::string cubin = c.cubin() == nullptr ? "" : std::string(c.cubin()->begin(), c.cubin()->end());
+    plan.codes.push_back({text(c.source()), text(c.entry()), text(c.arch()), cubin});
+    return {};
+  }));
   plan.target = text(p.target());
   TENON_ASSIGN(plan.tokens, dim(p.tokens()));
   plan.packing_mask_input = p.packing_mask_input();

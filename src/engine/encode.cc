@@ -98,7 +98,7 @@ class Encoder {
   Offset<fb::Value> encode(const PlanValue& v) {
     const auto name = text(v.name);
     const auto type = encode(v.type);
-    return fb::CreateValue(b_, name, type, static_cast<uint8_t>(v.kind), v.source, v.alias_of, v.in_place);
+    return fb::CreateValue(b_, name, type, static_cast<uint8_t>(v.kind), v.source, v.alias_of, v.in_place, static_cast<uint8_t>(v.place));
   }
 
   Offset<fb::Weight> encode(const PlanWeight& w) {
@@ -113,7 +113,7 @@ class Encoder {
     const auto inputs = b_.CreateVector(s.inputs), outputs = b_.CreateVector(s.outputs);
     const auto kernels = list(s.kernels, [&](const KernelChoice& k) {
       const auto kernel = text(k.kernel), config = text(k.config);
-      return fb::CreateKernelChoice(b_, kernel, k.version, config, k.max_tokens);
+      return fb::CreateKernelChoice(b_, kernel, k.version, config, k.max_tokens, k.code);
     });
     return fb::CreateStep(b_, op, attrs, inputs, outputs, kernels, origin);
   }
@@ -145,9 +145,14 @@ class Encoder {
     for (const PlanRegion& r : p.regions) region_list.emplace_back(r.begin, r.end);
     const auto regions = b_.CreateVectorOfStructs(region_list);
     const auto profiles = list(p.profiles, [&](const Profile& profile) { return encode(profile); });
+    const auto codes = list(p.codes, [&](const PlanCode& c) {
+      const auto source = text(c.source), entry = text(c.entry), arch = text(c.arch);
+      const auto cubin = b_.CreateVector(reinterpret_cast<const uint8_t*>(c.cubin.data()), c.cubin.size());
+      return fb::CreateCode(b_, source, entry, arch, cubin);
+    });
     const auto target = text(p.target), tokens = dim(p.tokens);
     return fb::CreatePlan(b_, target, inputs, outputs, symbols, values, weights, steps, regions, profiles, tokens,
-                          p.packing_mask_input, p.row_offsets_value);
+                          p.packing_mask_input, p.row_offsets_value, codes);
   }
 
   FlatBufferBuilder b_;

@@ -17,6 +17,9 @@ using ir::Dim;
 using ir::Shape;
 using ir::TensorType;
 
+// Whose memory a value lies in.
+enum class Place : uint8_t { kHost, kDevice };
+
 struct PlanValue {
   enum class Kind : uint8_t { kInput, kWeight, kTemporary };
   std::string name;
@@ -24,6 +27,7 @@ struct PlanValue {
   Kind kind = Kind::kTemporary;
   int source = -1;    // kInput: index of the input; kWeight: index of the weight
   int alias_of = -1;      // shares the memory of an earlier value (a reshape, or in_place); -1: its own
+  Place place = Place::kHost;  // the same for all that share memory
   bool in_place = false;  // with alias_of: the step that makes this value overwrites that one, which nothing reads later
   // Live range over all steps, aliases included; outputs live to the end. Inputs and weights have none. Not stored:
   // compute_live_ranges.
@@ -43,6 +47,15 @@ struct KernelChoice {
   int version = 1;
   std::string config;   // Config::text
   int64_t max_tokens = 0;  // serves token counts up to this; 0: any
+  int code = -1;           // index into Plan::codes; -1: needs none
+};
+
+// A kernel's machine code for one GPU architecture.
+struct PlanCode {
+  std::string source;  // DeviceSource::text: what it was compiled from
+  std::string entry;
+  std::string arch;    // "sm_90a"
+  std::string cubin;
 };
 
 struct PlanStep {
@@ -89,7 +102,7 @@ struct Profile {  // one min/opt/max triple for every input with dynamic axes
 };
 
 struct Plan {
-  std::string target = "cpu";
+  std::string target = "cpu";  // "reference", "cpu" or a GPU: "sm_90"
   std::vector<PlanInput> inputs;
   std::vector<PlanOutput> outputs;
   std::vector<PlanSymbol> symbols;
@@ -97,6 +110,7 @@ struct Plan {
   std::vector<PlanWeight> weights;
   std::vector<PlanStep> steps;
   std::vector<PlanRegion> regions;
+  std::vector<PlanCode> codes;
   std::vector<Profile> profiles;
   Dim tokens = 0;  // what KernelChoice::max_tokens is compared with: a data symbol, or batch*seq; 0: nothing is
   // The packing (pack_tokens), -1 when the model stays padded.

@@ -49,9 +49,6 @@ struct Config {
   double cost = 0;       // estimated seconds at the profile's optimum; the least wins when nothing is timed
 };
 
-// Where a kernel reads and writes.
-enum class Place : uint8_t { kHost, kDevice };
-
 // Device code that a config needs: compiled when the engine is built, kept in it as machine code.
 struct DeviceSource {
   std::string file;                  // "linear_sm90.cu": one of those that the binary carries (kernels/cuda)
@@ -80,7 +77,7 @@ class Kernel {
  public:
   virtual ~Kernel() = default;
   virtual const CudaKernel* as_cuda() const { return nullptr; }
-  Place place() const { return as_cuda() != nullptr ? Place::kDevice : Place::kHost; }
+  bool on_device() const { return as_cuda() != nullptr; }  // reads and writes the memory of a GPU
   // Stable names, stored in engines: "cpu.linear.f32". The version changes when config texts or packed layouts change meaning.
   virtual std::string_view id() const = 0;
   virtual int version() const { return 1; }
@@ -93,6 +90,11 @@ class Kernel {
   virtual std::optional<TensorType> packed_type(const Problem&, int index) const {
     (void)index;
     return std::nullopt;
+  }
+  // Where several configs serve: the one for this many rows on a GPU of so many multiprocessors. Its numerics may differ.
+  virtual Config config_for(const Problem& problem, int64_t rows, int multiprocessors) const {
+    (void)rows, (void)multiprocessors;
+    return configs(problem).front();
   }
   // The bytes of packed_type, for the inputs that have one: then RunArgs::inputs[index].data points at them, with the shape
   // and dtype of the problem.

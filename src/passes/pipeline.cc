@@ -124,6 +124,11 @@ Result<PipelineReport> run_pipeline(Graph& graph, const PipelineOptions& options
     report.runs.push_back({pass.name, changed, elapsed.count(), graph.nodes().size()});
     if (options.stop_after == pass.name) break;
   }
+  if (options.precision != DType::kF32 && options.stop_after.empty()) {
+    TENON_TRY(lower_precision(graph, options.precision, report.decisions));
+    if (Status s = ops::verify(graph); verify && !s.ok()) return s.with_context("bug in pass lower-precision");
+    if (!options.dump_dir.empty()) TENON_TRY(dump(graph, options.dump_dir, std::size(kPipeline) + 1, "lower-precision"));
+  }
   return report;
 }
 

@@ -14,6 +14,7 @@ struct PipelineOptions {
   std::string dump_dir;            // write NN_<pass>.ir after each pass that changed the graph; empty: do not
   std::set<std::string> disabled;  // names of passes to skip
   std::string stop_after;          // name of the last pass to run; empty: all
+  DType precision = DType::kF32;   // f16 or bf16: what floats are computed in
   bool verify = false;             // check the graph after every pass (always on in dev builds)
 };
 

@@ -5,6 +5,7 @@
 #include <unordered_map>
 
 #include "engine/writer.h"
+#include "kernels/cuda/kernels.h"
 #include "ops/interpret.h"
 #include "plan/input_roles.h"
 #include "plan/weight_table.h"
@@ -12,6 +13,7 @@
 namespace tenon::plan {
 namespace {
 
+using engine::Place;
 using engine::PlanValue;
 using ir::Node;
 using ir::Op;
@@ -22,7 +24,7 @@ class Planner {
   Planner(const ir::Graph& graph, const PlanOptions& options) : graph_(graph), options_(options), weights_(model_) {}
 
   Result<PlannedModel> run() {
-    plan().target = options_.target == kernels::Target::kReference ? "reference" : "cpu";
+    plan().target = target_name();
     plan().profiles = options_.profiles;
     add_inputs();
     TENON_TRY(add_input_symbols());
@@ -44,11 +46,42 @@ class Planner {
  private:
   engine::Plan& plan() { return model_.plan; }
 
-  int add_value(const Value& value) {
+  std::string target_name() const {
+    switch (options_.target) {
+      case kernels::Target::kReference: return "reference";
+      case kernels::Target::kCpu: return "cpu";
+      case kernels::Target::kCuda: return fmt::format("sm_{}", options_.compute_capability);
+    }
+    return "";
+  }
+
+  // `id`, or a copy of it in memory of `place`; each value is copied once.
+  int placed(int id, Place place) {
+    if (plan().values[static_cast<size_t>(id)].place == place) return id;
+    if (const auto it = copies_.find(id); it != copies_.end()) return it->second;
+    const PlanValue& from = plan().values[static_cast<size_t>(id)];
+    const bool up = place == Place::kDevice;
+    PlanValue copy;
+    copy.name = from.name + (up ? ".device" : ".host");
+    copy.type = from.type;
+    copy.place = place;
+    const int made = static_cast<int>(plan().values.size());
+    const kernels::Problem problem{.op = Op::k_copy, .attrs = {}, .inputs = {copy.type}, .present = {true}, .constant = {false}, .outputs = {copy.type}};
+    plan().values.push_back(std::move(copy));
+    const kernels::Kernel& kernel = up ? kernels::cuda::upload_kernel() : kernels::cuda::download_kernel();
+    plan().steps.push_back({Op::k_copy, {}, {id}, {made}, {{std::string(kernel.id()), kernel.version(), "", 0, -1}}, ""});
+    kernels_.push_back(&kernel);
+    problems_.push_back(problem);
+    copies_[id] = made;
+    return made;
+  }
+
+  int add_value(const Value& value, Place place = Place::kHost) {
     const int id = static_cast<int>(plan().values.size());
     PlanValue v;
     v.name = value.name();
     v.type = value.type();
+    v.place = place;
     plan().values.push_back(std::move(v));
     ids_[&value] = id;
     return id;
@@ -91,28 +124,31 @@ class Planner {
     if (ops::is_constant_expression(*node.output())) return {};
     if (node.is(Op::k_reshape)) {
       TENON_ASSIGN(const int source, id_of(*node.input(0)));
-      plan().values[static_cast<size_t>(add_value(*node.output()))].alias_of = source;
+      const Place place = plan().values[static_cast<size_t>(source)].place;
+      plan().values[static_cast<size_t>(add_value(*node.output(), place))].alias_of = source;
       return {};
     }
     const kernels::Problem problem = make_problem(node);
-    const int index = static_cast<int>(plan().steps.size());
-    const kernels::Kernel* kernel = choose_kernel(problem, index);
+    const kernels::Kernel* kernel = choose_kernel(problem);
     if (kernel == nullptr) return error(ErrorCode::kInternal, "no kernel runs {}", node.describe());
-    const kernels::Config config = kernel->configs(problem).front();
+    const Place place = kernel->on_device() ? Place::kDevice : Place::kHost;
 
-    engine::PlanStep step{node.op(), node.attrs(), {}, {}, {{std::string(kernel->id()), kernel->version(), config.text, 0}}, node.origin()};
+    engine::PlanStep step{node.op(), node.attrs(), {}, {}, choose_configs(*kernel, problem), node.origin()};
     for (int i = 0; i < node.num_inputs(); ++i) {
       const Value* in = node.input(i);
       if (in == nullptr) {
         step.inputs.push_back(-1);
       } else if (const auto it = ids_.find(in); it != ids_.end()) {
-        step.inputs.push_back(it->second);
+        step.inputs.push_back(placed(it->second, place));
       } else {
-        TENON_ASSIGN(const int weight, weights_.add(*in, kernel, problem, i));
+        TENON_ASSIGN(const int weight, weights_.add(*in, kernel, problem, i, place));
         step.inputs.push_back(weight);
       }
     }
-    for (int i = 0; i < node.num_outputs(); ++i) step.outputs.push_back(add_value(*node.output(i)));
+    for (int i = 0; i < node.num_outputs(); ++i) step.outputs.push_back(add_value(*node.output(i), place));
+    for (const auto& [refused, reason] : refused_) {
+      model_.rejections.push_back({static_cast<int>(plan().steps.size()), std::string(refused->id()), reason});
+    }
     plan().steps.push_back(std::move(step));
     kernels_.push_back(kernel);
     problems_.push_back(problem);
@@ -130,23 +166,64 @@ class Planner {
     return problem;
   }
 
-  const kernels::Kernel* choose_kernel(const kernels::Problem& problem, int step) {
+  const kernels::Kernel* choose_kernel(const kernels::Problem& problem) {
+    refused_.clear();
+    const bool computes_floats = std::ranges::any_of(problem.outputs, [](const ir::TensorType& t) { return is_float(t.dtype); });
     for (const kernels::Kernel* kernel : kernels::kernel_list(options_.target)) {
-      const kernels::Support support = kernel->supports(problem);
+      kernels::Support support = kernel->supports(problem);
+      if (support && kernel->on_device() && !computes_floats) support = kernels::Support::no("integers are computed on the host");
       if (support) return kernel;
-      model_.rejections.push_back({step, std::string(kernel->id()), support.reason});
+      refused_.emplace_back(kernel, support.reason);
     }
     return nullptr;
   }
 
+  // One config for all sizes on the host; on a GPU one for each range of token counts that wants another.
+  std::vector<engine::KernelChoice> choose_configs(const kernels::Kernel& kernel, const kernels::Problem& problem) {
+    const auto choice = [&](const kernels::Config& config, int64_t max_tokens) {
+      return engine::KernelChoice{std::string(kernel.id()), kernel.version(), config.text, max_tokens, code_for(kernel, problem, config)};
+    };
+    if (!kernel.on_device() || problem.op != Op::k_linear || problem.inputs.empty()) return {choice(kernel.configs(problem).front(), 0)};
+    const ir::Shape& shape = problem.inputs[0].shape;
+    ir::Dim rows = 1;
+    for (size_t axis = 0; axis + 1 < shape.size(); ++axis) rows = rows * shape[axis];
+    if (rows.is_const()) return {choice(kernel.config_for(problem, rows.value(), options_.multiprocessors), 0)};
+    if (rows_ == ir::Dim(0)) rows_ = rows;
+    std::vector<engine::KernelChoice> choices;
+    constexpr int64_t kLadder[] = {32, 64, 128, 192, 256, 384, 512, 768, 1024, 1536, 2112, 3072, 4224, 6336, 8448, 16896};
+    for (const int64_t most : kLadder) {
+      engine::KernelChoice next = choice(kernel.config_for(problem, most, options_.multiprocessors), most);
+      if (!choices.empty() && choices.back().config == next.config) choices.pop_back();
+      choices.push_back(std::move(next));
+    }
+    choices.back().max_tokens = 0;
+    return choices;
+  }
+
+  // The place of a config's code in plan.codes; -1: it needs none.
+  int code_for(const kernels::Kernel& kernel, const kernels::Problem& problem, const kernels::Config& config) {
+    const kernels::CudaKernel* cuda = kernel.as_cuda();
+    const auto source = cuda != nullptr ? cuda->code(problem, config, options_.compute_capability) : std::nullopt;
+    if (!source) return -1;
+    const std::string arch = cuda->arch(config, options_.compute_capability);
+    const auto [it, is_new] = codes_.emplace(arch + " " + source->text(), static_cast<int>(plan().codes.size()));
+    if (is_new) {
+      plan().codes.push_back({source->text(), source->entry, arch, ""});
+      model_.sources.push_back(*source);
+    }
+    return it->second;
+  }
+
   Status add_outputs() {
     for (const ir::Output& out : graph_.outputs()) {
-      TENON_ASSIGN(const int id, id_of(*out.value));
+      TENON_ASSIGN(int id, id_of(*out.value));
+      id = placed(id, Place::kHost);
       engine::PlanOutput& made = plan().outputs.emplace_back();
       made.name = out.name;
       made.value = id;
       const Node* producer = out.value->producer();
-      if (producer != nullptr && producer->is(Op::k_unpack_tokens) && ids_.contains(producer->input(0)) && out.value->rank() >= 2) {
+      if (producer != nullptr && producer->is(Op::k_unpack_tokens) && ids_.contains(producer->input(0)) && out.value->rank() >= 2 &&
+          plan().values[static_cast<size_t>(ids_.at(producer->input(0)))].place == Place::kHost) {
         made.packed_value = ids_.at(producer->input(0));
       }
     }
@@ -156,7 +233,7 @@ class Planner {
   Status add_data_symbols() {
     for (const auto& [name, data] : graph_.data_symbols) {
       if (!ids_.contains(data.value)) return error(ErrorCode::kUnsupported, "the size {} is a constant value", name);
-      plan().symbols.push_back({name, -1, 0, ids_.at(data.value), data.bound});
+      plan().symbols.push_back({name, -1, 0, placed(ids_.at(data.value), Place::kHost), data.bound});
     }
     return {};
   }
@@ -180,6 +257,7 @@ class Planner {
   }
 
   void note_packing() {
+    if (options_.target == kernels::Target::kCuda) plan().tokens = rows_;
     for (const auto& [name, data] : graph_.data_symbols) plan().tokens = ir::Dim::symbol(name);
     for (const engine::PlanStep& step : plan().steps) {
       if (step.op != Op::k_pack_tokens || plan().row_offsets_value >= 0) continue;
@@ -222,8 +300,9 @@ class Planner {
         const PlanValue& source = plan().values[static_cast<size_t>(in)];
         const bool dies = plan().values[static_cast<size_t>(r)].kind == PlanValue::Kind::kTemporary && last[static_cast<size_t>(r)] == i;
         const bool read_once = std::ranges::count_if(step.inputs, [&](int v) { return v >= 0 && root[static_cast<size_t>(v)] == r; }) == 1;
+        const bool same_place = source.place == out.place;
         const bool same_size = dtype_size(source.type.dtype) == dtype_size(out.type.dtype) && ir::numel(source.type.shape) == ir::numel(out.type.shape);
-        if (!dies || !read_once || !same_size) continue;
+        if (!dies || !read_once || !same_size || !same_place) continue;
         out.alias_of = in;
         out.in_place = true;
         const int own = step.outputs[0];
@@ -240,6 +319,10 @@ class Planner {
   PlannedModel model_;
   WeightTable weights_;
   std::unordered_map<const Value*, int> ids_;      // all but weights
+  std::map<int, int> copies_;                      // of values, on the other device
+  std::map<std::string, int> codes_;               // arch and source -> place in plan.codes
+  std::vector<std::pair<const kernels::Kernel*, std::string>> refused_;  // for the node at hand
+  ir::Dim rows_ = 0;                               // of the first product
   std::vector<const kernels::Kernel*> kernels_;    // per step
   std::vector<kernels::Problem> problems_;         // per step
 };

@@ -14,6 +14,9 @@ namespace tenon::plan {
 
 struct PlanOptions {
   kernels::Target target = kernels::Target::kCpu;
+  // For Target::kCuda: 90 for sm_90, and how many multiprocessors to plan for.
+  int compute_capability = 90;
+  int multiprocessors = 132;
   std::vector<engine::Profile> profiles;
   // What inputs mean (engine::PlanInput::role), by name. Inputs that are not listed are recognised by their usual names.
   std::map<std::string, std::string> roles;
@@ -39,6 +42,7 @@ struct PlannedModel {
   engine::Plan plan;
   std::vector<PendingWeight> weights;  // as plan.weights
   std::vector<KernelRejection> rejections;
+  std::vector<kernels::DeviceSource> sources;  // as plan.codes, whose machine code compile_codes fills in
 
   // Evaluates and packs one weight; nothing of it stays in memory. For engine::write_engine.
   Result<ir::Tensor> make_weight(int index) const;

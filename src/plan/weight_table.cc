@@ -54,7 +54,8 @@ const std::string& WeightTable::key(const ir::Value& value) {
   return keys_.emplace(&value, std::move(text)).first->second;
 }
 
-Result<int> WeightTable::add(const ir::Value& value, const kernels::Kernel* kernel, const kernels::Problem& problem, int input) {
+Result<int> WeightTable::add(const ir::Value& value, const kernels::Kernel* kernel, const kernels::Problem& problem, int input,
+                             engine::Place place) {
   const auto packed = kernel != nullptr ? kernel->packed_type(problem, input) : std::nullopt;
   if (!packed) kernel = nullptr;
   const ir::TensorType& stored = packed ? *packed : value.type();
@@ -62,6 +63,7 @@ Result<int> WeightTable::add(const ir::Value& value, const kernels::Kernel* kern
 
   std::string id = key(value) + " as " + value.type().to_string();
   if (kernel != nullptr) id += fmt::format(" packed by {} as input {}: {}", kernel->id(), input, stored.to_string());
+  if (place == engine::Place::kDevice) id += " on the device";
   const auto [it, is_new] = values_.emplace(id, static_cast<int>(model_.plan.values.size()));
   if (!is_new) return it->second;
 
@@ -71,6 +73,7 @@ Result<int> WeightTable::add(const ir::Value& value, const kernels::Kernel* kern
                                 .kind = engine::PlanValue::Kind::kWeight,
                                 .source = static_cast<int>(model_.plan.weights.size()),
                                 .alias_of = -1,
+                                .place = place,
                                 .in_place = false,
                                 .first_step = -1,
                                 .last_step = -1});

@@ -16,7 +16,8 @@ class WeightTable {
 
   // The plan value that holds constant expression `value` as it is, or as `kernel` packs it for input `input` of `problem`.
   // Expressions that are equal (same operators over tensors with the same contents) share one weight. Errors: internal.
-  Result<int> add(const ir::Value& value, const kernels::Kernel* kernel, const kernels::Problem& problem, int input);
+  Result<int> add(const ir::Value& value, const kernels::Kernel* kernel, const kernels::Problem& problem, int input,
+                  engine::Place place = engine::Place::kHost);
 
  private:
   // A text that equal expressions share: "transpose(#3){perm = [1, 0]}"; #3 is the third distinct tensor.

@@ -11,16 +11,47 @@ size_t align(size_t n) { return (n + kArenaAlignment - 1) / kArenaAlignment * kA
 
 }  // namespace
 
-Buffer::~Buffer() { std::free(data_); }
+void Buffer::release() {
+  if (data_ == nullptr) return;
+  switch (kind_) {
+    case Memory::kHost:
+      std::free(data_);
+      break;
+    case Memory::kPageLocked:
+      if (device_->use().ok()) device_->api().cuMemFreeHost(data_);
+      break;
+    case Memory::kDevice:
+      if (device_->use().ok()) device_->api().cuMemFree(reinterpret_cast<cuda::DevicePtr>(data_));
+      break;
+  }
+  data_ = nullptr;
+  size_ = 0;
+}
+
+Status Buffer::allocate(size_t bytes) {
+  if (kind_ == Memory::kHost) {
+    data_ = static_cast<std::byte*>(std::aligned_alloc(kArenaAlignment, bytes));
+    return data_ != nullptr ? Status() : error(ErrorCode::kOutOfMemory, "cannot allocate {} bytes", bytes);
+  }
+  TENON_TRY(device_->use());
+  if (kind_ == Memory::kPageLocked) {
+    void* data = nullptr;
+    TENON_TRY(cuda::check(device_->api().cuMemHostAlloc(&data, bytes, 0), "allocating page-locked memory"));
+    data_ = static_cast<std::byte*>(data);
+    return {};
+  }
+  cuda::DevicePtr data = 0;
+  TENON_TRY(cuda::check(device_->api().cuMemAlloc(&data, bytes), "allocating the GPU's memory"));
+  data_ = reinterpret_cast<std::byte*>(data);
+  return {};
+}
 
 Status Buffer::reserve(size_t bytes, size_t limit) {
   if (bytes <= size_ && data_ != nullptr) return {};
   if (bytes > limit) return error(ErrorCode::kOutOfMemory, "these inputs need {} bytes of memory at once, the limit is {}", bytes, limit);
   bytes = std::max(align(bytes), kArenaAlignment);
-  std::free(std::exchange(data_, nullptr));
-  size_ = 0;
-  data_ = static_cast<std::byte*>(std::aligned_alloc(kArenaAlignment, bytes));
-  if (data_ == nullptr) return error(ErrorCode::kOutOfMemory, "cannot allocate {} bytes", bytes);
+  release();
+  TENON_TRY(allocate(bytes));
   size_ = bytes;
   return {};
 }
@@ -61,6 +92,7 @@ const Layout* Arena::find(std::span<const size_t> sizes) {
 
 Result<const Layout*> Arena::add(std::span<const size_t> sizes, size_t limit) {
   auto layout = std::make_unique<Layout>(color(items_, sizes));
+  layout->id = ++next_id_;
   TENON_TRY(memory_.reserve(layout->total, limit));
   if (kept_.size() == kMaxLayouts) {
     kept_.erase(std::min_element(kept_.begin(), kept_.end(), [](const Kept& a, const Kept& b) { return a.used < b.used; }));

@@ -9,17 +9,21 @@
 #include <vector>
 
 #include "base/status.h"
+#include "kernels/cuda/driver.h"
 
 namespace tenon::runtime {
 
-inline constexpr size_t kArenaAlignment = 64;
+inline constexpr size_t kArenaAlignment = 256;  // what TMA and wide loads want, and no less than a cache line
 
-// Memory that only ever grows; contents are lost when it does.
+enum class Memory { kHost, kPageLocked, kDevice };
+
+// Memory that only ever grows; contents are lost when it does. Addresses of device memory are not to be read through.
 class Buffer {
  public:
-  Buffer() = default;
-  ~Buffer();
-  Buffer(Buffer&& o) noexcept : data_(std::exchange(o.data_, nullptr)), size_(std::exchange(o.size_, 0)) {}
+  explicit Buffer(Memory kind = Memory::kHost, const cuda::Device* device = nullptr) : kind_(kind), device_(device) {}
+  ~Buffer() { release(); }
+  Buffer(Buffer&& o) noexcept
+      : kind_(o.kind_), device_(o.device_), data_(std::exchange(o.data_, nullptr)), size_(std::exchange(o.size_, 0)) {}
   Buffer& operator=(Buffer&&) = delete;
 
   // Errors: out-of-memory, also when `bytes` is more than `limit`.
@@ -28,6 +32,11 @@ class Buffer {
   size_t size() const { return size_; }
 
  private:
+  void release();
+  Status allocate(size_t bytes);
+
+  Memory kind_;
+  const cuda::Device* device_;
   std::byte* data_ = nullptr;
   size_t size_ = 0;
 };
@@ -41,6 +50,7 @@ struct ArenaItem {
 struct Layout {
   std::vector<size_t> sizes, offsets;  // bytes
   size_t total = 0;
+  int64_t id = 0;  // no two layouts of an arena have the same
 };
 
 // Items whose ranges overlap get disjoint memory: greedily, the largest first, each at the lowest offset that is free.
@@ -48,7 +58,8 @@ Layout color(std::span<const ArenaItem> items, std::span<const size_t> sizes);
 
 class Arena {
  public:
-  explicit Arena(std::vector<ArenaItem> items) : items_(std::move(items)) {}
+  explicit Arena(std::vector<ArenaItem> items, Memory kind = Memory::kHost, const cuda::Device* device = nullptr)
+      : items_(std::move(items)), memory_(kind, device) {}
 
   std::span<const ArenaItem> items() const { return items_; }
   // The smallest layout kept so far in which every item has at least `sizes`; null: none. Does not allocate.
@@ -68,6 +79,7 @@ class Arena {
   std::vector<ArenaItem> items_;
   std::vector<Kept> kept_;
   uint64_t clock_ = 0;
+  int64_t next_id_ = 0;
   Buffer memory_;
 };
 

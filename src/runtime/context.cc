@@ -34,6 +34,10 @@ Result<std::unique_ptr<Context>> Context::create(std::shared_ptr<const Executabl
     if (kept.back() < 0) return error(ErrorCode::kNotFound, "the engine has no value \"{}\" to keep", name);
   }
   std::unique_ptr<Context> context(new Context(std::move(executable), options));
+  if (const GpuProgram* gpu = context->executable_->gpu()) {
+    TENON_ASSIGN(context->queue_, GpuQueue::create(gpu->device()));
+    for (size_t i = 0; i < context->plan().inputs.size(); ++i) context->staged_inputs_.emplace_back(Memory::kPageLocked, &gpu->device());
+  }
   context->resolve_roots(kept);
   context->make_regions(kept);
   context->lay_out_arguments();
@@ -46,7 +50,7 @@ Context::Context(std::shared_ptr<const Executable> executable, const ContextOpti
       inputs_(*executable_, options.strict, executable_->plan().profiles.empty() ? -1 : options.profile, memory_limit_) {
   symbols_.assign(plan().symbols.size(), 0);
   roomy_symbols_ = symbols_;
-  sizes_ = executable_->shapes().initial();
+  sizes_ = device_sizes_ = executable_->shapes().initial();
   bytes_.assign(plan().values.size(), 0);
   data_.assign(plan().values.size(), nullptr);
   workspace_.assign(plan().steps.size(), nullptr);
@@ -54,7 +58,9 @@ Context::Context(std::shared_ptr<const Executable> executable, const ContextOpti
   packed_outputs_.resize(plan().outputs.size());
   for (size_t v = 0; v < plan().values.size(); ++v) {
     const engine::PlanValue& pv = plan().values[v];
-    if (pv.kind == engine::PlanValue::Kind::kWeight) data_[v] = const_cast<std::byte*>(executable_->file().weight(pv.source));
+    if (pv.kind != engine::PlanValue::Kind::kWeight) continue;
+    const bool on_device = pv.place == engine::Place::kDevice;
+    data_[v] = on_device ? executable_->gpu()->weight(pv.source) : const_cast<std::byte*>(executable_->file().weight(pv.source));
   }
 }
 
@@ -92,22 +98,29 @@ void Context::make_regions(const std::vector<int>& kept) {
   for (const auto& s : plan().symbols) live_at(s.value, end);
   for (int v : kept) live_at(v, end);
 
-  size_t most_items = 0;
+  const cuda::Device* gpu = queue_ != nullptr ? &queue_->device() : nullptr;
   for (size_t r = 0; r < plan().regions.size(); ++r) {
-    std::vector<int> roots;
-    std::vector<ArenaItem> items;
-    for (int v : executable_->values_of(static_cast<int>(r))) {
-      const bool own = value(v).kind == engine::PlanValue::Kind::kTemporary && root_[static_cast<size_t>(v)] == v;
-      if (!own) continue;
-      roots.push_back(v);
-      items.push_back(live[static_cast<size_t>(v)]);
+    Region& region = regions_.emplace_back();
+    for (const engine::Place place : {engine::Place::kHost, engine::Place::kDevice}) {
+      const bool on_device = place == engine::Place::kDevice;
+      if (on_device && gpu == nullptr) continue;
+      std::vector<int> roots, steps;
+      std::vector<ArenaItem> items;
+      for (int v : executable_->values_of(static_cast<int>(r))) {
+        const bool own = value(v).kind == engine::PlanValue::Kind::kTemporary && root_[static_cast<size_t>(v)] == v;
+        if (!own || value(v).place != place) continue;
+        roots.push_back(v);
+        items.push_back(live[static_cast<size_t>(v)]);
+      }
+      for (int step = plan().regions[r].begin; step < plan().regions[r].end; ++step) {
+        if (executable_->on_device(step) != on_device) continue;
+        steps.push_back(step);
+        items.push_back({step, step});
+      }
+      const Memory kind = on_device ? Memory::kDevice : gpu != nullptr ? Memory::kPageLocked : Memory::kHost;
+      region.sides.push_back({std::move(roots), std::move(steps), Arena(std::move(items), kind, gpu), nullptr});
     }
-    for (int step = plan().regions[r].begin; step < plan().regions[r].end; ++step) items.push_back({step, step});
-    most_items = std::max(most_items, items.size());
-    regions_.push_back({std::move(roots), Arena(std::move(items))});
   }
-  item_bytes_.reserve(most_items);
-  roomy_bytes_.reserve(most_items);
 }
 
 void Context::lay_out_arguments() {
@@ -121,7 +134,8 @@ void Context::lay_out_arguments() {
     for (size_t j = 0; j < plan().steps[i].inputs.size(); ++j) describe(slots.inputs + j, plan().steps[i].inputs[j]);
     for (size_t j = 0; j < plan().steps[i].outputs.size(); ++j) describe(slots.outputs + j, plan().steps[i].outputs[j]);
     for (size_t j = 0; j < slots.attrs.size(); ++j) {
-      attr_sizes_[slots.attr_sizes + j] = {slots.attrs[j].name, {sizes_.data() + slots.attrs[j].begin, slots.attrs[j].count}};
+      const auto& own = sizes(executable_->on_device(static_cast<int>(i)) ? engine::Place::kDevice : engine::Place::kHost);
+      attr_sizes_[slots.attr_sizes + j] = {slots.attrs[j].name, {own.data() + slots.attrs[j].begin, slots.attrs[j].count}};
     }
   }
 }
@@ -139,6 +153,7 @@ Status Context::run() {
   done_ = false;
   TENON_TRY(inputs_.bind(symbols_));
   for (size_t i = 0; i < plan().inputs.size(); ++i) data_[i] = inputs_.data(static_cast<int>(i));
+  if (queue_ != nullptr) TENON_TRY(stage_inputs());
   for (int r = 0; r < static_cast<int>(regions_.size()); ++r) TENON_TRY(run_region(r));
   TENON_TRY(copy_outputs());
   done_ = true;
@@ -147,13 +162,55 @@ Status Context::run() {
 
 Status Context::run_region(int region) {
   TENON_TRY(bind_data_symbols(region));
+  round_up_symbols();
   TENON_TRY(evaluate(region, symbols_));
   TENON_TRY(executable_->check_equalities(region, symbols_));
   TENON_TRY(place(region));
-  const int64_t tokens = executable_->tokens(region, symbols_);
   const engine::PlanRegion& steps = plan().regions[static_cast<size_t>(region)];
-  for (int step = steps.begin; step < steps.end; ++step) {
+  const int64_t tokens = executable_->tokens(region, symbols_);
+  for (int begin = steps.begin, end = begin; begin < steps.end; begin = end) {
+    const bool on_device = executable_->on_device(begin);
+    while (end < steps.end && executable_->on_device(end) == on_device) ++end;
+    if (on_device && profiler_ == nullptr) {
+      TENON_TRY(run_on_gpu(region, begin, end, executable_->tokens(region, roomy_symbols_)));
+      continue;
+    }
+    if (queue_ != nullptr) TENON_TRY(queue_->wait());
+    TENON_TRY(run_steps(begin, end, on_device ? executable_->tokens(region, roomy_symbols_) : tokens));
+  }
+  return queue_ != nullptr ? queue_->wait() : Status();
+}
+
+Status Context::run_steps(int begin, int end, int64_t tokens) {
+  for (int step = begin; step < end; ++step) {
     if (Status s = launch(step, tokens); !s.ok()) return s.with_context(engine::describe_step(plan(), step));
+  }
+  return {};
+}
+
+// What kernels are given is decided by the layouts of both sides and the sizes of what lies on the device.
+Status Context::run_on_gpu(int region, int begin, int end, int64_t tokens) {
+  TENON_TRY(queue_->device().use());
+  graph_key_.assign({begin, tokens});
+  for (const Side& side : regions_[static_cast<size_t>(region)].sides) {
+    graph_key_.push_back(side.layout->id);
+    graph_key_.push_back(static_cast<int64_t>(reinterpret_cast<intptr_t>(side.arena.data())));
+  }
+  for (const Buffer& staged : staged_inputs_) graph_key_.push_back(static_cast<int64_t>(reinterpret_cast<intptr_t>(staged.data())));
+  for (int v : executable_->values_of(region)) {
+    if (value(v).place == engine::Place::kDevice) graph_key_.insert(graph_key_.end(), shape(v).begin(), shape(v).end());
+  }
+  return queue_->run(graph_key_, [&] { return run_steps(begin, end, tokens); });
+}
+
+// Graphs read inputs where they were when they were recorded.
+Status Context::stage_inputs() {
+  for (size_t i = 0; i < plan().inputs.size(); ++i) {
+    const auto count = checked_numel(inputs_.shape(static_cast<int>(i)));
+    const size_t bytes = static_cast<size_t>(count.value_or(0)) * dtype_size(plan().inputs[i].type.dtype);
+    TENON_TRY(staged_inputs_[i].reserve(bytes, memory_limit_));
+    if (bytes > 0) std::memcpy(staged_inputs_[i].data(), data_[i], bytes);
+    data_[i] = staged_inputs_[i].data();
   }
   return {};
 }
@@ -175,6 +232,7 @@ Status Context::bind_data_symbols(int region) {
 // Shapes and byte counts of a region's values.
 Status Context::evaluate(int region, std::span<const int64_t> symbols) {
   TENON_TRY(executable_->shapes().evaluate(region, symbols, sizes_));
+  if (queue_ != nullptr) TENON_TRY(executable_->shapes().evaluate(region, roomy_symbols_, device_sizes_));
   for (int v : executable_->values_of(region)) {
     const auto count = checked_numel(shape(v));
     const auto bytes = count ? checked_mul(*count, static_cast<int64_t>(dtype_size(value(v).type.dtype))) : std::nullopt;
@@ -199,7 +257,8 @@ ops::RunArgs Context::arguments(int step) const {
           .outputs = {args_.data() + slots.outputs, s.outputs.size()},
           .sizes = {attr_sizes_.data() + slots.attr_sizes, slots.attrs.size()},
           .workspace = workspace_[static_cast<size_t>(step)],
-          .pool = &executable_->pool()};
+          .pool = &executable_->pool(),
+          .stream = queue_ != nullptr ? queue_->stream() : nullptr};
 }
 
 const PreparedKernel& Context::choose(int step, int64_t tokens) const {
@@ -209,50 +268,72 @@ const PreparedKernel& Context::choose(int step, int64_t tokens) const {
 }
 
 // Bytes of the region's arena items for the sizes evaluated last.
-void Context::measure_items(int region) {
-  const Region& r = regions_[static_cast<size_t>(region)];
-  const engine::PlanRegion& steps = plan().regions[static_cast<size_t>(region)];
+void Context::measure_items(int region, std::vector<std::vector<size_t>>& bytes) {
   const int64_t tokens = executable_->tokens(region, symbols_);
-  item_bytes_.clear();
-  for (int v : r.roots) item_bytes_.push_back(bytes_[static_cast<size_t>(v)]);
-  for (int step = steps.begin; step < steps.end; ++step) {
-    const StepSlots& slots = executable_->slots(step);
-    for (size_t i = slots.inputs; i < slots.outputs + plan().steps[static_cast<size_t>(step)].outputs.size(); ++i) args_[i].data = nullptr;
-    item_bytes_.push_back(choose(step, tokens).launcher->workspace(arguments(step), executable_->pool().threads()));
+  const int64_t roomy_tokens = executable_->tokens(region, roomy_symbols_);
+  const Region& r = regions_[static_cast<size_t>(region)];
+  bytes.resize(r.sides.size());
+  for (size_t i = 0; i < r.sides.size(); ++i) {
+    bytes[i].clear();
+    for (int v : r.sides[i].roots) bytes[i].push_back(bytes_[static_cast<size_t>(v)]);
+    for (int step : r.sides[i].steps) {
+      const StepSlots& slots = executable_->slots(step);
+      for (size_t a = slots.inputs; a < slots.outputs + plan().steps[static_cast<size_t>(step)].outputs.size(); ++a) args_[a].data = nullptr;
+      const PreparedKernel& kernel = choose(step, i == 0 ? tokens : roomy_tokens);
+      bytes[i].push_back(kernel.launcher->workspace(arguments(step), executable_->pool().threads()));
+    }
+  }
+}
+
+// Sizes that depend on data at the upper end of their bucket.
+void Context::round_up_symbols() {
+  roomy_symbols_ = symbols_;
+  for (size_t s = 0; s < symbols_.size(); ++s) {
+    if (plan().symbols[s].input < 0) roomy_symbols_[s] = std::min(bucket(symbols_[s]), executable_->symbol_bound(static_cast<int>(s), symbols_));
   }
 }
 
 // Memory for the region's values: a layout that is large enough, or a new one for the next token bucket.
 Status Context::place(int region) {
   Region& r = regions_[static_cast<size_t>(region)];
-  measure_items(region);
-  const Layout* layout = r.arena.find(item_bytes_);
-  if (layout == nullptr) {
+  measure_items(region, item_bytes_);
+  const auto fits = [&](const std::vector<std::vector<size_t>>& bytes) {
+    bool all = true;
+    for (size_t i = 0; i < r.sides.size(); ++i) all = (r.sides[i].layout = r.sides[i].arena.find(bytes[i])) != nullptr && all;
+    return all;
+  };
+  // Copies move whole buckets, so beside a GPU the host's side needs their room in every run.
+  if (queue_ != nullptr || !fits(item_bytes_)) {
     roomy_bytes_ = item_bytes_;
-    roomy_symbols_ = symbols_;
-    for (size_t s = 0; s < symbols_.size(); ++s) {
-      if (plan().symbols[s].input < 0) roomy_symbols_[s] = std::min(bucket(symbols_[s]), executable_->symbol_bound(static_cast<int>(s), symbols_));
-    }
     // Sizes that cannot be evaluated at the bucket's bound are left as they are for this very run.
     if (roomy_symbols_ != symbols_ && evaluate(region, roomy_symbols_).ok()) {
-      measure_items(region);
-      for (size_t i = 0; i < item_bytes_.size(); ++i) roomy_bytes_[i] = std::max(roomy_bytes_[i], item_bytes_[i]);
+      measure_items(region, roomy_bytes_);
+      for (size_t i = 0; i < item_bytes_.size(); ++i) {
+        for (size_t k = 0; k < item_bytes_[i].size(); ++k) roomy_bytes_[i][k] = std::max(roomy_bytes_[i][k], item_bytes_[i][k]);
+      }
     }
     TENON_TRY(evaluate(region, symbols_));
-    TENON_ASSIGN(layout, r.arena.add(roomy_bytes_, memory_limit_));
+    if (queue_ == nullptr || !fits(roomy_bytes_)) {
+      for (size_t i = 0; i < r.sides.size(); ++i) {
+        TENON_ASSIGN(r.sides[i].layout, r.sides[i].arena.add(roomy_bytes_[i], memory_limit_));
+      }
+    }
   }
-  point_arguments(region, *layout);
+  point_arguments(region);
   return {};
 }
 
-void Context::point_arguments(int region, const Layout& layout) {
+void Context::point_arguments(int region) {
   const Region& r = regions_[static_cast<size_t>(region)];
-  const engine::PlanRegion& steps = plan().regions[static_cast<size_t>(region)];
-  for (size_t i = 0; i < r.roots.size(); ++i) data_[static_cast<size_t>(r.roots[i])] = r.arena.data() + layout.offsets[i];
+  for (const Side& side : r.sides) {
+    for (size_t i = 0; i < side.roots.size(); ++i) data_[static_cast<size_t>(side.roots[i])] = side.arena.data() + side.layout->offsets[i];
+    for (size_t i = 0; i < side.steps.size(); ++i) {
+      workspace_[static_cast<size_t>(side.steps[i])] = side.arena.data() + side.layout->offsets[side.roots.size() + i];
+    }
+  }
   for (int v : executable_->values_of(region)) data_[static_cast<size_t>(v)] = data_[static_cast<size_t>(root_[static_cast<size_t>(v)])];
+  const engine::PlanRegion& steps = plan().regions[static_cast<size_t>(region)];
   for (int step = steps.begin; step < steps.end; ++step) {
-    const size_t item = r.roots.size() + static_cast<size_t>(step - steps.begin);
-    workspace_[static_cast<size_t>(step)] = r.arena.data() + layout.offsets[item];
     const StepSlots& slots = executable_->slots(step);
     const engine::PlanStep& s = plan().steps[static_cast<size_t>(step)];
     for (size_t i = 0; i < s.inputs.size(); ++i)
@@ -263,12 +344,20 @@ void Context::point_arguments(int region, const Layout& layout) {
 
 Status Context::launch(int step, int64_t tokens) {
   const PreparedKernel& kernel = choose(step, tokens);
-  if (profiler_ == nullptr) return kernel.launcher->launch(arguments(step));
-  const auto begin = std::chrono::steady_clock::now();
-  TENON_TRY(kernel.launcher->launch(arguments(step)));
-  const std::chrono::duration<double> seconds = std::chrono::steady_clock::now() - begin;
+  return profiler_ == nullptr ? kernel.launcher->launch(arguments(step)) : profile_step(step, kernel);
+}
+
+Status Context::profile_step(int step, const PreparedKernel& kernel) {
+  double seconds = 0;
+  if (kernel.kernel->on_device()) {
+    TENON_ASSIGN(seconds, queue_->time([&] { return kernel.launcher->launch(arguments(step)); }));
+  } else {
+    const auto begin = std::chrono::steady_clock::now();
+    TENON_TRY(kernel.launcher->launch(arguments(step)));
+    seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count();
+  }
   const engine::PlanStep& s = plan().steps[static_cast<size_t>(step)];
-  profiler_->step(s.outputs.empty() ? std::string_view() : value(s.outputs[0]).name, kernel.kernel->id(), seconds.count());
+  profiler_->step(s.outputs.empty() ? std::string_view() : value(s.outputs[0]).name, kernel.kernel->id(), seconds);
   return {};
 }
 
@@ -326,17 +415,27 @@ Result<TensorView> Context::packed_output(std::string_view name) {
   return packed;
 }
 
-Result<TensorView> Context::kept(std::string_view name) const {
+Result<TensorView> Context::kept(std::string_view name) {
   const int v = executable_->find_value(name);
   const bool is_kept = v >= 0 && is_kept_[static_cast<size_t>(v)];
   if (!is_kept) return error(ErrorCode::kNotFound, "the context does not keep a value \"{}\"", name);
   if (!done_) return error(ErrorCode::kInvalidArgument, "value \"{}\" is read before a run has succeeded", name);
-  return view(v);
+  if (value(v).place == engine::Place::kHost) return view(v);
+  TensorView copy{value(v).type.dtype, {}, nullptr};
+  const auto sizes = std::span(sizes_).subspan(executable_->shape_of(v), value(v).type.shape.size());
+  copy.shape.assign(sizes.begin(), sizes.end());
+  const size_t bytes = static_cast<size_t>(checked_numel(sizes).value_or(0)) * dtype_size(copy.dtype);
+  Buffer& host = kept_copies_[v];
+  TENON_TRY(host.reserve(bytes, memory_limit_));
+  TENON_TRY(queue_->download(host.data(), data_[static_cast<size_t>(v)], bytes));
+  copy.data = host.data();
+  return copy;
 }
 
 size_t Context::arena_bytes() const {
   size_t total = 0;
-  for (const Region& r : regions_) total += r.arena.bytes();
+  for (const Region& r : regions_)
+    for (const Side& side : r.sides) total += side.arena.bytes();
   return total;
 }
 

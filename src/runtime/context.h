@@ -1,6 +1,7 @@
 // One stream of requests through an Executable: binds inputs, places intermediate values, runs the steps.
 #pragma once
 
+#include <map>
 #include <memory>
 #include <string>
 #include <string_view>
@@ -29,16 +30,22 @@ class Context {
   // After a run. Errors: not-found, invalid-argument (no run was done).
   Result<TensorView> output(std::string_view name) const;
   Result<TensorView> packed_output(std::string_view name);
-  Result<TensorView> kept(std::string_view name) const;
+  Result<TensorView> kept(std::string_view name);
 
   const Executable& executable() const { return *executable_; }
   size_t arena_bytes() const;
 
  private:
-  // What a region's arena holds: values by their root, and one workspace per step.
-  struct Region {
+  // What a region's arena on one device holds: values by their root, and one workspace per step that runs there.
+  struct Side {
     std::vector<int> roots;  // one arena item each, then the steps' workspaces
+    std::vector<int> steps;
     Arena arena;
+    const Layout* layout = nullptr;  // of the run in progress
+  };
+  // Host and device; the second is empty without a GPU.
+  struct Region {
+    std::vector<Side> sides;
   };
 
   Context(std::shared_ptr<const Executable> executable, const ContextOptions& options);
@@ -48,18 +55,27 @@ class Context {
 
   const engine::Plan& plan() const { return executable_->plan(); }
   const engine::PlanValue& value(int id) const { return plan().values[static_cast<size_t>(id)]; }
-  std::span<const int64_t> shape(int id) const { return {sizes_.data() + executable_->shape_of(id), value(id).type.shape.size()}; }
+  // On a GPU, sizes that depend on data are rounded up, so that one recorded graph serves a range of them.
+  const std::vector<int64_t>& sizes(engine::Place place) const { return place == engine::Place::kHost ? sizes_ : device_sizes_; }
+  std::span<const int64_t> shape(int id) const {
+    return {sizes(value(id).place).data() + executable_->shape_of(id), value(id).type.shape.size()};
+  }
   TensorView view(int id) const;
 
   Status run_region(int region);
   Status bind_data_symbols(int region);
   Status evaluate(int region, std::span<const int64_t> symbols);
-  void measure_items(int region);
+  void measure_items(int region, std::vector<std::vector<size_t>>& bytes);
+  void round_up_symbols();
   Status place(int region);
-  void point_arguments(int region, const Layout& layout);
+  void point_arguments(int region);
   const PreparedKernel& choose(int step, int64_t tokens) const;
   ops::RunArgs arguments(int step) const;
   Status launch(int step, int64_t tokens);
+  Status stage_inputs();
+  Status run_steps(int begin, int end, int64_t tokens);
+  Status run_on_gpu(int region, int begin, int end, int64_t tokens);
+  Status profile_step(int step, const PreparedKernel& kernel);
   Status copy_outputs();
 
   std::shared_ptr<const Executable> executable_;
@@ -73,15 +89,19 @@ class Context {
   std::vector<Region> regions_;
   // For the run in progress.
   std::vector<int64_t> symbols_, roomy_symbols_;
-  std::vector<int64_t> sizes_;         // of ShapeTable
+  std::vector<int64_t> sizes_, device_sizes_;  // of ShapeTable
   std::vector<size_t> bytes_;          // per value
   std::vector<void*> data_;            // per value
   std::vector<ops::TensorArg> args_;
   std::vector<ops::Sizes> attr_sizes_;
-  std::vector<size_t> item_bytes_, roomy_bytes_;  // per arena item of the region in progress
+  std::vector<std::vector<size_t>> item_bytes_, roomy_bytes_;  // per side and arena item of the region in progress
   std::vector<void*> workspace_;       // per step
   std::vector<TensorView> output_buffers_;
   std::vector<Buffer> packed_outputs_;
+  std::unique_ptr<GpuQueue> queue_;    // null: no GPU
+  std::vector<Buffer> staged_inputs_;  // page-locked
+  std::vector<int64_t> graph_key_;
+  std::map<int, Buffer> kept_copies_;  // of values on the device
 };
 
 }  // namespace tenon::runtime

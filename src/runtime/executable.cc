@@ -5,6 +5,7 @@
 #include <set>
 
 #include "base/env.h"
+#include "kernels/cuda/cuda_kernel.h"
 #include "runtime/problem.h"
 
 namespace tenon::runtime {
@@ -38,7 +39,7 @@ Result<std::shared_ptr<const Executable>> Executable::prepare(std::shared_ptr<co
   made->said_ = std::vector<std::atomic<bool>>(made->plan().inputs.size());
   const auto prepare_all = [&]() -> Status {
     if (made->plan().target != "cpu" && made->plan().target != "reference") {
-      return error(ErrorCode::kEngineVersion, "the engine is for the target \"{}\", this runtime has cpu and reference", made->plan().target);
+      TENON_ASSIGN(made->gpu_, GpuProgram::load(*made->file_));
     }
     TENON_TRY(made->prepare_shapes());
     return made->prepare_steps();
@@ -117,8 +118,32 @@ Status Executable::prepare_step(int index) {
     TENON_TRY(check_packing(*kernel, problem, step));
     kernels::Config config;
     config.text = choice.config;
-    TENON_ASSIGN(auto launcher, kernel->prepare(problem, config));
+    TENON_TRY(check_places(*kernel, step));
+    std::unique_ptr<kernels::Launcher> launcher;
+    if (const kernels::CudaKernel* cuda = kernel->as_cuda()) {
+      TENON_ASSIGN(launcher, cuda->load(problem, config, gpu_->device(), gpu_->function(choice.code)));
+    } else {
+      TENON_ASSIGN(launcher, kernel->prepare(problem, config));
+    }
     kernels_[static_cast<size_t>(index)].push_back({choice.max_tokens, std::move(launcher), kernel});
+  }
+  return {};
+}
+
+// A kernel gets what lies in its own memory; copies read one and write the other.
+Status Executable::check_places(const kernels::Kernel& kernel, const engine::PlanStep& step) const {
+  if (kernel.on_device() && gpu_ == nullptr) return error(ErrorCode::kBadEngine, "kernel {} in an engine for {}", kernel.id(), plan().target);
+  const auto place_of = [&](int v) { return plan().values[static_cast<size_t>(v)].place; };
+  const auto own = kernel.on_device() ? engine::Place::kDevice : engine::Place::kHost;
+  const bool copies = step.op == ir::Op::k_copy && kernel.on_device();
+  bool right = !copies || place_of(step.inputs[0]) != place_of(step.outputs[0]);
+  for (int v : step.inputs) right = right && (copies || v < 0 || place_of(v) == own);
+  for (int v : step.outputs) right = right && (copies || place_of(v) == own);
+  if (copies) right = right && (place_of(step.outputs[0]) == engine::Place::kDevice) == (kernel.id() == "cuda.upload");
+  if (!right) return error(ErrorCode::kBadEngine, "kernel {} is given values of another device", kernel.id());
+  for (const engine::KernelChoice& choice : step.kernels) {
+    const kernels::Kernel* other = kernels::find_kernel(choice.kernel);
+    if (other == nullptr || other->on_device() != kernel.on_device()) return error(ErrorCode::kBadEngine, "its kernels are for several devices");
   }
   return {};
 }

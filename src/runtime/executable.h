@@ -10,6 +10,7 @@
 #include "base/thread_pool.h"
 #include "engine/reader.h"
 #include "kernels/kernel.h"
+#include "runtime/gpu.h"
 #include "runtime/shape_table.h"
 
 namespace tenon::runtime {
@@ -42,6 +43,8 @@ class Executable {
   const engine::EngineFile& file() const { return *file_; }
   const engine::Plan& plan() const { return file_->plan(); }
   ThreadPool& pool() const { return *pool_; }
+  const GpuProgram* gpu() const { return gpu_.get(); }  // null: nothing runs on a GPU
+  bool on_device(int step) const { return kernels_[static_cast<size_t>(step)].front().kernel->on_device(); }
 
   int find_input(std::string_view name) const;   // -1: none; likewise below
   int find_output(std::string_view name) const;
@@ -77,10 +80,12 @@ class Executable {
   Status prepare_shapes();
   Status prepare_steps();
   Status prepare_step(int step);
+  Status check_places(const kernels::Kernel& kernel, const engine::PlanStep& step) const;
   Status check_packing(const kernels::Kernel& kernel, const kernels::Problem& problem, const engine::PlanStep& step) const;
 
   std::shared_ptr<const engine::EngineFile> file_;
   std::shared_ptr<ThreadPool> pool_;
+  std::unique_ptr<GpuProgram> gpu_;
   std::unique_ptr<ShapeTable> shapes_;
   std::vector<size_t> shape_begin_;
   std::vector<std::vector<int>> region_values_;

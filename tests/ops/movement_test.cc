@@ -64,6 +64,7 @@ TEST_F(Movement, SymbolsTakeTheirValuesAtRunTime) {
 
 TEST_F(Movement, Reshape) {
   const Tensor x = random_.tensor(DType::kI32, {3, 4}, -100, 100);
+  expect(Op::k_copy, {x}, {}, {3, 4}, [&](const Index& at) { return x.at(at[0] * 4 + at[1]); });
   expect(Op::k_reshape, {x}, {{"shape", Shape{2, 1, 6}}}, {2, 1, 6}, [&](const Index& at) { return x.at(at[0] * 6 + at[2]); });
 }
 

@@ -1,0 +1,98 @@
+// Floats of 32 bits become floats of 16 between the graph's inputs and outputs, which keep their types.
+//
+//   y = op(x, w): f32   ->   y = cast(op(cast(x), cast(w))) with the casts of neighbours cancelled
+//
+// Weights are cast as constant expressions, evaluated once when they are packed. Sums, norms' statistics and the softmax stay
+// in 32 bits inside the kernels. Infinite and very negative mask values saturate: kernels treat both alike.
+#include <unordered_map>
+
+#include "ops/interpret.h"
+#include "passes/passes.h"
+
+namespace tenon::passes {
+namespace {
+
+class Lowering {
+ public:
+  Lowering(Graph& graph, DType to) : graph_(graph), to_(to) {}
+
+  Status run() {
+    std::vector<Node*> nodes;
+    for (const auto& node : graph_.nodes()) nodes.push_back(node.get());
+    for (Node* node : nodes) TENON_TRY(lower(*node));
+    for (size_t i = 0; i < graph_.outputs().size(); ++i) {
+      const auto it = lowered_.find(graph_.outputs()[i].value);
+      if (it == lowered_.end()) continue;
+      TENON_ASSIGN(Node * cast, ops::create(graph_, Op::k_cast, {it->second}, Attrs{{"to", DType::kF32}}));
+      graph_.set_output(i, cast->output());
+    }
+    Decisions ignored;
+    TENON_TRY(eliminate_dead_code(graph_, ignored));
+    for (const auto& [value, name] : names_)
+      if (graph_.find_value(name) == nullptr) value->set_name(name);
+    return {};
+  }
+
+ private:
+  static bool is_f32(const Value* v) { return v != nullptr && v->type().dtype == DType::kF32; }
+
+  // `v` in the smaller type, before `node`.
+  Result<Value*> lowered(Value* v, Node* node) {
+    if (const auto it = lowered_.find(v); it != lowered_.end()) return it->second;
+    // Beside its producer, so that every later reader finds it.
+    Node* before = v->producer() != nullptr ? graph_.next(v->producer()) : first_;
+    TENON_ASSIGN(Node * cast, ops::create(graph_, Op::k_cast, {v}, Attrs{{"to", to_}}, before != nullptr ? before : node));
+    return lowered_[v] = cast->output();
+  }
+
+  Status lower(Node& node) {
+    if (first_ == nullptr) first_ = &node;
+    if (ops::is_constant_expression(*node.output())) return {};
+    if (!is_f32(node.output())) return keep_inputs_wide(node);
+    std::vector<Value*> inputs(node.inputs().begin(), node.inputs().end());
+    Attrs attrs = node.attrs();
+    if (node.is(Op::k_cast)) {
+      attrs.set("to", to_);
+    } else {
+      for (Value*& in : inputs) {
+        if (!is_f32(in)) continue;
+        TENON_ASSIGN(in, lowered(in, &node));
+      }
+    }
+    TENON_ASSIGN(Node * made, ops::create(graph_, node.op(), inputs, attrs, &node));
+    made->set_origin(node.origin());
+    for (int i = 0; i < node.num_outputs(); ++i) {
+      names_.emplace_back(made->output(i), node.output(i)->name());
+      if (made->output(i)->type().dtype == to_) lowered_[node.output(i)] = made->output(i);
+    }
+    return {};
+  }
+
+  // A node that reads floats and gives none (a comparison) reads what was computed, widened.
+  Status keep_inputs_wide(Node& node) {
+    for (int i = 0; i < node.num_inputs(); ++i) {
+      Value* in = node.input(i);
+      const auto it = is_f32(in) ? lowered_.find(in) : lowered_.end();
+      if (it == lowered_.end() || ops::is_constant_expression(*in) || in->is_input()) continue;
+      TENON_ASSIGN(Node * cast, ops::create(graph_, Op::k_cast, {it->second}, Attrs{{"to", DType::kF32}}, &node));
+      graph_.set_input(&node, i, cast->output());
+    }
+    return {};
+  }
+
+  Graph& graph_;
+  const DType to_;
+  Node* first_ = nullptr;
+  std::unordered_map<Value*, Value*> lowered_;
+  std::vector<std::pair<Value*, std::string>> names_;  // of what was replaced, to be taken over
+};
+
+}  // namespace
+
+Status lower_precision(Graph& graph, DType to, std::vector<Decision>& decisions) {
+  TENON_TRY(Lowering(graph, to).run());
+  decisions.push_back({"lower-precision", "graph", true, fmt::format("floats are {}", dtype_name(to))});
+  return {};
+}
+
+}  // namespace tenon::passes

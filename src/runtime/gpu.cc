@@ -1,0 +1,144 @@
+#include "runtime/gpu.h"
+
+#include <algorithm>
+#include <utility>
+
+namespace tenon::runtime {
+
+using cuda::check;
+
+Result<std::unique_ptr<GpuProgram>> GpuProgram::load(const engine::EngineFile& file) {
+  std::unique_ptr<GpuProgram> made(new GpuProgram);
+  TENON_ASSIGN(made->device_, cuda::Device::open());
+  if (file.plan().target != made->device_->target()) {
+    return error(ErrorCode::kEngineVersion, "the engine is for {}, this machine's {} is {}: build it again with --target {}",
+                 file.plan().target, made->device_->name(), made->device_->target(), made->device_->target());
+  }
+  TENON_TRY(made->device_->use());
+  TENON_TRY(made->load_weights(file));
+  TENON_TRY(made->load_codes(file.plan()));
+  return made;
+}
+
+GpuProgram::~GpuProgram() {
+  if (device_ == nullptr || !device_->use().ok()) return;
+  for (cuda::Module m : modules_) device_->api().cuModuleUnload(m);
+  if (memory_ != 0) device_->api().cuMemFree(memory_);
+}
+
+Status GpuProgram::load_weights(const engine::EngineFile& file) {
+  constexpr uint64_t kAlignment = 256;
+  const engine::Plan& plan = file.plan();
+  std::vector<bool> needed(plan.weights.size());
+  for (const engine::PlanValue& v : plan.values) {
+    if (v.kind == engine::PlanValue::Kind::kWeight && v.place == engine::Place::kDevice) needed[static_cast<size_t>(v.source)] = true;
+  }
+  uint64_t total = 0;
+  std::vector<uint64_t> offsets(plan.weights.size());
+  for (size_t i = 0; i < needed.size(); ++i) {
+    if (!needed[i]) continue;
+    offsets[i] = total;
+    total += (plan.weights[i].bytes + kAlignment - 1) / kAlignment * kAlignment;
+  }
+  weights_.assign(plan.weights.size(), 0);
+  if (total == 0) return {};
+  TENON_TRY(check(device_->api().cuMemAlloc(&memory_, total), "allocating the weights' memory"));
+  for (size_t i = 0; i < needed.size(); ++i) {
+    if (!needed[i]) continue;
+    weights_[i] = memory_ + offsets[i];
+    TENON_TRY(check(device_->api().cuMemcpyHtoDAsync(weights_[i], file.weight(static_cast<int>(i)), plan.weights[i].bytes, nullptr), "uploading weights"));
+  }
+  return check(device_->api().cuStreamSynchronize(nullptr), "uploading weights");
+}
+
+Status GpuProgram::load_codes(const engine::Plan& plan) {
+  for (const engine::PlanCode& code : plan.codes) {
+    cuda::Module module = nullptr;
+    cuda::Function function = nullptr;
+    Status s = check(device_->api().cuModuleLoadData(&module, code.cubin.data()), "loading a kernel");
+    if (s.ok()) {
+      modules_.push_back(module);
+      s = check(device_->api().cuModuleGetFunction(&function, module, code.entry.c_str()), "finding a kernel");
+    }
+    if (!s.ok()) return s.with_context(code.source + " for " + code.arch);
+    functions_.push_back(function);
+  }
+  return {};
+}
+
+Result<std::unique_ptr<GpuQueue>> GpuQueue::create(const cuda::Device& device) {
+  TENON_TRY(device.use());
+  std::unique_ptr<GpuQueue> made(new GpuQueue(device));
+  constexpr unsigned kNonBlocking = 1;
+  TENON_TRY(check(device.api().cuStreamCreate(&made->stream_, kNonBlocking), "creating a stream"));
+  TENON_TRY(check(device.api().cuEventCreate(&made->begin_, 0), "creating an event"));
+  TENON_TRY(check(device.api().cuEventCreate(&made->end_, 0), "creating an event"));
+  return made;
+}
+
+GpuQueue::~GpuQueue() {
+  if (!device_.use().ok()) return;
+  const cuda::Driver& api = device_.api();
+  if (stream_ != nullptr) api.cuStreamSynchronize(stream_);
+  for (const Recorded& r : graphs_) api.cuGraphExecDestroy(r.graph);
+  if (begin_ != nullptr) api.cuEventDestroy(begin_);
+  if (end_ != nullptr) api.cuEventDestroy(end_);
+  if (stream_ != nullptr) api.cuStreamDestroy(stream_);
+}
+
+Result<cuda::GraphExec> GpuQueue::record(const std::function<Status()>& enqueue) {
+  const cuda::Driver& api = device_.api();
+  constexpr int kRelaxed = 2;
+  TENON_TRY(check(api.cuStreamBeginCapture(stream_, kRelaxed), "recording a graph"));
+  const Status enqueued = enqueue();
+  cuda::Graph graph = nullptr;
+  const Status ended = check(api.cuStreamEndCapture(stream_, &graph), "recording a graph");
+  cuda::GraphExec exec = nullptr;
+  Status s = enqueued.ok() ? ended : enqueued;
+  if (s.ok()) s = check(api.cuGraphInstantiateWithFlags(&exec, graph, 0), "making a graph");
+  if (graph != nullptr) api.cuGraphDestroy(graph);
+  if (!s.ok()) return s;
+  return exec;
+}
+
+Status GpuQueue::run(const std::vector<int64_t>& key, const std::function<Status()>& enqueue) {
+  auto it = std::find_if(graphs_.begin(), graphs_.end(), [&](const Recorded& r) { return r.key == key; });
+  if (it == graphs_.end()) {
+    TENON_ASSIGN(const cuda::GraphExec graph, record(enqueue));
+    if (graphs_.size() == kMostGraphs) {
+      TENON_TRY(wait());
+      const auto oldest = std::min_element(graphs_.begin(), graphs_.end(), [](const Recorded& a, const Recorded& b) { return a.used < b.used; });
+      device_.api().cuGraphExecDestroy(oldest->graph);
+      graphs_.erase(oldest);
+    }
+    it = graphs_.insert(graphs_.end(), {key, graph, 0});
+  }
+  it->used = ++clock_;
+  busy_ = true;
+  return check(device_.api().cuGraphLaunch(it->graph, stream_), "launching a graph");
+}
+
+Status GpuQueue::wait() {
+  if (!std::exchange(busy_, false)) return {};
+  return check(device_.api().cuStreamSynchronize(stream_), "running on the GPU");
+}
+
+Status GpuQueue::download(void* to, const void* from, size_t bytes) {
+  if (bytes == 0) return {};
+  TENON_TRY(device_.use());
+  TENON_TRY(check(device_.api().cuMemcpyDtoHAsync(to, reinterpret_cast<cuda::DevicePtr>(from), bytes, stream_), "downloading"));
+  return check(device_.api().cuStreamSynchronize(stream_), "downloading");
+}
+
+Result<double> GpuQueue::time(const std::function<Status()>& enqueue) {
+  const cuda::Driver& api = device_.api();
+  TENON_TRY(check(api.cuEventRecord(begin_, stream_), "timing"));
+  TENON_TRY(enqueue());
+  TENON_TRY(check(api.cuEventRecord(end_, stream_), "timing"));
+  TENON_TRY(check(api.cuEventSynchronize(end_), "running on the GPU"));
+  float milliseconds = 0;
+  TENON_TRY(check(api.cuEventElapsedTime(&milliseconds, begin_, end_), "timing"));
+  return milliseconds * 1e-3;
+}
+
+}  // namespace tenon::runtime

@@ -1,0 +1,77 @@
+// What an engine and a context keep on a GPU.
+#pragma once
+
+#include <functional>
+#include <memory>
+#include <vector>
+
+#include "engine/reader.h"
+#include "kernels/cuda/driver.h"
+
+namespace tenon::runtime {
+
+// The weights and kernels of an engine on one GPU. Immutable, shared by contexts.
+class GpuProgram {
+ public:
+  // Errors: no-device; engine-version (the engine has no code for this GPU); out-of-memory.
+  static Result<std::unique_ptr<GpuProgram>> load(const engine::EngineFile& file);
+  ~GpuProgram();
+  GpuProgram(const GpuProgram&) = delete;
+  GpuProgram& operator=(const GpuProgram&) = delete;
+
+  const cuda::Device& device() const { return *device_; }
+  // Where a weight lies; null when no step reads it there.
+  std::byte* weight(int source) const { return reinterpret_cast<std::byte*>(weights_[static_cast<size_t>(source)]); }
+  // The kernel of Plan::codes[code]; null for -1.
+  cuda::Function function(int code) const { return code < 0 ? nullptr : functions_[static_cast<size_t>(code)]; }
+
+ private:
+  GpuProgram() = default;
+  Status load_weights(const engine::EngineFile& file);
+  Status load_codes(const engine::Plan& plan);
+
+  const cuda::Device* device_ = nullptr;
+  cuda::DevicePtr memory_ = 0;
+  std::vector<cuda::DevicePtr> weights_;
+  std::vector<cuda::Module> modules_;
+  std::vector<cuda::Function> functions_;
+};
+
+// A context's stream, and the graphs of what it has run: launching a graph costs one call, not one for each kernel.
+class GpuQueue {
+ public:
+  static Result<std::unique_ptr<GpuQueue>> create(const cuda::Device& device);
+  ~GpuQueue();
+  GpuQueue(const GpuQueue&) = delete;
+  GpuQueue& operator=(const GpuQueue&) = delete;
+
+  const cuda::Device& device() const { return device_; }
+  void* stream() const { return stream_; }
+  // Runs what `enqueue` puts on the stream. `key` says all that decides it: equal keys replay the graph recorded first.
+  Status run(const std::vector<int64_t>& key, const std::function<Status()>& enqueue);
+  // Waits for all that was put on the stream. Errors: internal (a kernel failed).
+  Status wait();
+  // Copies from the device, after all that was put on the stream.
+  Status download(void* to, const void* from, size_t bytes);
+  // Runs `enqueue` and measures it on the GPU. Returns seconds.
+  Result<double> time(const std::function<Status()>& enqueue);
+
+ private:
+  explicit GpuQueue(const cuda::Device& device) : device_(device) {}
+  Result<cuda::GraphExec> record(const std::function<Status()>& enqueue);
+
+  static constexpr size_t kMostGraphs = 256;
+  struct Recorded {
+    std::vector<int64_t> key;
+    cuda::GraphExec graph = nullptr;
+    uint64_t used = 0;
+  };
+  const cuda::Device& device_;
+  cuda::Stream stream_ = nullptr;
+  cuda::Event begin_ = nullptr, end_ = nullptr;
+  std::vector<Recorded> graphs_;
+  uint64_t clock_ = 0;
+  bool busy_ = false;
+};
+
+}  // namespace tenon::runtime
