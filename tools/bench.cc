@@ -11,6 +11,7 @@
 #include "runtime/executable.h"
 #include "tenon/runtime.h"
 #include "text/tokenizer.h"
+#include "tools/profile.h"
 #include "tools/random_inputs.h"
 #include "tools/report.h"
 #include "tools/verbs.h"
@@ -122,6 +123,18 @@ Point measure(const BenchArgs& args, const Engine& engine, ExecutionContext& con
   return point;
 }
 
+void profile(const BenchArgs& args, const Engine& engine, ExecutionContext& context, int64_t batch, int64_t seq) {
+  constexpr int kRuns = 10;
+  const NamedTensors inputs = random_inputs(engine, std::vector<int64_t>(static_cast<size_t>(batch), seq), seq, args.seed);
+  for (const auto& [name, t] : inputs) context.set_input(name, {t.dtype(), t.shape(), const_cast<std::byte*>(t.data())});
+  StepTimes times;
+  context.set_profiler(&times);
+  for (int i = 0; i < kRuns; ++i) context.execute();
+  context.set_profiler(nullptr);
+  fmt::print("\nbatch {} seq {}\n", batch, seq);
+  times.print(12);
+}
+
 }  // namespace
 
 int bench(const BenchArgs& args) {
@@ -154,6 +167,9 @@ int bench(const BenchArgs& args) {
   if (args.json) {
     std::puts(json.dump(2).c_str());
   } else {
+    if (args.profile) {
+      for (const Point& p : points) profile(args, engine, context, p.batch, p.seq);
+    }
     fmt::print("weights {}, peak resident {}\n", human_bytes(engine.executable()->file().weight_bytes()), human_bytes(peak_resident_bytes()));
   }
   return kSuccess;

@@ -101,6 +101,7 @@ void add_bench(CLI::App& app, BenchArgs& a) {
   verb->add_option("--duration", a.duration, "seconds per point")->check(CLI::PositiveNumber);
   verb->add_option("--warmup", a.warmup, "runs before the first that counts")->check(CLI::NonNegativeNumber);
   verb->add_option("--seed", a.seed, "of the random tokens");
+  verb->add_flag("--profile", a.profile, "also the time of each kernel and of the slowest steps");
   add_common(verb, a);
 }
 

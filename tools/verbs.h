@@ -53,6 +53,7 @@ struct BenchArgs : CommonArgs {
   double duration = 3;     // seconds per point
   int warmup = 3;
   unsigned seed = 1;
+  bool profile = false;
 };
 
 struct InspectArgs : CommonArgs {

@@ -1,0 +1,129 @@
+#!/usr/bin/env python3
+"""Whole encoders on a GPU, in one run: Tenon fp16 beside PyTorch fp16 (eager, and torch.compile with CUDA graphs).
+
+usage: encoder.py TENON [--models base,large] [--cases 1x128,1x384,8x128,128x128,32x384] [--compile] [--out table.json]
+
+The model is a question-answering BERT of that size with random weights (two numbers per token come back, so outputs cost
+nothing). Prints, for each model: build and load times, agreement with PyTorch's fp32 on masked batches of odd lengths
+(largest row error relative to the row's norm, least cosine), then for each case the median milliseconds of both and the
+ratio. Tenon's times include the ids' copy to the GPU and the results' copy back; PyTorch's are of the forward pass alone,
+with inputs and outputs on the device. Needs torch and transformers on a machine with a GPU.
+"""
+import argparse
+import json
+import os
+import pathlib
+import statistics
+import subprocess
+import tempfile
+import time
+
+import numpy as np
+import torch
+from transformers import BertConfig, BertForQuestionAnswering
+
+SIZES = {
+    "tiny": dict(hidden_size=128, num_hidden_layers=2, num_attention_heads=2, intermediate_size=512),
+    "base": {},
+    "large": dict(hidden_size=1024, num_hidden_layers=24, num_attention_heads=16, intermediate_size=4096),
+}
+
+
+def run(*command):
+    done = subprocess.run([str(c) for c in command], capture_output=True, text=True)
+    if done.returncode != 0:
+        raise SystemExit(f"{' '.join(map(str, command))}\n{done.stdout[-2000:]}{done.stderr[-4000:]}")
+    return done.stdout
+
+
+def agreement(tenon, engine, model, folder):
+    """Largest relative row error and least cosine over the rows that the mask keeps."""
+    generator = np.random.default_rng(0)
+    worst, least = 0.0, 1.0
+    for batch, seq in ((1, 1), (1, 7), (3, 129), (5, 64), (2, 511)):
+        ids = generator.integers(0, 30000, (batch, seq))
+        mask = np.ones((batch, seq), np.int64)
+        for row in range(1, batch):
+            mask[row, generator.integers(1, seq) :] = 0
+        types = generator.integers(0, 2, (batch, seq))
+        inputs, outputs = folder / "in.npz", folder / "out.npz"
+        np.savez(inputs, input_ids=ids, attention_mask=mask, token_type_ids=types)
+        run(tenon, "run", engine, "--inputs", inputs, "--out", outputs)
+        ours = np.load(outputs)
+        with torch.inference_mode():
+            theirs = model(*(torch.tensor(x).cuda() for x in (ids, mask, types)))
+        for name in ("start_logits", "end_logits"):
+            keep = mask.astype(bool)
+            a, b = ours[name][keep].astype(np.float64), theirs[name].float().cpu().numpy()[keep].astype(np.float64)
+            worst = max(worst, float(np.abs(a - b).max() / np.abs(b).max()))
+            least = min(least, float(a @ b / (np.linalg.norm(a) * np.linalg.norm(b))))
+    return worst, least
+
+
+def time_torch(model, batch, seq, compiled):
+    ids = torch.randint(0, 30000, (batch, seq), device="cuda")
+    mask = torch.ones_like(ids)
+    call = torch.compile(model, mode="reduce-overhead") if compiled else model
+    times = []
+    with torch.inference_mode():
+        for i in range(40):
+            begin, end = torch.cuda.Event(enable_timing=True), torch.cuda.Event(enable_timing=True)
+            begin.record()
+            call(input_ids=ids, attention_mask=mask)
+            end.record()
+            end.synchronize()
+            if i >= 10:
+                times.append(begin.elapsed_time(end))
+    return statistics.median(times)
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("tenon", type=pathlib.Path)
+    parser.add_argument("--models", default="base,large")
+    parser.add_argument("--cases", default="1x128,1x384,8x128,128x128,32x384")
+    parser.add_argument("--compile", action="store_true", help="also torch.compile; a minute per case")
+    parser.add_argument("--profile", action="store_true", help="times per kernel of the first and the last case")
+    parser.add_argument("--out", type=pathlib.Path)
+    args = parser.parse_args()
+    print(torch.cuda.get_device_name(), "torch", torch.__version__)
+    rows = []
+    for size in args.models.split(","):
+        torch.manual_seed(0)
+        model = BertForQuestionAnswering(BertConfig(**SIZES[size])).eval()
+        with tempfile.TemporaryDirectory() as name:
+            folder = pathlib.Path(name)
+            model.save_pretrained(folder / "model")
+            engine = folder / "model.tenon"
+            start = time.time()
+            report = json.loads(run(args.tenon, "build", folder / "model", "-o", engine, "--target", "cuda", "--fp16", "--json"))
+            print(f"{size}: build {time.time() - start:.2f} s, {report['steps']} steps, file {report['file_bytes'] / 2**20:.0f} MiB")
+            model = model.cuda()
+            worst, least = agreement(args.tenon, engine, model, folder)
+            print(f"{size}: against PyTorch fp32: largest error {worst:.2e} of the largest logit, least cosine {least:.7f}", flush=True)
+            half = model.half()
+            cases = args.cases.split(",")
+            for case in cases:
+                batch, seq = map(int, case.split("x"))
+                bench = [args.tenon, "bench", engine, "--batch", batch, "--seq", seq, "--duration", 1, "--json", "-q"]
+                ours = [json.loads(run(*bench))[0]["median_s"] * 1e3 for _ in range(2)]
+                theirs = time_torch(half, batch, seq, False)
+                compiled = time_torch(half, batch, seq, True) if args.compile else float("nan")
+                ours.append(json.loads(run(*bench))[0]["median_s"] * 1e3)
+                median = statistics.median(ours)
+                best = theirs if compiled != compiled else min(theirs, compiled)
+                rows.append(dict(model=size, case=case, tenon_ms=median, spread=[min(ours), max(ours)], eager_ms=theirs,
+                                 compiled_ms=compiled, texts_per_s=batch / median * 1e3))
+                print(f"{size:6} {case:8} tenon {median:8.3f} ms [{min(ours):.3f}, {max(ours):.3f}]  eager {theirs:8.3f}  "
+                      f"compiled {compiled:8.3f}  ratio {median / best:5.2f}  {batch / median * 1e3:9.0f} texts/s", flush=True)
+            if args.profile:
+                for case in (cases[0], cases[-1]):
+                    batch, seq = case.split("x")
+                    print(f"-- {size} {case}")
+                    print(run(args.tenon, "bench", engine, "--batch", batch, "--seq", seq, "--duration", 0.2, "--profile", "-q"))
+    if args.out:
+        args.out.write_text(json.dumps(rows, indent=1))
+
+
+if __name__ == "__main__":
+    main()
