@@ -38,7 +38,9 @@ Result<std::shared_ptr<const Executable>> Executable::prepare(std::shared_ptr<co
   made->pool_ = std::move(pool);
   made->said_ = std::vector<std::atomic<bool>>(made->plan().inputs.size());
   const auto prepare_all = [&]() -> Status {
-    if (made->plan().target != "cpu" && made->plan().target != "reference") {
+    const std::string& target = made->plan().target;
+    if (target != "cpu" && target != "reference") {
+      if (!target.starts_with("sm_")) return error(ErrorCode::kEngineVersion, "the engine is for the target \"{}\", which this runtime does not know", target);
       TENON_ASSIGN(made->gpu_, GpuProgram::load(*made->file_));
     }
     TENON_TRY(made->prepare_shapes());
