@@ -2,6 +2,7 @@
 // skipped, after its code has been compiled for the targets it declares.
 #pragma once
 
+#include <map>
 #include <random>
 
 #include "kernels/cuda/kernels.h"
@@ -36,12 +37,17 @@ class DeviceBuffer {
   size_t bytes_;
 };
 
-// Compiles what `config` needs for GPUs of this capability. Nothing when the kernel has no code of its own.
+// Compiles what `config` needs for GPUs of this capability, once per process. Nothing when the kernel has no code of its own.
 inline Result<cuda::Compiled> compile_kernel(const kernels::CudaKernel& kernel, const Problem& problem, const kernels::Config& config,
                                              int capability) {
+  static std::map<std::string, cuda::Compiled> compiled;
   const auto source = kernel.code(problem, config, capability);
   if (!source) return cuda::Compiled{};
-  return cuda::compile(*source, kernel.arch(config, capability));
+  const std::string arch = kernel.arch(config, capability), key = arch + " " + source->text();
+  if (!compiled.contains(key)) {
+    TENON_ASSIGN(compiled[key], cuda::compile(*source, arch));
+  }
+  return compiled[key];
 }
 
 // All outputs of one config on GPU 0.

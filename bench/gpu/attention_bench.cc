@@ -1,0 +1,184 @@
+// Speed of the attention kernels on the GPU: f16, heads of 64, Q, K and V merged in one matrix of packed rows.
+//
+//   attention_bench                  prints "S batch heads us TFLOP/s kernel config", S "mixed": random lengths 32 to 384
+//
+// Random data, a CUDA graph of 32 dependent launches (as in a model: the next kernel starts while the one ahead ends), median
+// of nine replays. attention_peer.py times PyTorch's scaled_dot_product_attention at the same shapes.
+#include <fmt/core.h>
+
+#include <algorithm>
+#include <cstdlib>
+#include <random>
+#include <vector>
+
+#include "kernels/cuda/kernels.h"
+#include "kernels/cuda/nvrtc.h"
+
+namespace {
+
+using namespace tenon;
+using kernels::Config;
+using kernels::CudaKernel;
+using kernels::Problem;
+
+constexpr int kLaunches = 32, kReplays = 9;
+constexpr int64_t kDim = 64, kTokens = 16384;
+
+void require(const Status& status) {
+  if (status.ok()) return;
+  fmt::print(stderr, "{}\n", status.message());
+  std::exit(1);
+}
+template <class T>
+T require(Result<T> result) {
+  require(result.status());
+  return std::move(*result);
+}
+
+template <class T>
+void* upload(const cuda::Device& device, const std::vector<T>& host) {
+  cuda::DevicePtr data = 0;
+  const size_t bytes = host.size() * sizeof(T);
+  require(cuda::check(device.api().cuMemAlloc(&data, bytes), "allocating"));
+  require(cuda::check(device.api().cuMemcpyHtoDAsync(data, host.data(), bytes, nullptr), "uploading"));
+  require(cuda::check(device.api().cuStreamSynchronize(nullptr), "uploading"));
+  return reinterpret_cast<void*>(data);
+}
+
+// Halves of magnitude 2^-2 to 2, either sign.
+std::vector<uint16_t> random_halves(size_t count) {
+  std::mt19937 engine(1);
+  std::vector<uint16_t> values(count);
+  for (uint16_t& v : values) {
+    const auto bits = static_cast<unsigned>(engine());
+    v = static_cast<uint16_t>((bits & 0x83ff) | ((15 - (bits >> 20 & 3) % 3) << 10));
+  }
+  return values;
+}
+
+// A batch on the device.
+struct Batch {
+  std::vector<int64_t> lengths;
+  int64_t heads;
+  std::vector<int64_t> rows_shape, offsets_shape, batch_shape, y_shape;
+  void *qkv, *offsets, *begin, *end, *y;
+
+  Batch(const cuda::Device& device, std::vector<int64_t> of_lengths, int64_t of_heads) : lengths(std::move(of_lengths)), heads(of_heads) {
+    std::vector<int32_t> sums{0};
+    for (const int64_t length : lengths) sums.push_back(sums.back() + static_cast<int32_t>(length));
+    const int64_t width = heads * kDim, rows = sums.back(), batch = static_cast<int64_t>(lengths.size());
+    rows_shape = {rows, 3 * width};
+    y_shape = {rows, width};
+    offsets_shape = {batch + 1};
+    batch_shape = {batch};
+    qkv = upload(device, random_halves(static_cast<size_t>(rows * 3 * width)));
+    y = upload(device, std::vector<uint16_t>(static_cast<size_t>(rows * width)));
+    offsets = upload(device, sums);
+    begin = upload(device, std::vector<int32_t>(sums.begin(), sums.end() - 1));
+    end = upload(device, std::vector<int32_t>(sums.begin() + 1, sums.end()));
+  }
+
+  void free(const cuda::Device& device) const {
+    for (void* p : {qkv, offsets, begin, end, y}) device.api().cuMemFree(reinterpret_cast<cuda::DevicePtr>(p));
+  }
+  double flops() const {
+    double pairs = 0;
+    for (const int64_t length : lengths) pairs += static_cast<double>(length) * static_cast<double>(length);
+    return 4.0 * pairs * static_cast<double>(heads * kDim);
+  }
+};
+
+Problem problem_of(const Batch& batch) {
+  const int64_t width = batch.heads * kDim;
+  const ir::TensorType rows{DType::kF16, ir::to_shape(batch.rows_shape)}, per_sequence{DType::kI32, ir::to_shape(batch.batch_shape)};
+  Problem p;
+  p.op = ir::Op::k_attention;
+  p.attrs.set("heads", batch.heads);
+  p.attrs.set("kv_heads", int64_t{0});
+  p.attrs.set("head_dim", kDim);
+  p.attrs.set("columns", std::vector<int64_t>{0, width, 2 * width});
+  p.attrs.set("scale", 0.125);
+  p.attrs.set("causal", int64_t{0});
+  p.attrs.set("window", int64_t{0});
+  p.inputs = {rows, rows, rows, {DType::kI32, ir::to_shape(batch.offsets_shape)}, per_sequence, per_sequence};
+  p.present.assign(p.inputs.size(), true);
+  p.constant.assign(p.inputs.size(), false);
+  p.outputs = {{DType::kF16, ir::to_shape(batch.y_shape)}};
+  return p;
+}
+
+// Microseconds of one launch.
+double time_launches(const cuda::Device& device, cuda::Stream stream, const CudaKernel& kernel, const Config& config, const Batch& batch) {
+  const cuda::Driver& api = device.api();
+  const Problem problem = problem_of(batch);
+  const int capability = device.compute_capability();
+  const kernels::DeviceSource source = *kernel.code(problem, config, capability);
+  const cuda::Compiled compiled = require(cuda::compile(source, kernel.arch(config, capability)));
+  cuda::Module module = nullptr;
+  cuda::Function function = nullptr;
+  require(cuda::check(api.cuModuleLoadData(&module, compiled.cubin.data()), "loading"));
+  require(cuda::check(api.cuModuleGetFunction(&function, module, source.entry.c_str()), "finding"));
+  const auto launcher = require(kernel.load(problem, config, device, function));
+
+  const ops::TensorArg qkv{DType::kF16, batch.rows_shape, batch.qkv};
+  const ops::TensorArg inputs[] = {qkv, qkv, qkv, {DType::kI32, batch.offsets_shape, batch.offsets},
+                                   {DType::kI32, batch.batch_shape, batch.begin}, {DType::kI32, batch.batch_shape, batch.end}};
+  const ops::TensorArg outputs[] = {{DType::kF16, batch.y_shape, batch.y}};
+  cuda::Graph graph = nullptr;
+  cuda::GraphExec replay = nullptr;
+  require(cuda::check(api.cuStreamBeginCapture(stream, 2), "capturing"));
+  for (int i = 0; i < kLaunches; ++i) require(launcher->launch({.inputs = inputs, .outputs = outputs, .sizes = {}, .stream = stream}));
+  require(cuda::check(api.cuStreamEndCapture(stream, &graph), "capturing"));
+  require(cuda::check(api.cuGraphInstantiateWithFlags(&replay, graph, 0), "instantiating"));
+  cuda::Event begin = nullptr, end = nullptr;
+  require(cuda::check(api.cuEventCreate(&begin, 0), "event"));
+  require(cuda::check(api.cuEventCreate(&end, 0), "event"));
+  std::vector<float> times;
+  for (int i = 0; i < kReplays + 2; ++i) {
+    api.cuEventRecord(begin, stream);
+    require(cuda::check(api.cuGraphLaunch(replay, stream), "launching"));
+    api.cuEventRecord(end, stream);
+    require(cuda::check(api.cuEventSynchronize(end), "running"));
+    float ms = 0;
+    api.cuEventElapsedTime(&ms, begin, end);
+    if (i >= 2) times.push_back(ms);
+  }
+  api.cuEventDestroy(begin);
+  api.cuEventDestroy(end);
+  api.cuGraphExecDestroy(replay);
+  api.cuGraphDestroy(graph);
+  api.cuModuleUnload(module);
+  std::nth_element(times.begin(), times.begin() + kReplays / 2, times.end());
+  return 1e3 * static_cast<double>(times[kReplays / 2]) / kLaunches;
+}
+
+void bench(const cuda::Device& device, cuda::Stream stream, const std::string& name, const std::vector<int64_t>& lengths, int64_t heads) {
+  const Batch batch(device, lengths, heads);
+  for (const kernels::Kernel* kernel : {&kernels::cuda::attention_sm90_kernel(), &kernels::cuda::attention_sm80_kernel()}) {
+    if (kernel->id() == "cuda.attention.sm90" && device.compute_capability() != 90) continue;
+    for (const Config& config : kernel->configs(problem_of(batch))) {
+      const double us = time_launches(device, stream, *kernel->as_cuda(), config, batch);
+      fmt::print("{} {} {} {:.2f} {:.0f} {} {}\n", name, lengths.size(), heads, us, batch.flops() / us * 1e-6, kernel->id(), config.text);
+      std::fflush(stdout);
+    }
+  }
+  batch.free(device);
+}
+
+}  // namespace
+
+int main() {
+  const cuda::Device& device = *require(cuda::Device::open());
+  require(device.use());
+  cuda::Stream stream = nullptr;
+  require(cuda::check(device.api().cuStreamCreate(&stream, 1), "creating a stream"));
+  fmt::print("# {}, {} SMs\n# S batch heads us TFLOP/s kernel config\n", device.name(), device.multiprocessors());
+  for (const int64_t heads : {12, 16}) {
+    for (const int64_t s : {32, 128, 384, 512}) bench(device, stream, std::to_string(s), std::vector<int64_t>(static_cast<size_t>(kTokens / s), s), heads);
+    std::mt19937 engine(1);
+    std::vector<int64_t> mixed;
+    for (int64_t left = kTokens; left > 0; left -= mixed.back()) mixed.push_back(std::min(left, std::uniform_int_distribution<int64_t>(32, 384)(engine)));
+    bench(device, stream, "mixed", mixed, heads);
+    for (const int64_t s : {32, 128, 384, 512}) bench(device, stream, std::to_string(s), {s}, heads);
+  }
+}

@@ -1,0 +1,50 @@
+"""PyTorch's scaled_dot_product_attention (f16, heads of 64, views of one merged QKV matrix) at the shapes and in the manner of
+attention_bench.cc.
+
+    python attention_peer.py                       prints "S batch heads us TFLOP/s backend"
+"""
+import torch
+from torch.nn.attention import SDPBackend, sdpa_kernel
+
+LAUNCHES, REPLAYS, DIM, TOKENS = 32, 9, 64, 16384
+
+
+def measure(s, batch, heads, backend):
+    qkv = (torch.rand(batch, s, 3, heads, DIM, device="cuda") * 4 - 2).half()
+    q, k, v = (qkv[:, :, i].transpose(1, 2) for i in range(3))
+
+    def run():
+        with sdpa_kernel(backend):
+            return torch.nn.functional.scaled_dot_product_attention(q, k, v)
+
+    stream = torch.cuda.Stream()
+    with torch.cuda.stream(stream), torch.no_grad():
+        for _ in range(3):
+            run()
+    torch.cuda.synchronize()
+    graph = torch.cuda.CUDAGraph()
+    with torch.cuda.graph(graph), torch.no_grad():
+        for _ in range(LAUNCHES):
+            run()
+    times = []
+    for i in range(REPLAYS + 2):
+        begin, end = torch.cuda.Event(enable_timing=True), torch.cuda.Event(enable_timing=True)
+        begin.record()
+        graph.replay()
+        end.record()
+        end.synchronize()
+        if i >= 2:
+            times.append(begin.elapsed_time(end))
+    us = 1e3 * sorted(times)[REPLAYS // 2] / LAUNCHES
+    print(s, batch, heads, f"{us:.2f} {4 * batch * s * s * heads * DIM / us * 1e-6:.0f} {backend.name}", flush=True)
+
+
+if __name__ == "__main__":
+    print("#", torch.cuda.get_device_name(), "torch", torch.__version__)
+    for heads in (12, 16):
+        for s, batch in [(s, TOKENS // s) for s in (32, 128, 384, 512)] + [(s, 1) for s in (32, 128, 384, 512)]:
+            for backend in (SDPBackend.FLASH_ATTENTION, SDPBackend.CUDNN_ATTENTION):
+                try:
+                    measure(s, batch, heads, backend)
+                except RuntimeError as e:
+                    print(s, batch, heads, "- -", backend.name, str(e).splitlines()[0])

@@ -1,0 +1,82 @@
+#include "kernels/cuda/attention_problem.h"
+
+#include <limits>
+
+namespace tenon::kernels::cuda {
+
+AttentionForm::AttentionForm(const ir::Attrs& attrs)
+    : heads(attrs.integer("heads")),
+      kv_heads(attrs.integer("kv_heads") == 0 ? heads : attrs.integer("kv_heads")),
+      head_dim(attrs.integer("head_dim")),
+      window(attrs.integer("window")),
+      columns(attrs.integers("columns")),
+      scale(attrs.number("scale")),
+      causal(attrs.integer("causal") != 0) {}
+
+Support supports_attention_rows(const Problem& problem) {
+  if (problem.op != Op::k_attention) return Support::no("computes attention only");
+  constexpr int64_t kVector = 8;  // elements in 16 bytes
+  const AttentionForm form(problem.attrs);
+  for (const int i : {kQ, kK, kV}) {
+    const auto index = static_cast<size_t>(i);
+    const TensorType& type = problem.inputs[index];
+    if (type.dtype != DType::kF16 && type.dtype != DType::kBF16) return Support::no(fmt::format("input {} is neither f16 nor bf16", i));
+    const ir::Dim& width = type.shape.back();
+    if (!width.is_const() || width.value() % kVector != 0 || form.columns[index] % kVector != 0) {
+      return Support::no(fmt::format("rows or columns of input {} are no multiples of {}", i, kVector));
+    }
+  }
+  return Support::yes();
+}
+
+Result<AttentionArgs> attention_args(const AttentionForm& form, const RunArgs& args) {
+  const TensorArg q = args.input(kQ), k = args.input(kK), v = args.input(kV), bias = args.input(kScoreBias);
+  const bool packed = static_cast<bool>(args.input(kQOffsets));
+  const auto rows = [](const TensorArg& x) { return x.rank() == 2 ? x.dim(0) : x.dim(0) * x.dim(1); };
+  constexpr int64_t kMost = std::numeric_limits<int32_t>::max() / 2;
+  for (const TensorArg& x : {q, k, v}) {
+    if (rows(x) > kMost || x.dim(-1) > kMost) {
+      return error(ErrorCode::kBadInput, "attention over {} rows of {} columns is too large", rows(x), x.dim(-1));
+    }
+  }
+  const auto head_0 = [&](const TensorArg& x, int input) -> const void* {
+    return x.as<const uint16_t>() + form.columns[static_cast<size_t>(input)];
+  };
+  AttentionArgs a = {};
+  a.q = head_0(q, kQ);
+  a.k = head_0(k, kK);
+  a.v = head_0(v, kV);
+  a.y = args.output().data;
+  a.q_stride = static_cast<int>(q.dim(-1));
+  a.k_stride = static_cast<int>(k.dim(-1));
+  a.v_stride = static_cast<int>(v.dim(-1));
+  a.y_stride = static_cast<int>(args.output().dim(-1));
+  a.q_rows = static_cast<int>(rows(q));
+  a.k_rows = static_cast<int>(rows(k));
+  a.batch = static_cast<int>(packed ? args.input(kKBegin).dim(0) : q.dim(0));
+  a.group = static_cast<int>(form.heads / form.kv_heads);
+  a.scale = static_cast<float>(form.scale);
+  const auto integers = [&](int input) { return args.input(input).as<const int32_t>(); };
+  a.q_offsets = integers(kQOffsets);
+  a.k_begin = integers(kKBegin);
+  a.k_end = integers(kKEnd);
+  a.q_positions = integers(kQPositions);
+  a.k_positions = integers(kKPositions);
+  if (!packed) {
+    a.q_len = static_cast<int>(q.dim(1));
+    a.k_len = static_cast<int>(k.dim(1));
+  }
+  if (bias) {
+    a.bias = bias.data;
+    int64_t stride = 1;
+    for (int axis = 3; axis >= 0; --axis) {
+      a.bias_strides[axis] = bias.dim(axis) == 1 ? 0 : stride;
+      stride *= bias.dim(axis);
+    }
+  }
+  return a;
+}
+
+std::string element_define(DType dtype) { return dtype == DType::kBF16 ? "ELEMENT=bf16" : "ELEMENT=f16"; }
+
+}  // namespace tenon::kernels::cuda

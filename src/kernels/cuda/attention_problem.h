@@ -1,0 +1,30 @@
+// What the CUDA attention kernels share on the host: which problems they read, and their arguments.
+#pragma once
+
+#include "kernels/cuda/cuda_kernel.h"
+#include "kernels/cuda/device/attention_args.cuh"
+
+namespace tenon::kernels::cuda {
+
+enum AttentionInput { kQ, kK, kV, kQOffsets, kKBegin, kKEnd, kQPositions, kKPositions, kScoreBias };
+
+// The attributes, read once.
+struct AttentionForm {
+  explicit AttentionForm(const ir::Attrs& attrs);
+
+  int64_t heads, kv_heads, head_dim, window;
+  std::vector<int64_t> columns;
+  double scale;
+  bool causal;
+};
+
+// f16 or bf16, rows of whole 16-byte vectors. Says nothing about head_dim, bias, causal and window.
+Support supports_attention_rows(const Problem& problem);
+
+// The arguments of a launch, or a status when sizes do not fit 32 bits.
+Result<AttentionArgs> attention_args(const AttentionForm& form, const RunArgs& args);
+
+// "ELEMENT=f16"
+std::string element_define(DType dtype);
+
+}  // namespace tenon::kernels::cuda
