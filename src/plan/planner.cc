@@ -31,6 +31,7 @@ class Planner {
     for (const auto& node : graph_.nodes()) TENON_TRY(add_node(*node));
     TENON_TRY(add_outputs());
     TENON_TRY(add_data_symbols());
+    group_by_place();
     cut_regions();
     note_packing();
     reuse_in_place();
@@ -244,6 +245,39 @@ class Planner {
     for (size_t i = 0; i < p.steps.size(); ++i)
       if (std::ranges::count(p.steps[i].outputs, value) > 0) return static_cast<int>(i);
     return -1;
+  }
+
+  // Steps of one place stand together as far as their inputs allow, uploads before and downloads behind what computes: a run
+  // changes sides rarely, and what stands together on a GPU becomes one graph.
+  void group_by_place() {
+    if (options_.target != kernels::Target::kCuda) return;
+    const size_t count = plan().steps.size();
+    std::vector<int> level(plan().values.size(), 0);  // of the step that makes a value: even on the host, odd on the GPU
+    std::vector<std::pair<int, size_t>> order;
+    for (size_t i = 0; i < count; ++i) {
+      const engine::PlanStep& step = plan().steps[i];
+      const int side = kernels_[i]->on_device() ? 1 : 0;
+      int own = side;
+      for (int v : step.inputs)
+        if (v >= 0) own = std::max(own, level[static_cast<size_t>(engine::root_of(plan(), v))]);
+      if (own % 2 != side) ++own;
+      for (int v : step.outputs) level[static_cast<size_t>(v)] = own;
+      const bool copies = step.op == Op::k_copy;
+      const bool up = copies && plan().values[static_cast<size_t>(step.outputs[0])].place == Place::kDevice;
+      order.emplace_back(3 * own + (up ? 0 : copies ? 2 : 1), i);
+    }
+    std::stable_sort(order.begin(), order.end(), [](const auto& a, const auto& b) { return a.first < b.first; });
+    const auto reorder = [&](auto& items) {
+      std::remove_reference_t<decltype(items)> sorted;
+      for (const auto& [key, i] : order) sorted.push_back(std::move(items[i]));
+      items = std::move(sorted);
+    };
+    std::vector<int> now_at(count);
+    for (size_t i = 0; i < count; ++i) now_at[order[i].second] = static_cast<int>(i);
+    for (KernelRejection& r : model_.rejections) r.step = now_at[static_cast<size_t>(r.step)];
+    reorder(plan().steps);
+    reorder(kernels_);
+    reorder(problems_);
   }
 
   // A step that computes a symbol ends its region.
