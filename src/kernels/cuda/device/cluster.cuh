@@ -9,9 +9,13 @@ TENON_DEVICE uint32_t cluster_rank() {
   return r;
 }
 
-// Every thread of every block. What was written before it, in any of their shared memories, is visible after it.
+// Every thread of every block, arrival and wait once each. What was written before the arrivals, in any of their shared
+// memories, is visible after the wait.
+TENON_DEVICE void cluster_arrive() { asm volatile("barrier.cluster.arrive.release.aligned;" ::: "memory"); }
+TENON_DEVICE void cluster_wait() { asm volatile("barrier.cluster.wait.acquire.aligned;" ::: "memory"); }
 TENON_DEVICE void cluster_barrier() {
-  asm volatile("barrier.cluster.arrive.release.aligned;\n\tbarrier.cluster.wait.acquire.aligned;" ::: "memory");
+  cluster_arrive();
+  cluster_wait();
 }
 
 // `address` of our shared memory in block `rank`.
@@ -23,4 +27,9 @@ TENON_DEVICE uint32_t peer_address(uint32_t address, uint32_t rank) {
 TENON_DEVICE void store_peer(uint32_t peer, float4 v) {
   asm volatile("st.shared::cluster.v4.f32 [%0], {%1, %2, %3, %4};" ::"r"(peer), "f"(v.x), "f"(v.y), "f"(v.z), "f"(v.w)
                : "memory");
+}
+TENON_DEVICE float4 load_shared(uint32_t address) {
+  float4 v;
+  asm volatile("ld.shared.v4.f32 {%0, %1, %2, %3}, [%4];" : "=f"(v.x), "=f"(v.y), "=f"(v.z), "=f"(v.w) : "r"(address) : "memory");
+  return v;
 }

@@ -1,0 +1,66 @@
+#include "kernels/cuda/linear.h"
+
+#include <limits>
+
+#include "ir/dim.h"
+#include "ops/activation.h"
+
+namespace tenon::kernels::cuda {
+
+Support LinearKernel::supports(const Problem& problem) const {
+  if (problem.op != Op::k_linear) return Support::no("computes linear only");
+  const DType dtype = problem.inputs[kX].dtype;
+  if (dtype != DType::kF16 && dtype != DType::kBF16) return Support::no("computes f16 and bf16 only");
+  if (problem.constant.size() <= kW || !problem.constant[kW]) return Support::no("the weight is not constant");
+  if (!ir::all_const(problem.inputs[kW].shape)) return Support::no("the weight's shape is symbolic");
+  for (const int64_t size : {depth(problem), columns(problem)}) {
+    if (size % 8 != 0 || size == 0) return Support::no(fmt::format("the weight's size {} is not a multiple of 8", size));
+    if (size > std::numeric_limits<int>::max() / 256) return Support::no(fmt::format("the weight's size {} is too large", size));
+  }
+  return Support::yes();
+}
+
+std::optional<TensorType> LinearKernel::packed_type(const Problem& problem, int index) const {
+  if (index != kW) return std::nullopt;
+  return TensorType{problem.inputs[kW].dtype, {ir::Dim(columns(problem)), ir::Dim(depth(problem))}};
+}
+
+Result<Tensor> LinearKernel::prepack(const Problem&, int, const Tensor& w) const {
+  const int64_t k = w.shape()[0], n = w.shape()[1];
+  std::byte* bytes = nullptr;
+  TENON_ASSIGN(Tensor packed, Tensor::allocate(w.dtype(), {n, k}, &bytes));
+  const auto* from = reinterpret_cast<const uint16_t*>(w.data());
+  auto* to = reinterpret_cast<uint16_t*>(bytes);
+  constexpr int64_t kBlock = 32;  // square blocks: both sides stay in cache
+  for (int64_t i = 0; i < k; i += kBlock)
+    for (int64_t j = 0; j < n; j += kBlock)
+      for (int64_t c = j; c < std::min(n, j + kBlock); ++c)
+        for (int64_t r = i; r < std::min(k, i + kBlock); ++r) to[c * k + r] = from[r * n + c];
+  return packed;
+}
+
+std::vector<std::string> LinearKernel::problem_defines(const Problem& problem) {
+  return {fmt::format("ELEMENT={}", problem.inputs[kX].dtype == DType::kF16 ? "f16" : "bf16"),
+          fmt::format("COLUMNS={}", columns(problem)),
+          fmt::format("DEPTH={}", depth(problem)),
+          fmt::format("ACTIVATION={}", static_cast<int>(*ops::parse_activation(problem.attrs.text("activation")))),
+          fmt::format("HAS_BIAS={}", problem.has(kBias) ? 1 : 0),
+          fmt::format("HAS_RESIDUAL={}", problem.has(kResidual) ? 1 : 0)};
+}
+
+Result<LinearOperands> linear_operands(const RunArgs& args, int64_t depth) {
+  const TensorArg x = args.input(0);
+  if (x.dim(-1) != depth) {
+    return error(ErrorCode::kBadInput, "rows of {} elements do not fit weights of {} rows", x.dim(-1), depth);
+  }
+  const int64_t rows = x.numel() / depth;
+  if (rows > std::numeric_limits<int>::max() / 2) return error(ErrorCode::kBadInput, "{} rows are too many", rows);
+  return LinearOperands{.x = device_ptr(x),
+                        .w = device_ptr(args.input(1)),
+                        .bias = device_ptr(args.input(2)),
+                        .residual = device_ptr(args.input(3)),
+                        .y = device_ptr(args.output()),
+                        .rows = static_cast<int>(rows)};
+}
+
+}  // namespace tenon::kernels::cuda

@@ -1,0 +1,33 @@
+// What the CUDA kernels of `linear` share: which problems they take, the packed weight, the operands of a launch.
+#pragma once
+
+#include "kernels/cuda/cuda_kernel.h"
+
+namespace tenon::kernels::cuda {
+
+// W [K, N] constant, K and N known and multiples of 8, f16 or bf16. The engine stores W transposed, [N, K] of the same dtype,
+// for every kernel here, so that one stored weight serves every generation of GPUs.
+class LinearKernel : public CudaKernel {
+ public:
+  Support supports(const Problem& problem) const override;
+  std::optional<TensorType> packed_type(const Problem& problem, int index) const override;
+  Result<Tensor> prepack(const Problem& problem, int index, const Tensor& w) const override;
+  bool in_place(const Problem&, int index) const override { return index == kResidual; }
+
+ protected:
+  enum Input { kX, kW, kBias, kResidual };
+
+  static int64_t columns(const Problem& problem) { return problem.inputs[kW].shape[1].value(); }
+  static int64_t depth(const Problem& problem) { return problem.inputs[kW].shape[0].value(); }
+  // ELEMENT, COLUMNS, DEPTH, ACTIVATION, HAS_BIAS, HAS_RESIDUAL.
+  static std::vector<std::string> problem_defines(const Problem& problem);
+};
+
+struct LinearOperands {
+  DevicePtr x, w, bias, residual, y;  // 0: not given
+  int rows;
+};
+// Errors: bad-input when x's rows do not fit W, or are more than a kernel can count.
+Result<LinearOperands> linear_operands(const RunArgs& args, int64_t depth);
+
+}  // namespace tenon::kernels::cuda

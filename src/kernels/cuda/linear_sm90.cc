@@ -1,0 +1,214 @@
+// linear on Hopper; the device sides are linear_sm90.cu (persistent blocks, many rows) and linear_few_sm90.cu (K split over
+// a cluster, few rows).
+#include <algorithm>
+#include <cmath>
+
+#include "kernels/cuda/kernels.h"
+#include "kernels/cuda/linear.h"
+
+namespace tenon::kernels::cuda {
+namespace {
+
+constexpr int kSharedMemory = 227 * 1024;  // of a block on sm_90
+constexpr int kSharedMemorySlack = 1024 + 256;  // alignment, barriers
+
+enum class Schedule { kCooperative, kPingPong, kFewRows };
+
+// One way to cut y into tiles.
+struct Sm90Tile {
+  Schedule schedule;
+  int m, n;
+  int cluster;  // blocks: of one tile of W each, or (few rows) of one tile of y
+
+  std::string text() const {
+    if (schedule == Schedule::kFewRows) return fmt::format("tile={}x{},split={}", m, n, cluster);
+    return fmt::format("tile={}x{},schedule={},cluster={}", m, n,
+                       schedule == Schedule::kPingPong ? "pingpong" : "cooperative", cluster);
+  }
+  // The order in which K is summed: one of all persistent tiles, one for each split.
+  std::string numerics() const {
+    return schedule == Schedule::kFewRows && cluster > 1 ? fmt::format("wgmma-split{}", cluster) : "wgmma";
+  }
+  int stage_bytes() const { return (m + n) * 128; }
+  // What is neither a stage nor slack: staging buffers of finished tiles (both consumers'), or partial sums.
+  int other_bytes() const {
+    if (schedule == Schedule::kFewRows) return cluster > 1 ? m * n * 4 : 0;
+    return m * n * 2 * (schedule == Schedule::kPingPong ? 2 : 1);
+  }
+  int chunks(int64_t depth) const {
+    const int all = static_cast<int>((depth + 63) / 64);
+    return schedule == Schedule::kFewRows ? (all + cluster - 1) / cluster : all;
+  }
+  int stages(int64_t depth) const {
+    // With few rows the blocks of two kernels shall fit side by side, so that the next one's weights are already on their way.
+    const int limit = schedule == Schedule::kFewRows ? kSharedMemory / 2 - 1024 : kSharedMemory;
+    return std::min({8, chunks(depth), (limit - kSharedMemorySlack - other_bytes()) / stage_bytes()});
+  }
+  int shared_bytes(int64_t depth) const { return stages(depth) * stage_bytes() + other_bytes() + kSharedMemorySlack; }
+};
+
+constexpr Sm90Tile kSm90Tiles[] = {
+    {Schedule::kCooperative, 128, 128, 1}, {Schedule::kCooperative, 128, 128, 2}, {Schedule::kCooperative, 128, 192, 1},
+    {Schedule::kCooperative, 128, 192, 2}, {Schedule::kCooperative, 128, 256, 1}, {Schedule::kCooperative, 128, 256, 2},
+    {Schedule::kCooperative, 256, 128, 1}, {Schedule::kCooperative, 256, 128, 2}, {Schedule::kPingPong, 64, 128, 1},
+    {Schedule::kPingPong, 64, 192, 1},     {Schedule::kPingPong, 64, 256, 1},     {Schedule::kPingPong, 64, 256, 2},
+    {Schedule::kPingPong, 128, 128, 1},    {Schedule::kPingPong, 128, 128, 2},    {Schedule::kPingPong, 128, 192, 1},
+    {Schedule::kPingPong, 128, 192, 2},    {Schedule::kFewRows, 64, 32, 1},       {Schedule::kFewRows, 64, 32, 2},
+    {Schedule::kFewRows, 64, 32, 4},       {Schedule::kFewRows, 64, 64, 1},       {Schedule::kFewRows, 64, 64, 2},
+    {Schedule::kFewRows, 64, 64, 4},       {Schedule::kFewRows, 64, 64, 8},       {Schedule::kFewRows, 128, 64, 1},
+    {Schedule::kFewRows, 128, 64, 2},      {Schedule::kFewRows, 128, 64, 4},      {Schedule::kFewRows, 128, 128, 1},
+};
+
+const Sm90Tile* find_sm90_tile(std::string_view text) {
+  for (const Sm90Tile& tile : kSm90Tiles)
+    if (tile.text() == text) return &tile;
+  return nullptr;
+}
+
+// Estimated clocks; the constants are measured ones (bench/gpu/linear_bench.cc).
+double estimate(const Sm90Tile& tile, int64_t rows, int64_t columns, int64_t depth, bool activation, int multiprocessors) {
+  const auto up = [](int64_t a, int64_t b) { return static_cast<double>((a + b - 1) / b); };
+  const double k = 64 * static_cast<double>(tile.chunks(depth)), m = tile.m, n = tile.n;
+  const double product = m * n * k / 2048 / 0.9;  // f16 multiply-adds per clock of an SM
+  const double epilogue = m * n / 32 + (activation ? m * n / 16 : 0);
+  if (tile.schedule == Schedule::kFewRows) {
+    const double blocks = up(rows, tile.m) * up(columns, tile.n) * tile.cluster;
+    const double resident = std::max(1.0, std::min(2.0, blocks / multiprocessors));  // blocks that share an SM
+    const double load = (m + n) * 2 * k * resident / 40;
+    const double exchange = tile.cluster > 1 ? 1200 + m * n * 4 * resident / 40 : 0;
+    return 2500 + std::ceil(blocks / (2.0 * multiprocessors)) * (std::max(load, product * resident) + exchange + epilogue / tile.cluster);
+  }
+  const double tiles = up(rows, tile.m * tile.cluster) * up(columns, tile.n);
+  const double waves = std::ceil(tiles / (multiprocessors / tile.cluster));
+  const double ingress = (m + n) * 2 * k / (tile.cluster > 1 ? 52 : 40);
+  const double mainloop = std::max(product, ingress);
+  if (tile.schedule == Schedule::kPingPong) return 3500 + std::max(waves * mainloop, mainloop) + epilogue * 2;
+  return 3500 + waves * (mainloop + epilogue);
+}
+
+class LinearSm90Launcher final : public Launcher {
+ public:
+  LinearSm90Launcher(const Problem& problem, const Device& device, Function function, const Sm90Tile& tile)
+      : device_(device),
+        function_(function),
+        tile_(tile),
+        depth_(problem.inputs[1].shape[0].value()),
+        columns_(problem.inputs[1].shape[1].value()),
+        type_(problem.inputs[0].dtype == DType::kF16 ? tenon::cuda::TensorMapType::kF16 : tenon::cuda::TensorMapType::kBF16) {}
+
+  Status launch(const RunArgs& args) const override {
+    TENON_ASSIGN(LinearOperands o, linear_operands(args, depth_));
+    if (o.rows == 0) return {};
+    const bool few = tile_.schedule == Schedule::kFewRows;
+    TensorMap x{}, w{}, residual{}, y{};
+    TENON_TRY(encode(x, o.x, o.rows, depth_, tile_.m));
+    TENON_TRY(encode(w, o.w, columns_, depth_, few ? tile_.n : tile_.n / tile_.cluster));
+    const unsigned shared = static_cast<unsigned>(tile_.shared_bytes(depth_)), cluster = static_cast<unsigned>(tile_.cluster);
+    if (few) {
+      const int64_t tiles = (o.rows + tile_.m - 1) / tile_.m * ((columns_ + tile_.n - 1) / tile_.n);
+      void* parameters[] = {&x, &w, &o.bias, &o.residual, &o.y, &o.rows};
+      const Launch launch = {.grid = {static_cast<unsigned>(tiles) * cluster, 1, 1},
+                             .block = {static_cast<unsigned>(2 * tile_.m + 32), 1, 1},
+                             .shared_bytes = shared,
+                             .cluster = cluster};
+      return launch_kernel(device_, function_, args.stream, launch, parameters);
+    }
+    TENON_TRY(encode(y, o.y, o.rows, columns_, 64));
+    residual = y;
+    if (o.residual != 0) TENON_TRY(encode(residual, o.residual, o.rows, columns_, 64));
+    const int64_t tiles = (o.rows + tile_.m * tile_.cluster - 1) / (tile_.m * tile_.cluster) * ((columns_ + tile_.n - 1) / tile_.n);
+    const int64_t slots = device_.multiprocessors() / tile_.cluster;
+    void* parameters[] = {&x, &w, &residual, &y, &o.bias, &o.rows};
+    const Launch launch = {.grid = {static_cast<unsigned>(std::min(tiles, slots)) * cluster, 1, 1},
+                           .block = {384, 1, 1},
+                           .shared_bytes = shared,
+                           .cluster = cluster};
+    return launch_kernel(device_, function_, args.stream, launch, parameters);
+  }
+
+ private:
+  using TensorMap = tenon::cuda::TensorMap;
+
+  // A matrix read or written in boxes of 64 columns.
+  Status encode(TensorMap& map, DevicePtr data, int64_t rows, int64_t columns, int box_rows) const {
+    return tenon::cuda::encode_matrix(device_.api(), map, type_, data, rows, columns, columns * 2, box_rows, 64,
+                                      tenon::cuda::Swizzle::k128B);
+  }
+
+  const Device& device_;
+  Function function_;
+  Sm90Tile tile_;
+  int64_t depth_, columns_;
+  tenon::cuda::TensorMapType type_;
+};
+
+class LinearSm90 final : public LinearKernel {
+ public:
+  std::string_view id() const override { return "cuda.linear.sm90"; }
+  std::string arch(const Config&, int) const override { return "sm_90a"; }
+
+  std::vector<Config> configs(const Problem& problem) const override {
+    const ir::Shape& x = problem.inputs[kX].shape;
+    int64_t rows = 1;
+    for (size_t i = 0; i + 1 < x.size(); ++i) rows = x[i].is_const() ? rows * x[i].value() : 0;
+    return configs_for(problem, rows > 0 ? rows : 4096, 132);
+  }
+
+  Config config_for(const Problem& problem, int64_t rows, int multiprocessors) const override {
+    return configs_for(problem, rows, multiprocessors).front();
+  }
+
+  // Best first for this many rows.
+  std::vector<Config> configs_for(const Problem& problem, int64_t rows, int multiprocessors) const {
+    constexpr double kClock = 1.7e9;
+    std::vector<Config> configs;
+    for (const Sm90Tile& tile : kSm90Tiles) {
+      const double clocks = estimate(tile, rows, columns(problem), depth(problem),
+                                     !problem.attrs.text("activation").empty(), multiprocessors);
+      configs.push_back({.text = tile.text(), .numerics = tile.numerics(), .cost = clocks / kClock});
+    }
+    std::stable_sort(configs.begin(), configs.end(), [](const Config& a, const Config& b) { return a.cost < b.cost; });
+    return configs;
+  }
+
+  std::optional<DeviceSource> code(const Problem& problem, const Config& config, int) const override {
+    const Sm90Tile* tile = find_sm90_tile(config.text);
+    if (tile == nullptr) return std::nullopt;
+    const bool few = tile->schedule == Schedule::kFewRows;
+    DeviceSource source = {.file = few ? "linear_few_sm90.cu" : "linear_sm90.cu",
+                           .entry = few ? "linear_few_sm90" : "linear_sm90",
+                           .defines = problem_defines(problem)};
+    const auto define = [&](const char* name, int value) { source.defines.push_back(fmt::format("{}={}", name, value)); };
+    define("TILE_M", tile->m);
+    define("TILE_N", tile->n);
+    define("STAGES", tile->stages(depth(problem)));
+    define(few ? "SPLIT" : "CLUSTER", tile->cluster);
+    if (!few) define("PINGPONG", tile->schedule == Schedule::kPingPong ? 1 : 0);
+    return source;
+  }
+
+  Result<std::unique_ptr<Launcher>> load(const Problem& problem, const Config& config, const Device& device,
+                                         Function function) const override {
+    const Sm90Tile* tile = find_sm90_tile(config.text);
+    if (tile == nullptr) return error(ErrorCode::kInternal, "{} has no config '{}'", id(), config.text);
+    TENON_TRY(tenon::cuda::check(device.api().cuFuncSetAttribute(function, tenon::cuda::kFunctionMaxDynamicShared,
+                                                                 tile->shared_bytes(depth(problem))),
+                                 "asking for shared memory"));
+    return std::unique_ptr<Launcher>(std::make_unique<LinearSm90Launcher>(problem, device, function, *tile));
+  }
+};
+
+const LinearSm90& linear_sm90() {
+  static const LinearSm90 kernel;
+  return kernel;
+}
+
+}  // namespace
+
+const Kernel& linear_sm90_kernel() { return linear_sm90(); }
+
+std::string best_linear_config(const Problem& problem, int64_t rows, int multiprocessors) {
+  return linear_sm90().configs_for(problem, rows, multiprocessors).front().text;
+}
+
+}  // namespace tenon::kernels::cuda
