@@ -10,7 +10,8 @@ using kernels::Kernel;
 
 const CudaKernel& portable() { return *kernels::cuda::attention_sm80_kernel().as_cuda(); }
 const CudaKernel& hopper() { return *kernels::cuda::attention_sm90_kernel().as_cuda(); }
-const std::vector<const CudaKernel*> kAll{&portable(), &hopper()};
+const CudaKernel& row() { return *kernels::cuda::attention_row_kernel().as_cuda(); }
+const std::vector<const CudaKernel*> kAll{&portable(), &hopper(), &row()};
 
 // Probabilities are rounded to the element type before they multiply the values.
 Tolerance allowed(DType dtype) { return tolerance(dtype) * 3; }
@@ -150,7 +151,17 @@ TEST_P(CudaAttention, ReadsQueriesOfAnotherMatrix) {
   step.inputs[0] = random_.tensor(GetParam(), {4, 192});
   step.inputs[3] = int32s({0, 1, 2, 3, 4});
   step.inputs[6] = int32s({0, 0, 0, 0});
+  ASSERT_TRUE(row().supports((*build(step))->problem));
   expect_all_like_reference(step);
+  step.inputs[3] = int32s({0, 1, 1, 3, 3});  // two queries, none, and a row of no sequence
+  expect_all_like_reference(step);
+  step.inputs.resize(8);
+  step.inputs.push_back(random_.tensor(GetParam(), {1, 3, 1, 300}));
+  expect_all_like_reference(step);
+  for (const int64_t head_dim : {16, 32, 128}) {
+    expect_all_like_reference(dense(random_, {.dtype = GetParam(), .heads = 4, .kv_heads = 2, .head_dim = head_dim}, 3, 1, 77));
+  }
+  expect_all_like_reference(dense(random_, {.dtype = GetParam(), .heads = 2, .causal = true}, 2, 1, 130));
 }
 
 TEST_P(CudaAttention, HidesByPosition) {
@@ -204,7 +215,7 @@ TEST_P(CudaAttention, ASequenceDoesNotDependOnItsNeighbours) {
   const std::vector<int64_t> lengths{40, 1, 333, 128, 77, 200};
   const Form form{.dtype = GetParam(), .heads = 2};
   const Step together = packed(random_, form, {.lengths = lengths, .surplus = 3});
-  for (const CudaKernel* kernel : kAll) {
+  for (const CudaKernel* kernel : {&portable(), &hopper()}) {
     const auto built = build(together);
     for (const kernels::Config& config : kernel->configs((*built)->problem)) {
       const Tensor all = (*run_cuda_kernel(*kernel, together, config))[0];

@@ -54,6 +54,7 @@ Result<AttentionArgs> attention_args(const AttentionForm& form, const RunArgs& a
   a.q_rows = static_cast<int>(rows(q));
   a.k_rows = static_cast<int>(rows(k));
   a.batch = static_cast<int>(packed ? args.input(kKBegin).dim(0) : q.dim(0));
+  a.heads = static_cast<int>(form.heads);
   a.group = static_cast<int>(form.heads / form.kv_heads);
   a.scale = static_cast<float>(form.scale);
   const auto integers = [&](int input) { return args.input(input).as<const int32_t>(); };
@@ -77,6 +78,19 @@ Result<AttentionArgs> attention_args(const AttentionForm& form, const RunArgs& a
   return a;
 }
 
-std::string element_define(DType dtype) { return dtype == DType::kBF16 ? "ELEMENT=bf16" : "ELEMENT=f16"; }
+std::vector<std::string> element_defines(const Problem& problem) {
+  return {problem.inputs[kQ].dtype == DType::kBF16 ? "ELEMENT=bf16" : "ELEMENT=f16",
+          fmt::format("HEAD_DIM={}", problem.attrs.integer("head_dim"))};
+}
+
+std::vector<std::string> visibility_defines(const Problem& problem) {
+  const AttentionForm form(problem.attrs);
+  const int bias = !problem.has(kScoreBias) ? 0 : problem.inputs[kScoreBias].dtype == DType::kF32 ? 2 : 1;
+  std::vector<std::string> defines = element_defines(problem);
+  defines.push_back(fmt::format("CAUSAL={}", form.causal ? 1 : 0));
+  defines.push_back(fmt::format("WINDOW={}", std::max<int64_t>(0, form.window)));
+  defines.push_back(fmt::format("BIAS={}", bias));
+  return defines;
+}
 
 }  // namespace tenon::kernels::cuda

@@ -1,6 +1,9 @@
 // What the CUDA attention kernels share on the host: which problems they read, and their arguments.
 #pragma once
 
+#include <string>
+#include <vector>
+
 #include "kernels/cuda/cuda_kernel.h"
 #include "kernels/cuda/device/attention_args.cuh"
 
@@ -24,7 +27,9 @@ Support supports_attention_rows(const Problem& problem);
 // The arguments of a launch, or a status when sizes do not fit 32 bits.
 Result<AttentionArgs> attention_args(const AttentionForm& form, const RunArgs& args);
 
-// "ELEMENT=f16"
-std::string element_define(DType dtype);
+// "ELEMENT=f16", "HEAD_DIM=64"
+std::vector<std::string> element_defines(const Problem& problem);
+// The same and what visibility.cuh needs.
+std::vector<std::string> visibility_defines(const Problem& problem);
 
 }  // namespace tenon::kernels::cuda

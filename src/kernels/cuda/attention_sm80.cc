@@ -54,13 +54,7 @@ class AttentionSm80 final : public CudaKernel {
   std::vector<Config> configs(const Problem&) const override { return {{.text = "", .numerics = "mma-online-64", .cost = 0}}; }
 
   std::optional<DeviceSource> code(const Problem& problem, const Config&, int) const override {
-    const AttentionForm form(problem.attrs);
-    const int bias = !problem.has(kScoreBias) ? 0 : problem.inputs[kScoreBias].dtype == DType::kF32 ? 2 : 1;
-    return DeviceSource{.file = "attention_sm80.cu",
-                        .entry = "attention",
-                        .defines = {element_define(problem.inputs[kQ].dtype), fmt::format("HEAD_DIM={}", form.head_dim),
-                                    fmt::format("CAUSAL={}", form.causal ? 1 : 0),
-                                    fmt::format("WINDOW={}", std::max<int64_t>(0, form.window)), fmt::format("BIAS={}", bias)}};
+    return DeviceSource{.file = "attention_sm80.cu", .entry = "attention", .defines = visibility_defines(problem)};
   }
 
   Result<std::unique_ptr<Launcher>> load(const Problem& problem, const Config&, const Device& device,

@@ -9,8 +9,7 @@
 #include "matrix.cuh"
 #include "mbarrier.cuh"
 #include "pdl.cuh"
-#include "sequences.cuh"
-#include "softmax.cuh"
+#include "visibility.cuh"
 
 namespace {
 
@@ -148,52 +147,16 @@ struct Rows {
   }
 };
 
-TENON_DEVICE float bias_at(const AttentionArgs& a, int64_t index) {
-  if constexpr (BIAS == 2) return static_cast<const float*>(a.bias)[index];
-  return to_float(static_cast<const T*>(a.bias)[index]);
-}
-
-// Scores in units of log 2, -inf where a key is hidden from a query. `first` is the block's first key.
+// `first` is the block's first key.
 TENON_DEVICE void hide_and_bias(const AttentionArgs& a, const Sequence& s, int head, int row, int first,
                                 float (&scores)[kKeys / 8][4]) {
-  constexpr bool kByPosition = CAUSAL != 0 || WINDOW != 0 || BIAS != 0;
-  const int column = static_cast<int>(threadIdx.x % 4) * 2;
-  const float unit = a.scale * kLog2E;
-  int q_position[2] = {};
-  bool own[2] = {};  // rows of other sequences have no place in this one's bias
-  if constexpr (kByPosition) {
-#pragma unroll
-    for (int half = 0; half < 2; ++half) {
-      const int r = row + half * 8;
-      own[half] = r >= s.q_begin && r < s.q_end;
-      if (own[half]) q_position[half] = a.q_positions != nullptr ? a.q_positions[r] : r - s.q_begin;
-    }
-  }
+  const int key = first + static_cast<int>(threadIdx.x % 4) * 2;
+  const int q_position[2] = {query_position(a, s, row), query_position(a, s, row + 8)};
 #pragma unroll
   for (int n = 0; n < kKeys / 8; ++n) {
 #pragma unroll
-    for (int j = 0; j < 2; ++j) {
-      const int key = first + n * 8 + column + j;
-      const bool there = key < s.k_end;
-      int k_position = 0;
-      if constexpr (kByPosition) {
-        if (there) k_position = a.k_positions != nullptr ? a.k_positions[key] : key - s.k_begin;
-      }
-#pragma unroll
-      for (int half = 0; half < 2; ++half) {
-        float& score = scores[n][2 * half + j];
-        score *= unit;
-        bool visible = there;
-        if constexpr (CAUSAL != 0) visible = visible && k_position <= q_position[half];
-        if constexpr (WINDOW != 0) visible = visible && abs(k_position - q_position[half]) <= WINDOW;
-        if constexpr (BIAS != 0) {
-          if (visible && own[half]) {
-            score += kLog2E * bias_at(a, s.index * a.bias_strides[0] + head * a.bias_strides[1] +
-                                             q_position[half] * a.bias_strides[2] + k_position * a.bias_strides[3]);
-          }
-        }
-        if (!visible) score = minus_infinity();
-      }
+    for (int i = 0; i < 4; ++i) {
+      scores[n][i] = visible_score(a, s, head, q_position[i / 2], key + n * 8 + i % 2, scores[n][i]);
     }
   }
 }

@@ -5,23 +5,25 @@
 namespace tenon::kernels::cuda {
 namespace {
 
-// How a config cuts the work: keys of a block in the ring, blocks in the ring, most query rows of a block of threads, blocks
-// of threads that share a multiprocessor.
-struct Cut {
-  int keys, stages, rows, blocks;
+constexpr int kTileRows = 64, kThreads = 160;  // as in the device code
 
-  std::string text() const { return fmt::format("keys={},stages={},rows={},blocks={}", keys, stages, rows, blocks); }
+// How a config cuts the work: keys of a block in the ring, blocks in the ring, blocks of threads that share a multiprocessor.
+struct Cut {
+  int keys, stages, blocks;
+
+  std::string text() const { return fmt::format("keys={},stages={},blocks={}", keys, stages, blocks); }
+  // Of struct Shared in the device code.
   int shared_bytes(int64_t head_dim) const {
-    constexpr int kBarrierBytes = 128;  // as in the device code
     const auto row = static_cast<int>(head_dim * 2);
-    return stages * 2 * keys * row + kBarrierBytes + rows * row;
+    constexpr int kSlots = 2, kMetBytes = 12 + kTileRows * 20, kBarrierBytes = 16;
+    const int bytes = stages * 2 * keys * row + kSlots * kTileRows * row + kSlots * kMetBytes + (stages + kSlots) * kBarrierBytes;
+    return (bytes + 1023) / 1024 * 1024;
   }
 };
 
 std::vector<Cut> cuts(int64_t head_dim) {
-  if (head_dim == 128) return {{.keys = 64, .stages = 3, .rows = 128, .blocks = 1}};
-  return {{.keys = 64, .stages = 4, .rows = 128, .blocks = 2}, {.keys = 64, .stages = 2, .rows = 64, .blocks = 4},
-          {.keys = 128, .stages = 3, .rows = 128, .blocks = 1}};
+  if (head_dim == 128) return {{.keys = 32, .stages = 4, .blocks = 2}};
+  return {{.keys = 64, .stages = 3, .blocks = 3}, {.keys = 128, .stages = 2, .blocks = 1}};
 }
 
 Cut cut_of(const AttentionForm& form, const Config& config) {
@@ -39,32 +41,28 @@ class AttentionSm90Launcher final : public Launcher {
   Status launch(const RunArgs& args) const override {
     TENON_ASSIGN(AttentionArgs a, attention_args(form_, args));
     if (a.q_rows == 0) return {};
-    TensorMap k_map, v_map;
-    TENON_TRY(describe(k_map, a.k, a.k_rows, a.k_stride));
-    TENON_TRY(describe(v_map, a.v, a.k_rows, a.v_stride));
-    const int rows = tile_rows(a);
-    const Launch launch = {.grid = {static_cast<unsigned>(form_.heads), static_cast<unsigned>((a.q_rows + rows - 1) / rows), 1},
-                           .block = {static_cast<unsigned>(2 * rows), 1, 1},
+    TensorMap q_map, k_map, v_map;
+    TENON_TRY(describe(q_map, a.q, a.q_rows, form_.heads, a.q_stride, kTileRows));
+    TENON_TRY(describe(k_map, a.k, a.k_rows, form_.kv_heads, a.k_stride, cut_.keys));
+    TENON_TRY(describe(v_map, a.v, a.k_rows, form_.kv_heads, a.v_stride, cut_.keys));
+    const int64_t tiles = (a.q_rows + int64_t{kTileRows} - 1) / kTileRows * form_.heads;
+    const int64_t blocks = std::min<int64_t>(tiles, int64_t{device_.multiprocessors()} * cut_.blocks);
+    const Launch launch = {.grid = {static_cast<unsigned>(blocks), 1, 1},
+                           .block = {kThreads, 1, 1},
                            .shared_bytes = static_cast<unsigned>(cut_.shared_bytes(form_.head_dim))};
-    void* parameters[] = {&a, &k_map, &v_map};
+    void* parameters[] = {&a, &q_map, &k_map, &v_map};
     return launch_kernel(device_, function_, args.stream, launch, parameters);
   }
 
  private:
   using TensorMap = tenon::cuda::TensorMap;
 
-  Status describe(TensorMap& map, const void* head_0, int rows, int stride) const {
+  Status describe(TensorMap& map, const void* head_0, int rows, int64_t heads, int stride, int box_rows) const {
     using tenon::cuda::Swizzle, tenon::cuda::TensorMapType;
     const auto columns = static_cast<int>(std::min<int64_t>(64, form_.head_dim));
     return tenon::cuda::encode_matrix(device_.api(), map, type_ == DType::kBF16 ? TensorMapType::kBF16 : TensorMapType::kF16,
-                                      reinterpret_cast<DevicePtr>(head_0), std::max(1, rows), form_.kv_heads * form_.head_dim,
-                                      int64_t{2} * stride, cut_.keys, columns, columns == 64 ? Swizzle::k128B : Swizzle::k64B);
-  }
-
-  // Small tiles where large ones would leave multiprocessors idle. The same bits either way.
-  int tile_rows(const AttentionArgs& a) const {
-    const bool idle = (a.q_rows + cut_.rows - 1) / cut_.rows * form_.heads < device_.multiprocessors();
-    return idle ? 64 : cut_.rows;
+                                      reinterpret_cast<DevicePtr>(head_0), std::max(1, rows), heads * form_.head_dim,
+                                      int64_t{2} * stride, box_rows, columns, columns == 64 ? Swizzle::k128B : Swizzle::k64B);
   }
 
   AttentionForm form_;
@@ -101,13 +99,12 @@ class AttentionSm90 final : public CudaKernel {
   std::string arch(const Config&, int) const override { return "sm_90a"; }
 
   std::optional<DeviceSource> code(const Problem& problem, const Config& config, int) const override {
-    const AttentionForm form(problem.attrs);
-    const Cut cut = cut_of(form, config);
-    return DeviceSource{.file = "attention_sm90.cu",
-                        .entry = "attention",
-                        .defines = {element_define(problem.inputs[kQ].dtype), fmt::format("HEAD_DIM={}", form.head_dim),
-                                    fmt::format("KEYS={}", cut.keys), fmt::format("STAGES={}", cut.stages),
-                                    fmt::format("ROWS={}", cut.rows), fmt::format("BLOCKS={}", cut.blocks)}};
+    const Cut cut = cut_of(AttentionForm(problem.attrs), config);
+    std::vector<std::string> defines = element_defines(problem);
+    defines.push_back(fmt::format("KEYS={}", cut.keys));
+    defines.push_back(fmt::format("STAGES={}", cut.stages));
+    defines.push_back(fmt::format("BLOCKS={}", cut.blocks));
+    return DeviceSource{.file = "attention_sm90.cu", .entry = "attention", .defines = std::move(defines)};
   }
 
   Result<std::unique_ptr<Launcher>> load(const Problem& problem, const Config& config, const Device& device,

@@ -7,6 +7,7 @@ namespace tenon::kernels::cuda {
 
 const Kernel& upload_kernel();    // copy.cc
 const Kernel& download_kernel();  // copy.cc
+const Kernel& attention_row_kernel();   // attention_row.cc
 const Kernel& attention_sm90_kernel();  // attention_sm90.cc
 const Kernel& attention_sm80_kernel();  // attention_sm80.cc
 

@@ -7,6 +7,7 @@ struct AttentionArgs {
   int q_stride, k_stride, v_stride, y_stride;  // elements from a row to the next
   int q_rows, k_rows;                          // over the whole batch; rows behind the last sequence hold nothing
   int batch;
+  int heads;  // of queries
   int group;  // query heads that share one key and value head
   float scale;
   // Packed rows: sequence b has query rows q_offsets[b] .. q_offsets[b + 1] and key rows k_begin[b] .. k_end[b].
