@@ -54,6 +54,7 @@ class Lowering {
     if (node.is(Op::k_cast)) {
       attrs.set("to", to_);
     } else {
+      if (node.is(Op::k_pointwise)) narrow_program(attrs);
       for (Value*& in : inputs) {
         if (!is_f32(in)) continue;
         TENON_ASSIGN(in, lowered(in, &node));
@@ -66,6 +67,15 @@ class Lowering {
       if (made->output(i)->type().dtype == to_) lowered_[node.output(i)] = made->output(i);
     }
     return {};
+  }
+
+  // Casts inside of a program are to the smaller type, too.
+  void narrow_program(Attrs& attrs) const {
+    const std::string wide = fmt::format("cast_{}(", dtype_name(DType::kF32)), narrow = fmt::format("cast_{}(", dtype_name(to_));
+    std::string program = attrs.text("program");
+    for (size_t at = 0; (at = program.find(wide, at)) != std::string::npos; at += narrow.size()) program.replace(at, wide.size(), narrow);
+    attrs.set("program", std::move(program));
+    attrs.set("dtype", to_);
   }
 
   // A node that reads floats and gives none (a comparison) reads what was computed, widened.
