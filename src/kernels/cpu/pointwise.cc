@@ -4,7 +4,7 @@
 
 #include "kernels/cpu/kernels.h"
 #include "kernels/cpu/strided.h"
-#include "ops/pointwise_program.h"
+#include "kernels/elementwise.h"
 
 namespace tenon::kernels::cpu {
 namespace {
@@ -97,26 +97,6 @@ std::optional<Function> function_of(const PointwiseInstruction& i) {
     default:
       return std::nullopt;
   }
-}
-
-// The program of one elementwise op as text.
-std::string single_op_program(const Problem& problem) {
-  std::string operands;
-  for (size_t i = 0; i < problem.inputs.size(); ++i) operands += fmt::format("{}x{}", i == 0 ? "" : ",", i);
-  std::string name(ir::op_name(problem.op));
-  if (problem.op == Op::k_gelu) {
-    const std::string& form = problem.attrs.text("approximate");
-    if (form != "none") name += "_" + form;
-  }
-  if (problem.op == Op::k_leaky_relu) operands += fmt::format(",{}", problem.attrs.number("alpha"));
-  return fmt::format("t0={}({})", name, operands);
-}
-
-Result<PointwiseProgram> program_of(const Problem& problem) {
-  std::vector<DType> dtypes;
-  for (const TensorType& t : problem.inputs) dtypes.push_back(t.dtype);
-  const std::string text = problem.op == Op::k_pointwise ? problem.attrs.text("program") : single_op_program(problem);
-  return ops::parse_pointwise(text, dtypes, problem.outputs[0].dtype);
 }
 
 Support check_program(const Problem& problem, const PointwiseProgram& program) {
@@ -270,7 +250,7 @@ class PointwiseKernel final : public CpuKernel {
     for (size_t i = 0; i < problem.inputs.size(); ++i)
       if (!is_held(problem.inputs[i].dtype))
         return Support::no(fmt::format("input {} is {}", i, dtype_name(problem.inputs[i].dtype)));
-    const Result<PointwiseProgram> program = program_of(problem);
+    const Result<PointwiseProgram> program = elementwise_program(problem);
     if (!program.ok()) return Support::no(program.status().message());
     return check_program(problem, *program);
   }
@@ -283,7 +263,7 @@ class PointwiseKernel final : public CpuKernel {
  protected:
   std::unique_ptr<Launcher> make_launcher(const Problem& problem, const Config&,
                                           const VectorCode& code) const override {
-    return std::make_unique<PointwiseLauncher>(*program_of(problem), code);
+    return std::make_unique<PointwiseLauncher>(*elementwise_program(problem), code);
   }
 };
 

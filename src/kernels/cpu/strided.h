@@ -26,6 +26,10 @@ class Broadcast {
   // In elements: of input i from one column to the next, and at the beginning of a row.
   int64_t step(int i) const { return strides_[i][rank_ - 1]; }
   int64_t offset(int i, int64_t row) const;
+  // Axis by axis, for kernels that walk the grid themselves.
+  int rank() const { return rank_; }
+  int64_t size(int axis) const { return sizes_[axis]; }
+  int64_t stride(int i, int axis) const { return strides_[i][axis]; }
 
  private:
   static constexpr int kMostInputs = 16;

@@ -11,6 +11,17 @@ std::span<const Kernel* const> cuda_kernel_list() {
       &cuda::attention_sm80_kernel(),
       &cuda::linear_sm90_kernel(),
       &cuda::linear_sm80_kernel(),
+      &cuda::linear_narrow_kernel(),
+      &cuda::layer_norm_kernel(),
+      &cuda::rms_norm_kernel(),
+      &cuda::embedding_kernel(),
+      &cuda::pointwise_kernel(),
+      &cuda::softmax_kernel(),
+      &cuda::reduce_kernel(),
+      &cuda::view_kernel(),
+      &cuda::gather_kernel(),
+      &cuda::unpack_tokens_kernel(),
+      &cuda::cumsum_kernel(),
   };
   return list;
 }

@@ -1,0 +1,65 @@
+// What kernels over any tensors are given: index spaces with strides. Read by their host sides too, so: plain types only.
+#pragma once
+
+constexpr int kMostGridAxes = 8;
+
+// A divisor of numbers below 2^31, prepared on the host: n / value is (n + the high half of n * factor) >> shift
+// (Granlund and Montgomery, "Division by invariant integers using multiplication", 1994).
+struct Divisor {
+  unsigned value = 1, factor = 1, shift = 0;
+};
+
+// Elementwise programs: y is dense, inputs are read at strides of elements, 0 where they are broadcast.
+struct PointwiseArgs {
+  static constexpr int kMostInputs = 16;
+  const void* x[kMostInputs] = {};
+  void* y = nullptr;
+  unsigned count = 0;
+  int vectors = 0;  // 1: elements are read and written in vectors, which stay within the last axis
+  int rank = 0;
+  Divisor sizes[kMostGridAxes] = {};
+  int strides[kMostInputs][kMostGridAxes] = {};
+};
+
+// Below, a unit is what a thread copies at once: 1, 2, 4, 8 or 16 bytes. Strides, widths and counts are in units.
+
+struct CopyArgs {
+  const void* x = nullptr;
+  void* y = nullptr;
+  int unit = 0;
+  unsigned count = 0;
+  int rank = 0;
+  Divisor sizes[kMostGridAxes] = {};
+  long long x_strides[kMostGridAxes] = {}, y_strides[kMostGridAxes] = {};
+};
+
+// Row r of y is the row of x that a tuple of indices names, in the matrix of x that r / group counts.
+struct GatherArgs {
+  const void *x = nullptr, *indices = nullptr;
+  void* y = nullptr;
+  int unit = 0;
+  unsigned count = 0;
+  Divisor width = {}, group = {};
+  long long matrix_stride = 0;
+  int depth = 0;           // indices in a tuple
+  int wide = 0;            // they are i64, otherwise i32
+  int shared_indices = 0;  // every matrix is read by the same tuples, r % group, otherwise by those of r
+  long long sizes[kMostGridAxes] = {}, strides[kMostGridAxes] = {};
+};
+
+struct UnpackArgs {
+  const void* x = nullptr;
+  void* y = nullptr;
+  const int *gather = nullptr, *row_offsets = nullptr, *key_begin = nullptr;
+  int unit = 0;
+  unsigned count = 0;
+  Divisor width = {}, seq = {};
+  int rows = 0;
+};
+
+// Lines of `size` elements that lie `inner` apart.
+struct CumsumArgs {
+  const void* x = nullptr;
+  void* y = nullptr;
+  long long lines = 0, size = 0, inner = 0;
+};
