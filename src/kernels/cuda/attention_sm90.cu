@@ -146,6 +146,7 @@ struct Rows {
     }
     wgmma_commit();
     wgmma_wait<0>();
+    wgmma_result(scores);
   }
 
   // Probabilities of a block, taken into the statistics, as fragments for add_values.
@@ -178,6 +179,7 @@ struct Rows {
     }
     wgmma_commit();
     wgmma_wait<0>();
+    wgmma_result(y);
   }
 
   // Rows [begin, end) of the tile, through the shared memory of its queries so that whole rows are written.
