@@ -1,9 +1,10 @@
 // Speed of the attention kernels on the GPU: f16, heads of 64, Q, K and V merged in one matrix of packed rows.
 //
-//   attention_bench                  prints "S batch heads us TFLOP/s kernel config", S "mixed": random lengths 32 to 384
+//   attention_bench                  prints "S batch heads us TFLOP/s kernel config", S "mixed": random lengths 32 to
+//   384
 //
-// Random data, a CUDA graph of 32 dependent launches (as in a model: the next kernel starts while the one ahead ends), median
-// of nine replays. attention_peer.py times PyTorch's scaled_dot_product_attention at the same shapes.
+// Random data, a CUDA graph of 32 dependent launches (as in a model: the next kernel starts while the one ahead ends),
+// median of nine replays. attention_peer.py times PyTorch's scaled_dot_product_attention at the same shapes.
 #include <fmt/core.h>
 
 #include <algorithm>
@@ -63,7 +64,8 @@ struct Batch {
   std::vector<int64_t> rows_shape, offsets_shape, batch_shape, y_shape;
   void *qkv, *offsets, *begin, *end, *y;
 
-  Batch(const cuda::Device& device, std::vector<int64_t> of_lengths, int64_t of_heads) : lengths(std::move(of_lengths)), heads(of_heads) {
+  Batch(const cuda::Device& device, std::vector<int64_t> of_lengths, int64_t of_heads)
+      : lengths(std::move(of_lengths)), heads(of_heads) {
     std::vector<int32_t> sums{0};
     for (const int64_t length : lengths) sums.push_back(sums.back() + static_cast<int32_t>(length));
     const int64_t width = heads * kDim, rows = sums.back(), batch = static_cast<int64_t>(lengths.size());
@@ -90,7 +92,8 @@ struct Batch {
 
 Problem problem_of(const Batch& batch) {
   const int64_t width = batch.heads * kDim;
-  const ir::TensorType rows{DType::kF16, ir::to_shape(batch.rows_shape)}, per_sequence{DType::kI32, ir::to_shape(batch.batch_shape)};
+  const ir::TensorType rows{DType::kF16, ir::to_shape(batch.rows_shape)},
+      per_sequence{DType::kI32, ir::to_shape(batch.batch_shape)};
   Problem p;
   p.op = ir::Op::k_attention;
   p.attrs.set("heads", batch.heads);
@@ -108,7 +111,8 @@ Problem problem_of(const Batch& batch) {
 }
 
 // Microseconds of one launch.
-double time_launches(const cuda::Device& device, cuda::Stream stream, const CudaKernel& kernel, const Config& config, const Batch& batch) {
+double time_launches(const cuda::Device& device, cuda::Stream stream, const CudaKernel& kernel, const Config& config,
+                     const Batch& batch) {
   const cuda::Driver& api = device.api();
   const Problem problem = problem_of(batch);
   const int capability = device.compute_capability();
@@ -121,13 +125,18 @@ double time_launches(const cuda::Device& device, cuda::Stream stream, const Cuda
   const auto launcher = require(kernel.load(problem, config, device, function));
 
   const ops::TensorArg qkv{DType::kF16, batch.rows_shape, batch.qkv};
-  const ops::TensorArg inputs[] = {qkv, qkv, qkv, {DType::kI32, batch.offsets_shape, batch.offsets},
-                                   {DType::kI32, batch.batch_shape, batch.begin}, {DType::kI32, batch.batch_shape, batch.end}};
+  const ops::TensorArg inputs[] = {qkv,
+                                   qkv,
+                                   qkv,
+                                   {DType::kI32, batch.offsets_shape, batch.offsets},
+                                   {DType::kI32, batch.batch_shape, batch.begin},
+                                   {DType::kI32, batch.batch_shape, batch.end}};
   const ops::TensorArg outputs[] = {{DType::kF16, batch.y_shape, batch.y}};
   cuda::Graph graph = nullptr;
   cuda::GraphExec replay = nullptr;
   require(cuda::check(api.cuStreamBeginCapture(stream, 2), "capturing"));
-  for (int i = 0; i < kLaunches; ++i) require(launcher->launch({.inputs = inputs, .outputs = outputs, .sizes = {}, .stream = stream}));
+  for (int i = 0; i < kLaunches; ++i)
+    require(launcher->launch({.inputs = inputs, .outputs = outputs, .sizes = {}, .stream = stream}));
   require(cuda::check(api.cuStreamEndCapture(stream, &graph), "capturing"));
   require(cuda::check(api.cuGraphInstantiateWithFlags(&replay, graph, 0), "instantiating"));
   cuda::Event begin = nullptr, end = nullptr;
@@ -152,13 +161,16 @@ double time_launches(const cuda::Device& device, cuda::Stream stream, const Cuda
   return 1e3 * static_cast<double>(times[kReplays / 2]) / kLaunches;
 }
 
-void bench(const cuda::Device& device, cuda::Stream stream, const std::string& name, const std::vector<int64_t>& lengths, int64_t heads) {
+void bench(const cuda::Device& device, cuda::Stream stream, const std::string& name,
+           const std::vector<int64_t>& lengths, int64_t heads) {
   const Batch batch(device, lengths, heads);
-  for (const kernels::Kernel* kernel : {&kernels::cuda::attention_sm90_kernel(), &kernels::cuda::attention_sm80_kernel()}) {
+  for (const kernels::Kernel* kernel :
+       {&kernels::cuda::attention_sm90_kernel(), &kernels::cuda::attention_sm80_kernel()}) {
     if (kernel->id() == "cuda.attention.sm90" && device.compute_capability() != 90) continue;
     for (const Config& config : kernel->configs(problem_of(batch))) {
       const double us = time_launches(device, stream, *kernel->as_cuda(), config, batch);
-      fmt::print("{} {} {} {:.2f} {:.0f} {} {}\n", name, lengths.size(), heads, us, batch.flops() / us * 1e-6, kernel->id(), config.text);
+      fmt::print("{} {} {} {:.2f} {:.0f} {} {}\n", name, lengths.size(), heads, us, batch.flops() / us * 1e-6,
+                 kernel->id(), config.text);
       std::fflush(stdout);
     }
   }
@@ -174,10 +186,12 @@ int main() {
   require(cuda::check(device.api().cuStreamCreate(&stream, 1), "creating a stream"));
   fmt::print("# {}, {} SMs\n# S batch heads us TFLOP/s kernel config\n", device.name(), device.multiprocessors());
   for (const int64_t heads : {12, 16}) {
-    for (const int64_t s : {32, 128, 384, 512}) bench(device, stream, std::to_string(s), std::vector<int64_t>(static_cast<size_t>(kTokens / s), s), heads);
+    for (const int64_t s : {32, 128, 384, 512})
+      bench(device, stream, std::to_string(s), std::vector<int64_t>(static_cast<size_t>(kTokens / s), s), heads);
     std::mt19937 engine(1);
     std::vector<int64_t> mixed;
-    for (int64_t left = kTokens; left > 0; left -= mixed.back()) mixed.push_back(std::min(left, std::uniform_int_distribution<int64_t>(32, 384)(engine)));
+    for (int64_t left = kTokens; left > 0; left -= mixed.back())
+      mixed.push_back(std::min(left, std::uniform_int_distribution<int64_t>(32, 384)(engine)));
     bench(device, stream, "mixed", mixed, heads);
     for (const int64_t s : {32, 128, 384, 512}) bench(device, stream, std::to_string(s), {s}, heads);
   }

@@ -1,5 +1,5 @@
-"""PyTorch's scaled_dot_product_attention (f16, heads of 64, views of one merged QKV matrix) at the shapes and in the manner of
-attention_bench.cc.
+"""PyTorch's scaled_dot_product_attention (f16, heads of 64, views of one merged QKV matrix) at the shapes and in the
+manner of attention_bench.cc.
 
     python attention_peer.py                       prints "S batch heads us TFLOP/s backend"
 """

@@ -41,7 +41,8 @@ Step dense(Random& random, const Form& f, int64_t batch, int64_t q_len, int64_t 
           f.attrs()};
 }
 
-// Where sequences of these lengths lie. `hidden`: the first rows of each are queries only; `surplus` rows follow the last.
+// Where sequences of these lengths lie. `hidden`: the first rows of each are queries only; `surplus` rows follow the
+// last.
 struct Packing {
   std::vector<int64_t> lengths;
   int64_t hidden = 0, surplus = 0;
@@ -60,7 +61,8 @@ Step packed(Random& random, const Form& f, const Packing& packing) {
   const auto rows = static_cast<int64_t>(positions.size());
   const int64_t q = f.heads * f.head_dim, kv = f.shared_kv() * f.head_dim, width = q + 2 * kv;
   const Tensor random_rows = random.tensor(f.dtype, {rows, width});
-  const Tensor merged = filled(f.dtype, {rows, width}, [&](int64_t i) { return i / width < offsets.back() ? random_rows.at(i) : kNan; });
+  const Tensor merged =
+      filled(f.dtype, {rows, width}, [&](int64_t i) { return i / width < offsets.back() ? random_rows.at(i) : kNan; });
   return {Op::k_attention,
           {merged, merged, merged, int32s(offsets), int32s(begin), int32s(end), int32s(positions), int32s(positions)},
           f.attrs({0, q, q + kv})};
@@ -103,15 +105,16 @@ TEST_P(CudaAttention, AgreesWithReferenceInEveryHeadSize) {
   SCOPED_TRACE(random_.trace());
   for (const auto& [heads, head_dim] : {std::pair<int64_t, int64_t>{4, 32}, {2, 128}, {1, 16}, {3, 80}, {12, 64}}) {
     SCOPED_TRACE(fmt::format("{} heads of {}", heads, head_dim));
-    expect_all_like_reference(
-        packed(random_, {.dtype = GetParam(), .heads = heads, .head_dim = head_dim}, {.lengths = {40, 129, 1}, .surplus = 3}));
+    expect_all_like_reference(packed(random_, {.dtype = GetParam(), .heads = heads, .head_dim = head_dim},
+                                     {.lengths = {40, 129, 1}, .surplus = 3}));
   }
 }
 
 TEST_P(CudaAttention, KeysBehindHolesAreHidden) {
   SCOPED_TRACE(random_.trace());
   const Form form{.dtype = GetParam(), .heads = 2};
-  for (const int64_t hidden : {1, 2, 70}) expect_all_like_reference(packed(random_, form, {.lengths = {100, 3, 200}, .hidden = hidden}));
+  for (const int64_t hidden : {1, 2, 70})
+    expect_all_like_reference(packed(random_, form, {.lengths = {100, 3, 200}, .hidden = hidden}));
   Step inside = packed(random_, form, {.lengths = {100, 150}});
   inside.inputs[4] = int32s({3, 120});
   inside.inputs[5] = int32s({90, 249});
@@ -140,7 +143,8 @@ TEST_P(CudaAttention, AgreesWithReferenceOnDenseRows) {
 TEST_P(CudaAttention, SharesKeyAndValueHeads) {
   SCOPED_TRACE(random_.trace());
   expect_all_like_reference(dense(random_, {.dtype = GetParam(), .heads = 6, .kv_heads = 2}, 2, 9, 11));
-  expect_all_like_reference(packed(random_, {.dtype = GetParam(), .heads = 4, .kv_heads = 1}, {.lengths = {20, 130, 3}}));
+  expect_all_like_reference(
+      packed(random_, {.dtype = GetParam(), .heads = 4, .kv_heads = 1}, {.lengths = {20, 130, 3}}));
 }
 
 // The first row of each sequence is the only query: what the last layer computes for a classifier.
@@ -159,15 +163,17 @@ TEST_P(CudaAttention, ReadsQueriesOfAnotherMatrix) {
   step.inputs.push_back(random_.tensor(GetParam(), {1, 3, 1, 300}));
   expect_all_like_reference(step);
   for (const int64_t head_dim : {16, 32, 128}) {
-    expect_all_like_reference(dense(random_, {.dtype = GetParam(), .heads = 4, .kv_heads = 2, .head_dim = head_dim}, 3, 1, 77));
+    expect_all_like_reference(
+        dense(random_, {.dtype = GetParam(), .heads = 4, .kv_heads = 2, .head_dim = head_dim}, 3, 1, 77));
   }
   expect_all_like_reference(dense(random_, {.dtype = GetParam(), .heads = 2, .causal = true}, 2, 1, 130));
 }
 
 TEST_P(CudaAttention, HidesByPosition) {
   SCOPED_TRACE(random_.trace());
-  for (const Form& f : {Form{.dtype = GetParam(), .heads = 2, .causal = true}, Form{.dtype = GetParam(), .heads = 2, .window = 3},
-                        Form{.dtype = GetParam(), .heads = 2, .causal = true, .window = 40}}) {
+  for (const Form& f :
+       {Form{.dtype = GetParam(), .heads = 2, .causal = true}, Form{.dtype = GetParam(), .heads = 2, .window = 3},
+        Form{.dtype = GetParam(), .heads = 2, .causal = true, .window = 40}}) {
     expect_all_like_reference(dense(random_, f, 2, 70, 150));
     expect_all_like_reference(packed(random_, f, {.lengths = {5, 150, 33}, .surplus = 2}));
   }
@@ -247,7 +253,9 @@ TEST(CudaAttentionForms, OthersAreDeclinedByName) {
   const auto reason = [&](const Step& step) { return portable().supports((*build(step))->problem).reason; };
   EXPECT_EQ(reason(dense(random, {.dtype = DType::kF32}, 1, 3, 3)), "input 0 is neither f16 nor bf16");
   EXPECT_EQ(reason(dense(random, {.head_dim = 24}, 1, 3, 3)), "head_dim 24 is not a multiple of 16 up to 128");
-  const auto hopper_reason = [&](const Form& form) { return hopper().supports((*build(dense(random, form, 1, 3, 3)))->problem).reason; };
+  const auto hopper_reason = [&](const Form& form) {
+    return hopper().supports((*build(dense(random, form, 1, 3, 3)))->problem).reason;
+  };
   EXPECT_EQ(hopper_reason({.head_dim = 48}), "head_dim 48 is not 32, 64 or 128");
   EXPECT_EQ(hopper_reason({.causal = true}), "keys are hidden by position");
   EXPECT_EQ(reason(dense(random, {.head_dim = 20}, 1, 3, 3)), "rows or columns of input 0 are no multiples of 8");

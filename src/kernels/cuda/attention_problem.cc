@@ -20,7 +20,8 @@ Support supports_attention_rows(const Problem& problem) {
   for (const int i : {kQ, kK, kV}) {
     const auto index = static_cast<size_t>(i);
     const TensorType& type = problem.inputs[index];
-    if (type.dtype != DType::kF16 && type.dtype != DType::kBF16) return Support::no(fmt::format("input {} is neither f16 nor bf16", i));
+    if (type.dtype != DType::kF16 && type.dtype != DType::kBF16)
+      return Support::no(fmt::format("input {} is neither f16 nor bf16", i));
     const ir::Dim& width = type.shape.back();
     if (!width.is_const() || width.value() % kVector != 0 || form.columns[index] % kVector != 0) {
       return Support::no(fmt::format("rows or columns of input {} are no multiples of {}", i, kVector));

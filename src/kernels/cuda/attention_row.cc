@@ -32,7 +32,8 @@ class AttentionRow final : public CudaKernel {
   Support supports(const Problem& problem) const override {
     if (Support s = supports_attention_rows(problem); !s) return s;
     const int64_t dim = problem.attrs.integer("head_dim");
-    if (dim != 16 && dim != 32 && dim != 64 && dim != 128) return Support::no(fmt::format("head_dim {} is not 16, 32, 64 or 128", dim));
+    if (dim != 16 && dim != 32 && dim != 64 && dim != 128)
+      return Support::no(fmt::format("head_dim {} is not 16, 32, 64 or 128", dim));
     const ir::Shape& q = problem.inputs[kQ].shape;
     const bool one_each = problem.has(kQOffsets) ? q[0] == problem.inputs[kKBegin].shape[0] : q[1] == ir::Dim(1);
     return one_each ? Support::yes() : Support::no("not one query for each sequence");
@@ -44,7 +45,8 @@ class AttentionRow final : public CudaKernel {
     return DeviceSource{.file = "attention_row.cu", .entry = "attention", .defines = visibility_defines(problem)};
   }
 
-  Result<std::unique_ptr<Launcher>> load(const Problem& problem, const Config&, const Device& device, Function function) const override {
+  Result<std::unique_ptr<Launcher>> load(const Problem& problem, const Config&, const Device& device,
+                                         Function function) const override {
     return std::unique_ptr<Launcher>(std::make_unique<AttentionRowLauncher>(problem, device, function));
   }
 };

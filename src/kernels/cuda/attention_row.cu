@@ -1,8 +1,8 @@
-// Attention of single rows: where every sequence has about one query, as in the last layer of a classifier. Reading the keys
-// and values is all the work then, and a tile of queries would do it once per sequence for one useful row.
+// Attention of single rows: where every sequence has about one query, as in the last layer of a classifier. Reading the
+// keys and values is all the work then, and a tile of queries would do it once per sequence for one useful row.
 //
-// A block takes one head of one query row. Its threads are groups of HEAD_DIM / 8 lanes, each of which takes every n-th key
-// with softmax statistics of its own; at the end the groups are merged in a fixed order.
+// A block takes one head of one query row. Its threads are groups of HEAD_DIM / 8 lanes, each of which takes every n-th
+// key with softmax statistics of its own; at the end the groups are merged in a fixed order.
 //
 // Macros: ELEMENT, HEAD_DIM (16, 32, 64, 128), and those of visibility.cuh.
 #include "pdl.cuh"
@@ -24,7 +24,8 @@ TENON_DEVICE float group_sum(float x) {
   return x;
 }
 
-// What a group has seen: the greatest score, and sums of probabilities and of values relative to it. This lane's 8 columns.
+// What a group has seen: the greatest score, and sums of probabilities and of values relative to it. This lane's 8
+// columns.
 struct Partial {
   float max = minus_infinity(), sum = 0;
   float y[8] = {};

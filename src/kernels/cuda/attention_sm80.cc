@@ -12,21 +12,25 @@ class AttentionSm80Launcher final : public Launcher {
   AttentionSm80Launcher(const Problem& problem, const Device& device, Function function)
       : form_(problem.attrs), device_(device), function_(function) {}
 
-  int shared_bytes() const { return static_cast<int>(4 * kSm80Keys * (form_.head_dim * 2 + 16)); }  // two slots of keys and values
+  int shared_bytes() const {
+    return static_cast<int>(4 * kSm80Keys * (form_.head_dim * 2 + 16));
+  }  // two slots of keys and values
 
   Status launch(const RunArgs& args) const override {
     TENON_ASSIGN(AttentionArgs a, attention_args(form_, args));
     if (a.q_rows == 0) return {};
     const int rows = tile_rows(a);
-    const Launch launch = {.grid = {static_cast<unsigned>(form_.heads), static_cast<unsigned>((a.q_rows + rows - 1) / rows), 1},
-                           .block = {static_cast<unsigned>(2 * rows), 1, 1},  // a warp for 16 rows
-                           .shared_bytes = static_cast<unsigned>(shared_bytes())};
+    const Launch launch = {
+        .grid = {static_cast<unsigned>(form_.heads), static_cast<unsigned>((a.q_rows + rows - 1) / rows), 1},
+        .block = {static_cast<unsigned>(2 * rows), 1, 1},  // a warp for 16 rows
+        .shared_bytes = static_cast<unsigned>(shared_bytes())};
     void* parameters[] = {&a};
     return launch_kernel(device_, function_, args.stream, launch, parameters);
   }
 
  private:
-  // Large tiles share the keys among more queries; small ones fill the GPU where there are few. The same bits either way.
+  // Large tiles share the keys among more queries; small ones fill the GPU where there are few. The same bits either
+  // way.
   int tile_rows(const AttentionArgs& a) const {
     int rows = 64;
     while (rows > 16 && (a.q_rows + rows - 1) / rows * form_.heads < device_.multiprocessors()) rows /= 2;
@@ -51,7 +55,9 @@ class AttentionSm80 final : public CudaKernel {
     return Support::yes();
   }
 
-  std::vector<Config> configs(const Problem&) const override { return {{.text = "", .numerics = "mma-online-64", .cost = 0}}; }
+  std::vector<Config> configs(const Problem&) const override {
+    return {{.text = "", .numerics = "mma-online-64", .cost = 0}};
+  }
 
   std::optional<DeviceSource> code(const Problem& problem, const Config&, int) const override {
     return DeviceSource{.file = "attention_sm80.cu", .entry = "attention", .defines = visibility_defines(problem)};

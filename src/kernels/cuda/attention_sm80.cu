@@ -1,9 +1,10 @@
-// Attention over packed rows for any GPU from sm_80 on: any length, head_dim a multiple of 16 up to 128, with bias, causal
-// and window.
+// Attention over packed rows for any GPU from sm_80 on: any length, head_dim a multiple of 16 up to 128, with bias,
+// causal and window.
 //
-// A block takes one head of a tile of packed query rows, whatever sequences they belong to, 16 rows per warp. It meets those
-// sequences one after the other: all its rows attend to the sequence's keys, and the sequence's own rows are stored. So the
-// grid needs no lengths, a row's result depends on nothing but its sequence, and rows of other sequences need no mask.
+// A block takes one head of a tile of packed query rows, whatever sequences they belong to, 16 rows per warp. It meets
+// those sequences one after the other: all its rows attend to the sequence's keys, and the sequence's own rows are
+// stored. So the grid needs no lengths, a row's result depends on nothing but its sequence, and rows of other sequences
+// need no mask.
 //
 // Macros: ELEMENT, HEAD_DIM, CAUSAL, WINDOW (0: none), BIAS (0: none, 1: as q, 2: f32).
 #include "matrix.cuh"
@@ -17,9 +18,10 @@ using T = ELEMENT;
 
 constexpr int kDim = HEAD_DIM;
 constexpr int kKeys = 64;  // per block of keys
-constexpr int kPitch = kDim * 2 + 16;  // bytes from a row to the next: an odd number of 16, so that eight rows meet all banks
+constexpr int kPitch =
+    kDim * 2 + 16;  // bytes from a row to the next: an odd number of 16, so that eight rows meet all banks
 constexpr int kTile = kKeys * kPitch;
-constexpr int kMostRows = 64;  // of a block: its threads are 2 per row
+constexpr int kMostRows = 64;      // of a block: its threads are 2 per row
 constexpr int kChunks = kDim / 8;  // of 16 bytes per row
 
 // One head's rows of k and v, copied block by block into two slots.
@@ -34,7 +36,8 @@ struct KeyBlocks {
   TENON_DEVICE void copy(int slot, int first, int end) const {
     for (int i = static_cast<int>(threadIdx.x); i < kKeys * kChunks; i += static_cast<int>(blockDim.x)) {
       const int row = i / kChunks, chunk = i % kChunks;
-      const bool valid = first + row < end;  // zeros behind the last key: a garbage value times probability 0 may be NaN
+      const bool valid =
+          first + row < end;  // zeros behind the last key: a garbage value times probability 0 may be NaN
       const int64_t from = valid ? first + row : first;
       const uint32_t to = row * kPitch + chunk * 16;
       copy_async(keys(slot) + to, k + from * k_stride + chunk * 8, valid);
@@ -96,7 +99,8 @@ struct Rows {
     for (int half = 0; half < 2; ++half) {
       float greatest = minus_infinity();
 #pragma unroll
-      for (int n = 0; n < kKeys / 8; ++n) greatest = fmaxf(greatest, fmaxf(scores[n][2 * half], scores[n][2 * half + 1]));
+      for (int n = 0; n < kKeys / 8; ++n)
+        greatest = fmaxf(greatest, fmaxf(scores[n][2 * half], scores[n][2 * half + 1]));
       const float factor = softmax[half].rise(quad_max(greatest), 1.0f), reference = softmax[half].reference(1.0f);
 #pragma unroll
       for (int n = 0; n < kDim / 8; ++n) {
@@ -119,8 +123,7 @@ struct Rows {
 #pragma unroll
     for (int k = 0; k < kKeys / 16; ++k) {
       const uint32_t a[4] = {pack<T>(p[2 * k][0], p[2 * k][1]), pack<T>(p[2 * k][2], p[2 * k][3]),
-                             pack<T>(p[2 * k + 1][0], p[2 * k + 1][1]),
-                             pack<T>(p[2 * k + 1][2], p[2 * k + 1][3])};
+                             pack<T>(p[2 * k + 1][0], p[2 * k + 1][1]), pack<T>(p[2 * k + 1][2], p[2 * k + 1][3])};
 #pragma unroll
       for (int n = 0; n < kDim / 8; n += 2) {
         uint32_t b[4];
@@ -170,7 +173,8 @@ extern "C" __global__ void __launch_bounds__(2 * kMostRows) attention(const Atte
   wait_for_previous_kernels();
   const int head = static_cast<int>(blockIdx.x), tile_rows = static_cast<int>(blockDim.x) / 2;
   const int tile_begin = static_cast<int>(blockIdx.y) * tile_rows, tile_end = min(tile_begin + tile_rows, a.q_rows);
-  const int lane = static_cast<int>(threadIdx.x % 32), warp_begin = tile_begin + static_cast<int>(threadIdx.x) / 32 * 16;
+  const int lane = static_cast<int>(threadIdx.x % 32),
+            warp_begin = tile_begin + static_cast<int>(threadIdx.x) / 32 * 16;
   const int64_t kv_column = static_cast<int64_t>(head / a.group) * kDim;
   const KeyBlocks blocks{static_cast<const T*>(a.k) + kv_column, static_cast<const T*>(a.v) + kv_column, a.k_stride,
                          a.v_stride, shared_address(shared)};

@@ -7,7 +7,8 @@ namespace {
 
 constexpr int kTileRows = 64, kThreads = 160;  // as in the device code
 
-// How a config cuts the work: keys of a block in the ring, blocks in the ring, blocks of threads that share a multiprocessor.
+// How a config cuts the work: keys of a block in the ring, blocks in the ring, blocks of threads that share a
+// multiprocessor.
 struct Cut {
   int keys, stages, blocks;
 
@@ -16,7 +17,8 @@ struct Cut {
   int shared_bytes(int64_t head_dim) const {
     const auto row = static_cast<int>(head_dim * 2);
     constexpr int kSlots = 2, kMetBytes = 12 + kTileRows * 20, kBarrierBytes = 16;
-    const int bytes = stages * 2 * keys * row + kSlots * kTileRows * row + kSlots * kMetBytes + (stages + kSlots) * kBarrierBytes;
+    const int bytes =
+        stages * 2 * keys * row + kSlots * kTileRows * row + kSlots * kMetBytes + (stages + kSlots) * kBarrierBytes;
     return (bytes + 1023) / 1024 * 1024;
   }
 };
@@ -60,9 +62,10 @@ class AttentionSm90Launcher final : public Launcher {
   Status describe(TensorMap& map, const void* head_0, int rows, int64_t heads, int stride, int box_rows) const {
     using tenon::cuda::Swizzle, tenon::cuda::TensorMapType;
     const auto columns = static_cast<int>(std::min<int64_t>(64, form_.head_dim));
-    return tenon::cuda::encode_matrix(device_.api(), map, type_ == DType::kBF16 ? TensorMapType::kBF16 : TensorMapType::kF16,
-                                      reinterpret_cast<DevicePtr>(head_0), std::max(1, rows), heads * form_.head_dim,
-                                      int64_t{2} * stride, box_rows, columns, columns == 64 ? Swizzle::k128B : Swizzle::k64B);
+    return tenon::cuda::encode_matrix(
+        device_.api(), map, type_ == DType::kBF16 ? TensorMapType::kBF16 : TensorMapType::kF16,
+        reinterpret_cast<DevicePtr>(head_0), std::max(1, rows), heads * form_.head_dim, int64_t{2} * stride, box_rows,
+        columns, columns == 64 ? Swizzle::k128B : Swizzle::k64B);
   }
 
   AttentionForm form_;
@@ -111,9 +114,9 @@ class AttentionSm90 final : public CudaKernel {
                                          Function function) const override {
     const AttentionForm form(problem.attrs);
     const Cut cut = cut_of(form, config);
-    TENON_TRY(tenon::cuda::check(
-        device.api().cuFuncSetAttribute(function, tenon::cuda::kFunctionMaxDynamicShared, cut.shared_bytes(form.head_dim)),
-        "reserving shared memory for attention"));
+    TENON_TRY(tenon::cuda::check(device.api().cuFuncSetAttribute(function, tenon::cuda::kFunctionMaxDynamicShared,
+                                                                 cut.shared_bytes(form.head_dim)),
+                                 "reserving shared memory for attention"));
     return std::unique_ptr<Launcher>(std::make_unique<AttentionSm90Launcher>(problem, cut, device, function));
   }
 };

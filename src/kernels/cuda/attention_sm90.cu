@@ -1,10 +1,10 @@
 // Attention over packed rows by wgmma and TMA: head_dim 32, 64 or 128, any length, no bias and no positions.
 //
-// A tile is one head of 64 packed query rows, whatever sequences they belong to. As in attention_sm80.cu it meets those one
-// after the other: all its rows attend to the sequence's keys, and the sequence's own rows are stored. A block of threads does
-// many tiles: one warp finds the tile's sequences and loads its queries and, block by block, its keys and values into rings,
-// up to a tile ahead; a warpgroup computes. Blocks of threads share a multiprocessor, so that one makes probabilities while
-// another multiplies.
+// A tile is one head of 64 packed query rows, whatever sequences they belong to. As in attention_sm80.cu it meets those
+// one after the other: all its rows attend to the sequence's keys, and the sequence's own rows are stored. A block of
+// threads does many tiles: one warp finds the tile's sequences and loads its queries and, block by block, its keys and
+// values into rings, up to a tile ahead; a warpgroup computes. Blocks of threads share a multiprocessor, so that one
+// makes probabilities while another multiplies.
 //
 // Macros: ELEMENT, HEAD_DIM, KEYS (in a block of keys), STAGES (blocks of keys in the ring), BLOCKS (of threads, per
 // multiprocessor).
@@ -20,7 +20,8 @@ namespace {
 using T = ELEMENT;
 
 constexpr int kDim = HEAD_DIM, kKeys = KEYS, kStages = STAGES;
-constexpr int kRows = 64, kWarpRows = 16, kWarps = kRows / kWarpRows, kComputing = 32 * kWarps, kThreads = kComputing + 32;
+constexpr int kRows = 64, kWarpRows = 16, kWarps = kRows / kWarpRows, kComputing = 32 * kWarps,
+              kThreads = kComputing + 32;
 constexpr int kRowBytes = kDim * 2 < 128 ? kDim * 2 : 128;  // of a panel: as many columns as one swizzled row holds
 constexpr int kPanels = kDim * 2 / kRowBytes, kPanelColumns = kRowBytes / 2;
 constexpr int kPanelBytes = kKeys * kRowBytes, kTileBytes = kPanels * kPanelBytes, kStageBytes = 2 * kTileBytes;
@@ -71,11 +72,13 @@ struct Loader {
     met.collect(a, tile.begin, tile.end);
     __syncwarp();
     if (threadIdx.x % 32 == 0) {
-      const uint32_t full = shared_address(&shared.queries_full[query_slot]), queries = shared_address(shared.queries[query_slot]);
+      const uint32_t full = shared_address(&shared.queries_full[query_slot]),
+                     queries = shared_address(shared.queries[query_slot]);
       barrier_expect(full, kQueryBytes);
 #pragma unroll
       for (int panel = 0; panel < kPanels; ++panel) {
-        load_box(queries + panel * kQueryPanelBytes, maps.q, tile.head * kDim + panel * kPanelColumns, tile.begin, full);
+        load_box(queries + panel * kQueryPanelBytes, maps.q, tile.head * kDim + panel * kPanelColumns, tile.begin,
+                 full);
       }
       for (int i = 0; i < met.count; ++i) {
         for (int first = met.sequences[i].k_begin; first < met.sequences[i].k_end; first += kKeys) {
@@ -106,7 +109,8 @@ TENON_DEVICE uint32_t chunk_address(uint32_t queries, int row, int chunk) {
   return queries + chunk / kPanelChunks * kQueryPanelBytes + row * kRowBytes + column * 16;
 }
 
-// The thread's index in its block, opaque: what is computed from it is not hoisted out of loops, where it would take registers.
+// The thread's index in its block, opaque: what is computed from it is not hoisted out of loops, where it would take
+// registers.
 TENON_DEVICE int thread_here() {
   int thread;
   asm volatile("mov.u32 %0, %%tid.x;" : "=r"(thread));
@@ -115,7 +119,10 @@ TENON_DEVICE int thread_here() {
 
 TENON_DEVICE uint4 load_shared(uint32_t address) {
   uint4 v;
-  asm volatile("ld.shared.v4.b32 {%0, %1, %2, %3}, [%4];" : "=r"(v.x), "=r"(v.y), "=r"(v.z), "=r"(v.w) : "r"(address) : "memory");
+  asm volatile("ld.shared.v4.b32 {%0, %1, %2, %3}, [%4];"
+               : "=r"(v.x), "=r"(v.y), "=r"(v.z), "=r"(v.w)
+               : "r"(address)
+               : "memory");
   return v;
 }
 
@@ -126,7 +133,8 @@ struct Rows {
   RunningSoftmax softmax[2];
 
   TENON_DEVICE void load(uint32_t queries) {
-    const int row = static_cast<int>(threadIdx.x / 32 * kWarpRows + threadIdx.x % 16), odd = static_cast<int>(threadIdx.x % 32 / 16);
+    const int row = static_cast<int>(threadIdx.x / 32 * kWarpRows + threadIdx.x % 16),
+              odd = static_cast<int>(threadIdx.x % 32 / 16);
 #pragma unroll
     for (int k = 0; k < kDim / 16; ++k) load_matrices(q[k], chunk_address(queries, row, 2 * k + odd));
   }
@@ -164,7 +172,8 @@ struct Rows {
       }
 #pragma unroll
       for (int i = 2 * half; i < kKeys / 2; i += 4) {
-        const float low = exp2_approx(fmaf(scores[i], unit, -reference)), high = exp2_approx(fmaf(scores[i + 1], unit, -reference));
+        const float low = exp2_approx(fmaf(scores[i], unit, -reference)),
+                    high = exp2_approx(fmaf(scores[i + 1], unit, -reference));
         softmax[half].sum += low + high;
         p[i / 8][i / 4 % 2 * 2 + half] = pack<T>(low, high);
       }
@@ -175,7 +184,8 @@ struct Rows {
     wgmma_fence();
 #pragma unroll
     for (int k = 0; k < kKeys / 16; ++k) {
-      WgmmaRegisters<T, kDim, true>::multiply(y, p[k], wgmma_rows<kRowBytes>(values + k * 16 * kRowBytes, kPanelBytes), true);
+      WgmmaRegisters<T, kDim, true>::multiply(y, p[k], wgmma_rows<kRowBytes>(values + k * 16 * kRowBytes, kPanelBytes),
+                                              true);
     }
     wgmma_commit();
     wgmma_wait<0>();
@@ -202,7 +212,8 @@ struct Rows {
     for (int i = lane; i < kWarpRows * kChunks; i += 32) {
       const int row = warp_row + i / kChunks, chunk = i % kChunks;
       if (row >= begin && row < end) {
-        *reinterpret_cast<uint4*>(y_tile + static_cast<int64_t>(row) * stride + chunk * 8) = load_shared(chunk_address(queries, row, chunk));
+        *reinterpret_cast<uint4*>(y_tile + static_cast<int64_t>(row) * stride + chunk * 8) =
+            load_shared(chunk_address(queries, row, chunk));
       }
     }
   }
@@ -226,7 +237,8 @@ TENON_DEVICE void cut_off(float (&scores)[kKeys / 2], uint32_t values, int keys)
 }
 
 // The computing warpgroup's part of a tile.
-TENON_DEVICE void compute(const AttentionArgs& a, const Tile& tile, Shared& shared, int query_slot, Position<kStages>& at) {
+TENON_DEVICE void compute(const AttentionArgs& a, const Tile& tile, Shared& shared, int query_slot,
+                          Position<kStages>& at) {
   const uint32_t queries = shared_address(shared.queries[query_slot]);
   const MetSequences<kRows>& met = shared.met[query_slot];
   T* const y_tile = static_cast<T*>(a.y) + static_cast<int64_t>(tile.begin) * a.y_stride + tile.head * kDim;

@@ -18,12 +18,13 @@ TENON_DEVICE Sequence read_sequence(const AttentionArgs& a, int b) {
 template <int kRows>
 struct MetSequences {
   int count;
-  // Rows of the tile before first_row and from last_row on belong to no sequence: they precede the first or follow the last.
+  // Rows of the tile before first_row and from last_row on belong to no sequence: they precede the first or follow the
+  // last.
   int first_row, last_row;
   Sequence sequences[kRows];
 
-  // By the lanes of one warp; the rest of the block reads after the next barrier. Each lane looks at a place of its own, so
-  // that memory is waited for once per 32 sequences, not once per step of a binary search.
+  // By the lanes of one warp; the rest of the block reads after the next barrier. Each lane looks at a place of its
+  // own, so that memory is waited for once per 32 sequences, not once per step of a binary search.
   TENON_DEVICE void collect(const AttentionArgs& a, int begin, int end) {
     constexpr unsigned kAllLanes = 0xffffffffu;
     const int lane = static_cast<int>(threadIdx.x % 32);

@@ -1,5 +1,5 @@
-// Softmax over scores that arrive in blocks ("online"), for fragments as the tensor cores leave them: a thread holds two
-// rows; a row's columns are spread over the four lanes of a quad.
+// Softmax over scores that arrive in blocks ("online"), for fragments as the tensor cores leave them: a thread holds
+// two rows; a row's columns are spread over the four lanes of a quad.
 #pragma once
 
 #include "activation.cuh"
@@ -21,7 +21,8 @@ struct RunningSoftmax {
   float max = minus_infinity();
   float sum = 0;  // this lane's part
 
-  // Takes in the greatest of the next scores, over all lanes. Returns the factor that what was summed so far shrinks by.
+  // Takes in the greatest of the next scores, over all lanes. Returns the factor that what was summed so far shrinks
+  // by.
   TENON_DEVICE float rise(float greatest, float unit) {
     const float risen = fmaxf(max, greatest);
     // Nothing seen yet: sums are zero, and any finite factor will do.

@@ -19,7 +19,8 @@ TENON_DEVICE float bias_at(const AttentionArgs& a, int64_t index) {
 }
 
 // The score q . k with all that belongs to it, in units of log 2; -inf where the key is hidden from the query.
-TENON_DEVICE float visible_score(const AttentionArgs& a, const Sequence& s, int head, int q_position, int key, float product) {
+TENON_DEVICE float visible_score(const AttentionArgs& a, const Sequence& s, int head, int q_position, int key,
+                                 float product) {
   if (key >= s.k_end) return minus_infinity();
   float score = product * (a.scale * kLog2E);
   if constexpr (CAUSAL != 0 || WINDOW != 0 || BIAS != 0) {
@@ -27,8 +28,8 @@ TENON_DEVICE float visible_score(const AttentionArgs& a, const Sequence& s, int 
     if (CAUSAL != 0 && k_position > q_position) return minus_infinity();
     if (WINDOW != 0 && abs(k_position - q_position) > WINDOW) return minus_infinity();
     if (BIAS != 0 && q_position >= 0) {
-      score += kLog2E * bias_at(a, s.index * a.bias_strides[0] + head * a.bias_strides[1] + q_position * a.bias_strides[2] +
-                                       k_position * a.bias_strides[3]);
+      score += kLog2E * bias_at(a, s.index * a.bias_strides[0] + head * a.bias_strides[1] +
+                                       q_position * a.bias_strides[2] + k_position * a.bias_strides[3]);
     }
   }
   return score;

@@ -1,5 +1,5 @@
-// wgmma with A in registers: the form attention needs, where the probabilities are made in registers. B lies in shared memory
-// as TMA writes it, and may be read transposed.
+// wgmma with A in registers: the form attention needs, where the probabilities are made in registers. B lies in shared
+// memory as TMA writes it, and may be read transposed.
 #pragma once
 
 #include "wgmma.cuh"
@@ -12,7 +12,8 @@ TENON_DEVICE uint64_t wgmma_rows(uint32_t address, uint32_t panel = 16) {
   return ((address & 0x3ffff) >> 4) | static_cast<uint64_t>(panel >> 4) << 16 | kGroupStride << 32 | kSwizzle << 62;
 }
 
-// After the wait for a product, before its result is read: without it the compiler may read the registers ahead of the wait.
+// After the wait for a product, before its result is read: without it the compiler may read the registers ahead of the
+// wait.
 template <int kCount>
 TENON_DEVICE void wgmma_result(float (&d)[kCount]) {
 #pragma unroll
@@ -24,20 +25,20 @@ TENON_DEVICE void wgmma_result(float (&d)[kCount]) {
 template <class T, int kN, bool kTransposed>
 struct WgmmaRegisters;
 
-#define TENON_WGMMA_REGISTERS(T, N, t, a0, a1, a2, a3, b, p)                                                              \
-  template <>                                                                                                             \
-  struct WgmmaRegisters<T, N, t != 0> {                                                                                   \
-    static TENON_DEVICE void multiply(float (&d)[N / 2], const uint32_t (&a)[4], uint64_t b_rows, bool accumulate) {      \
-      asm volatile("{ .reg .pred p; setp.ne.b32 p, " p ", 0; wgmma.mma_async.sync.aligned.m64n" #N "k16.f32." #T "." #T   \
-                   " {" TENON_R_##N "}, {" a0 ", " a1 ", " a2 ", " a3 "}, " b ", p, 1, 1, " #t "; }"                      \
-                   : TENON_D_##N                                                                                          \
-                   : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "l"(b_rows), "r"(static_cast<int>(accumulate)));         \
-    }                                                                                                                     \
+#define TENON_WGMMA_REGISTERS(T, N, t, a0, a1, a2, a3, b, p)                                                         \
+  template <>                                                                                                        \
+  struct WgmmaRegisters<T, N, t != 0> {                                                                              \
+    static TENON_DEVICE void multiply(float (&d)[N / 2], const uint32_t (&a)[4], uint64_t b_rows, bool accumulate) { \
+      asm volatile("{ .reg .pred p; setp.ne.b32 p, " p ", 0; wgmma.mma_async.sync.aligned.m64n" #N "k16.f32." #T     \
+                   "." #T " {" TENON_R_##N "}, {" a0 ", " a1 ", " a2 ", " a3 "}, " b ", p, 1, 1, " #t "; }"          \
+                   : TENON_D_##N                                                                                     \
+                   : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "l"(b_rows), "r"(static_cast<int>(accumulate)));    \
+    }                                                                                                                \
   };
-#define TENON_WGMMA_REGISTERS_ALL(N, a0, a1, a2, a3, b, p)       \
-  TENON_WGMMA_REGISTERS(f16, N, 0, a0, a1, a2, a3, b, p)         \
-  TENON_WGMMA_REGISTERS(f16, N, 1, a0, a1, a2, a3, b, p)         \
-  TENON_WGMMA_REGISTERS(bf16, N, 0, a0, a1, a2, a3, b, p)        \
+#define TENON_WGMMA_REGISTERS_ALL(N, a0, a1, a2, a3, b, p) \
+  TENON_WGMMA_REGISTERS(f16, N, 0, a0, a1, a2, a3, b, p)   \
+  TENON_WGMMA_REGISTERS(f16, N, 1, a0, a1, a2, a3, b, p)   \
+  TENON_WGMMA_REGISTERS(bf16, N, 0, a0, a1, a2, a3, b, p)  \
   TENON_WGMMA_REGISTERS(bf16, N, 1, a0, a1, a2, a3, b, p)
 TENON_WGMMA_REGISTERS_ALL(32, "%16", "%17", "%18", "%19", "%20", "%21")
 TENON_WGMMA_REGISTERS_ALL(64, "%32", "%33", "%34", "%35", "%36", "%37")
