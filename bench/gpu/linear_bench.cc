@@ -3,9 +3,9 @@
 //   linear_bench [all] [config=TEXT] [T ...]
 //     all: prints every config instead of the best and the chosen one; TEXT: only configs with these letters in them
 //
-// Random data, eight weight matrices in turn, a CUDA graph of 32 dependent launches (as in a model: the next kernel starts
-// while the one ahead ends), median of nine replays. "chosen" is what best_linear_config picks, beside the fastest.
-// linear_peer.py times cuBLASLt at the same shapes.
+// Random data, eight weight matrices in turn, a CUDA graph of 32 dependent launches (as in a model: the next kernel
+// starts while the one ahead ends), median of nine replays. "chosen" is what best_linear_config picks, beside the
+// fastest. linear_peer.py times cuBLASLt at the same shapes.
 #include <fmt/core.h>
 
 #include <algorithm>

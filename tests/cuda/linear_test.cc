@@ -1,3 +1,5 @@
+#include <map>
+
 #include "tests/cuda/run_cuda_kernel.h"
 
 namespace tenon::test {
@@ -44,8 +46,11 @@ TEST(CudaLinear, AgreesWithReferenceAtOddShapes) {
   Random random;
   SCOPED_TRACE(random.trace());
   const LinearCase cases[] = {{1, 8, 8}, {7, 64, 200}, {127, 200, 64}, {129, 768, 264}, {300, 136, 776}};
-  for (const DType dtype : {DType::kF16, DType::kBF16})
-    for (const LinearCase& c : cases) expect_linear(random, dtype, c, "", c.rows % 2 == 1, c.k % 3 != 0);
+  bool swap = random.chance(0.5);
+  for (const LinearCase& c : cases) {
+    expect_linear(random, swap ? DType::kF16 : DType::kBF16, c, "", c.rows % 2 == 1, c.k % 3 != 0);
+    swap = !swap;
+  }
 }
 
 TEST(CudaLinear, WalksOverSeveralTilesOfABlock) {
@@ -55,11 +60,30 @@ TEST(CudaLinear, WalksOverSeveralTilesOfABlock) {
   expect_linear(random, DType::kBF16, {8300, 264, 520}, "gelu", true, false);
 }
 
+// One tile of each epilogue is enough.
 TEST(CudaLinear, AppliesEveryActivationBeforeTheResidual) {
+  if (gpu() == nullptr) GTEST_SKIP() << "no GPU";
   Random random;
   SCOPED_TRACE(random.trace());
-  for (const char* activation : {"relu", "gelu", "gelu_tanh", "gelu_sigmoid", "tanh", "sigmoid", "silu"})
-    expect_linear(random, random.chance(0.5) ? DType::kF16 : DType::kBF16, {65, 40, 56}, activation, true, random.chance(0.5));
+  const std::string tiles[] = {"tile=64x64", "tile=64x64,split=4", "tile=128x128,schedule=pingpong,cluster=1",
+                               "tile=128x256,schedule=cooperative,cluster=2"};
+  for (const std::string activation : {"relu", "gelu", "gelu_tanh", "gelu_sigmoid", "tanh", "sigmoid", "silu"}) {
+    for (const bool residual : {false, true}) {
+      const DType dtype = random.chance(0.5) ? DType::kF16 : DType::kBF16;
+      const Step step = linear_step(random, dtype, {65, 40, 56}, activation, true, residual);
+      const auto expected = run_op(step.op, step.inputs, step.attrs);
+      ASSERT_TRUE(expected.ok());
+      for (const CudaKernel* kernel : linear_kernels()) {
+        for (const Config& config : kernel->configs((*build(step))->problem)) {
+          if (std::find(std::begin(tiles), std::end(tiles), config.text) == std::end(tiles)) continue;
+          SCOPED_TRACE(fmt::format("{} {} {} {}", kernel->id(), config.text, activation, residual));
+          const auto actual = run_cuda_kernel(*kernel, step, config);
+          ASSERT_TRUE(actual.ok()) << actual.status().message();
+          EXPECT_TRUE(close(actual->front(), expected->front(), linear_tolerance(dtype, activation)));
+        }
+      }
+    }
+  }
 }
 
 TEST(CudaLinear, TakesNoRows) {
@@ -67,7 +91,7 @@ TEST(CudaLinear, TakesNoRows) {
   expect_linear(random, DType::kF16, {0, 64, 64}, "", true, true);
 }
 
-// A row's result does not depend on the rows beside it, in any config.
+// A row's result does not depend on the rows beside it, in any config; configs of one numerics tag give the same bits.
 TEST(CudaLinear, KeepsRowsIndependent) {
   if (gpu() == nullptr) GTEST_SKIP() << "no GPU";
   Random random;
@@ -77,11 +101,13 @@ TEST(CudaLinear, KeepsRowsIndependent) {
   part.inputs[0] = rows_of(*all.inputs[0], 60, 71);
   part.inputs[3] = rows_of(*all.inputs[3], 60, 71);
   for (const CudaKernel* kernel : linear_kernels()) {
+    std::map<std::string, Tensor> by_numerics;
     for (const Config& config : kernel->configs((*build(all))->problem)) {
       SCOPED_TRACE(config.text);
       const auto whole = run_cuda_kernel(*kernel, all, config), piece = run_cuda_kernel(*kernel, part, config);
       ASSERT_TRUE(whole.ok() && piece.ok());
       EXPECT_TRUE(rows_of(whole->front(), 60, 71).same_bytes(piece->front()));
+      EXPECT_TRUE(by_numerics.try_emplace(config.numerics, whole->front()).first->second.same_bytes(whole->front()));
     }
   }
 }

@@ -14,8 +14,11 @@ Support LinearKernel::supports(const Problem& problem) const {
   if (problem.constant.size() <= kW || !problem.constant[kW]) return Support::no("the weight is not constant");
   if (!ir::all_const(problem.inputs[kW].shape)) return Support::no("the weight's shape is symbolic");
   for (const int64_t size : {depth(problem), columns(problem)}) {
-    if (size % 8 != 0 || size == 0) return Support::no(fmt::format("the weight's size {} is not a multiple of 8", size));
-    if (size > std::numeric_limits<int>::max() / 256) return Support::no(fmt::format("the weight's size {} is too large", size));
+    constexpr int64_t kMost = std::numeric_limits<int>::max() / 256;
+    if (size % 8 != 0 || size == 0) {
+      return Support::no(fmt::format("the weight's size {} is not a multiple of 8", size));
+    }
+    if (size > kMost) return Support::no(fmt::format("the weight's size {} is too large", size));
   }
   return Support::yes();
 }

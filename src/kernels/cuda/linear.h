@@ -5,8 +5,8 @@
 
 namespace tenon::kernels::cuda {
 
-// W [K, N] constant, K and N known and multiples of 8, f16 or bf16. The engine stores W transposed, [N, K] of the same dtype,
-// for every kernel here, so that one stored weight serves every generation of GPUs.
+// W [K, N] constant, K and N known and multiples of 8, f16 or bf16. The engine stores W transposed, [N, K] of the same
+// dtype, for every kernel here, so that one stored weight serves every generation of GPUs.
 class LinearKernel : public CudaKernel {
  public:
   Support supports(const Problem& problem) const override;

@@ -1,9 +1,9 @@
 // linear for few rows on Hopper: y = activation(x Wᵀ + bias) + residual, x [rows, K], W [N, K], y [rows, N].
 //
-// Here the time goes into waiting for data, so a tile's K is split over the blocks of a cluster and all SMs load at once: a
-// loader thread fills a ring of stages through TMA (W's before the kernels ahead have ended), one or two warpgroups multiply
-// by wgmma. Then every block gets the partial sums of its share of the tile's columns from its peers, adds them in the
-// order of their ranks and finishes these columns.
+// Here the time goes into waiting for data, so a tile's K is split over the blocks of a cluster and all SMs load at
+// once: a loader thread fills a ring of stages through TMA (W's before the kernels ahead have ended), one or two
+// warpgroups multiply by wgmma. Then every block gets the partial sums of its share of the tile's columns from its
+// peers, adds them in the order of their ranks and finishes these columns.
 //
 // Macros: ELEMENT, COLUMNS (N), DEPTH (K), TILE_M, TILE_N, STAGES, SPLIT, ACTIVATION, HAS_BIAS, HAS_RESIDUAL.
 #include "activation.cuh"
@@ -27,8 +27,8 @@ TENON_DEVICE uint32_t partial_address(uint32_t partials, int rank, int vector, i
   return partials + ((rank * kVectors + vector) * kConsumerThreads + thread) * sizeof(float4);
 }
 
-TENON_DEVICE void load_stages(uint32_t stages, uint32_t full, uint32_t empty, const TensorMap& x, const TensorMap& w, int row,
-                              int column, int first_chunk) {
+TENON_DEVICE void load_stages(uint32_t stages, uint32_t full, uint32_t empty, const TensorMap& x, const TensorMap& w,
+                              int row, int column, int first_chunk) {
   const auto load_w = [&](int k) {
     const uint32_t stage = k % STAGES;
     barrier_expect(full + 8 * stage, kStageBytes);
@@ -52,7 +52,8 @@ TENON_DEVICE void multiply_stages(uint32_t stages, uint32_t full, uint32_t empty
   const uint32_t block = threadIdx.x / 128;
 #pragma unroll 1
   for (int k = 0; k < kChunks; ++k) {
-    const uint32_t stage = k % STAGES, x = stages + stage * kStageBytes + block * 64 * 128, w = stages + stage * kStageBytes + kXBytes;
+    const uint32_t stage = k % STAGES, tiles = stages + stage * kStageBytes;
+    const uint32_t x = tiles + block * 64 * 128, w = tiles + kXBytes;
     barrier_wait(full + 8 * stage, k / STAGES & 1);
     wgmma_fence();
 #pragma unroll
@@ -123,11 +124,14 @@ extern "C" __global__ void __launch_bounds__(kThreads)
   // Bias and residual of this block's share come while the product is running.
   const int lane = thread % 32, y_row = row + thread / 32 * 16 + lane / 4;
   const int y_column = column + rank * kShare + lane % 4 * 2;
-  uint32_t bias_pairs[kVectors], residual_pairs[kVectors][2];
+  uint32_t bias_pairs[kVectors] = {}, residual_pairs[kVectors][2];
 #pragma unroll
   for (int v = 0; v < kVectors; ++v)
-    if (HAS_BIAS) bias_pairs[v] = y_column + v * 8 < COLUMNS ? *reinterpret_cast<const uint32_t*>(bias + y_column + v * 8) : 0;
-  const auto y_index = [&](int v, int half) { return static_cast<int64_t>(y_row + half * 8) * COLUMNS + y_column + v * 8; };
+    if (HAS_BIAS && y_column + v * 8 < COLUMNS)
+      bias_pairs[v] = *reinterpret_cast<const uint32_t*>(bias + y_column + v * 8);
+  const auto y_index = [&](int v, int half) {
+    return static_cast<int64_t>(y_row + half * 8) * COLUMNS + y_column + v * 8;
+  };
   const auto inside = [&](int v, int half) { return y_row + half * 8 < rows && y_column + v * 8 < COLUMNS; };
   wait_for_previous_kernels();
 #pragma unroll

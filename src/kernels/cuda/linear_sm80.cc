@@ -12,7 +12,8 @@ struct Sm80Tile {
 
   unsigned shared_bytes() const { return static_cast<unsigned>(3 * (m + n) * 128 + 1024); }  // three stages, alignment
 };
-constexpr Sm80Tile kSm80Tiles[] = {{"tile=128x128", 128, 128, 2, 4}, {"tile=64x64", 64, 64, 2, 2}, {"tile=32x64", 32, 64, 1, 4}};
+constexpr Sm80Tile kSm80Tiles[] = {
+    {"tile=128x128", 128, 128, 2, 4}, {"tile=64x64", 64, 64, 2, 2}, {"tile=32x64", 32, 64, 1, 4}};
 
 const Sm80Tile* find_sm80_tile(std::string_view text) {
   for (const Sm80Tile& tile : kSm80Tiles)

@@ -1,7 +1,7 @@
 // linear on every GPU with 16-bit tensor cores (sm_80): y = activation(x Wᵀ + bias) + residual, x [rows, K], W [N, K].
 //
-// A block computes one tile of y. Chunks of 64 columns of x's and W's tile go through a ring of stages in shared memory,
-// filled by asynchronous copies two chunks ahead; each warp multiplies its part of the tile by mma.sync.
+// A block computes one tile of y. Chunks of 64 columns of x's and W's tile go through a ring of stages in shared
+// memory, filled by asynchronous copies two chunks ahead; each warp multiplies its part of the tile by mma.sync.
 //
 // Macros: ELEMENT, COLUMNS (N), DEPTH (K), TILE_M, TILE_N, WARPS_M, WARPS_N, ACTIVATION, HAS_BIAS, HAS_RESIDUAL.
 #include "activation.cuh"

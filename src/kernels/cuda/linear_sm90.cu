@@ -1,13 +1,14 @@
 // linear for many rows on Hopper: y = activation(x Wᵀ + bias) + residual, x [rows, K], W [N, K], y [rows, N].
 //
-// Persistent blocks of three warpgroups walk over tiles of y. One thread of the first group, the loader, fills a ring of
-// stages (64 columns of x's and W's tile each) through TMA; the two other groups, the consumers, multiply by wgmma. They
-// share a tile, half of its rows each, or take turns (PINGPONG), so that one multiplies while the other applies its epilogue.
-// Each consumer has a staging buffer, kept by one more thread of the first group: it brings the residual's tile there while
-// the product is still running, and stores the finished tile from there.
-// Blocks of a cluster take tiles that lie above each other: the same tile of W, each loads a part of it for all.
+// Persistent blocks of three warpgroups walk over tiles of y. One thread of the first group, the loader, fills a ring
+// of stages (64 columns of x's and W's tile each) through TMA; the two other groups, the consumers, multiply by wgmma.
+// They share a tile, half of its rows each, or take turns (PINGPONG), so that one multiplies while the other applies
+// its epilogue. Each consumer has a staging buffer, kept by one more thread of the first group: it brings the
+// residual's tile there while the product is still running, and stores the finished tile from there. Blocks of a
+// cluster take tiles that lie above each other: the same tile of W, each loads a part of it for all.
 //
-// Macros: ELEMENT, COLUMNS (N), DEPTH (K), TILE_M, TILE_N, STAGES, CLUSTER, PINGPONG, ACTIVATION, HAS_BIAS, HAS_RESIDUAL.
+// Macros: ELEMENT, COLUMNS (N), DEPTH (K), TILE_M, TILE_N, STAGES, CLUSTER, PINGPONG, ACTIVATION, HAS_BIAS,
+// HAS_RESIDUAL.
 #include "activation.cuh"
 #include "cluster.cuh"
 #include "matrix.cuh"
@@ -127,7 +128,8 @@ TENON_DEVICE void load_tiles(const Layout& s, const TensorMap& x, const TensorMa
 
 // One thread for each consumer: the residual into its staging buffer, the results out of it.
 TENON_DEVICE void keep_staging(const Layout& s, const TensorMap& residual, const TensorMap& y, int rows, int consumer) {
-  const uint32_t staging = s.staging + consumer * kStagingBytes, ready = s.ready + 8 * consumer, done = s.done + 8 * consumer;
+  const uint32_t staging = s.staging + consumer * kStagingBytes;
+  const uint32_t ready = s.ready + 8 * consumer, done = s.done + 8 * consumer;
   const int first_row = PINGPONG ? 0 : consumer * kBlocks * 64;
   wait_for_previous_kernels();
   Tiles tile(rows);
@@ -137,7 +139,8 @@ TENON_DEVICE void keep_staging(const Layout& s, const TensorMap& residual, const
       barrier_expect(ready, kStagingBytes);
       for (int p = 0; p < kPanels; ++p)
         for (int b = 0; b < kBlocks; ++b)
-          load_box(staging + (p * kBlocks + b) * kPanelBytes, residual, tile.column + p * 64, tile.row + first_row + b * 64, ready);
+          load_box(staging + (p * kBlocks + b) * kPanelBytes, residual, tile.column + p * 64,
+                   tile.row + first_row + b * 64, ready);
     } else {
       barrier_arrive(ready);
     }
@@ -177,7 +180,8 @@ TENON_DEVICE void multiply_tile(const Layout& s, Ring& ring, Accumulators& sums,
     for (int i = 0; i < kChunk / 16; ++i)
 #pragma unroll
       for (int b = 0; b < kBlocks; ++b)
-        Wgmma<T, TILE_N>::multiply(sums[b], wgmma_tile(x + b * kPanelBytes + i * 32), wgmma_tile(w + i * 32), (k | i) != 0);
+        Wgmma<T, TILE_N>::multiply(sums[b], wgmma_tile(x + b * kPanelBytes + i * 32), wgmma_tile(w + i * 32),
+                                   (k | i) != 0);
     wgmma_commit();
     if (k > 0) {
       wgmma_wait<1>();
@@ -205,7 +209,8 @@ TENON_DEVICE void finish_tile(uint32_t staging, const T* bias, const Accumulator
     }
 #pragma unroll
     for (int b = 0; b < kBlocks; ++b) {
-      const uint32_t address = staging + (j / 4 * kBlocks + b) * kPanelBytes + swizzle_128b(row, j % 4 * 32 + lane / 16 * 16);
+      const uint32_t panel = staging + (j / 4 * kBlocks + b) * kPanelBytes;
+      const uint32_t address = panel + swizzle_128b(row, j % 4 * 32 + lane / 16 * 16);
       uint32_t residual[4], result[4];
       if (HAS_RESIDUAL) load_matrices(residual, address);
 #pragma unroll
@@ -251,8 +256,8 @@ TENON_DEVICE void consume_tiles(const Layout& s, const T* bias, int rows, int co
 }  // namespace
 
 extern "C" __global__ void __launch_bounds__(kThreads, 1)
-    linear_sm90(const __grid_constant__ TensorMap x, const __grid_constant__ TensorMap w, const __grid_constant__ TensorMap residual,
-                const __grid_constant__ TensorMap y, const T* __restrict__ bias, int rows) {
+    linear_sm90(const __grid_constant__ TensorMap x, const __grid_constant__ TensorMap w,
+                const __grid_constant__ TensorMap residual, const __grid_constant__ TensorMap y, const T* __restrict__ bias, int rows) {
   extern __shared__ unsigned char memory[];
   const Layout s = make_layout(memory);
   const int thread = threadIdx.x, group = thread / 128;

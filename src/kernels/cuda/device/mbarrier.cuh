@@ -1,6 +1,6 @@
 // Barriers in shared memory that count arrivals and bytes (mbarrier), by 32-bit shared address. Default semantics
-// throughout: the explicit .release/.acquire.cluster forms cost hundreds of clocks, and the copy engine and wgmma, which
-// alone touch the data of our rings, do not need them.
+// throughout: the explicit .release/.acquire.cluster forms cost hundreds of clocks, and the copy engine and wgmma,
+// which alone touch the data of our rings, do not need them.
 #pragma once
 
 #include "base.cuh"
