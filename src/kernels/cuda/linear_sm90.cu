@@ -257,7 +257,8 @@ TENON_DEVICE void consume_tiles(const Layout& s, const T* bias, int rows, int co
 
 extern "C" __global__ void __launch_bounds__(kThreads, 1)
     linear_sm90(const __grid_constant__ TensorMap x, const __grid_constant__ TensorMap w,
-                const __grid_constant__ TensorMap residual, const __grid_constant__ TensorMap y, const T* __restrict__ bias, int rows) {
+                const __grid_constant__ TensorMap residual, const __grid_constant__ TensorMap y,
+                const T* __restrict__ bias, int rows) {
   extern __shared__ unsigned char memory[];
   const Layout s = make_layout(memory);
   const int thread = threadIdx.x, group = thread / 128;

@@ -1,14 +1,14 @@
 // wgmma (sm_90a): a warpgroup of 128 threads multiplies 64 rows of A by N rows of B, both K-major in shared memory, 16
 // columns of K at a time, into float registers.
 //
-// Accumulators: thread t of the warpgroup (warp w = t / 32, lane l) holds rows 16w + l/4 and 8 more; d[4j + 0..1] are columns
-// 8j + 2(l % 4) + 0..1 of the first row, d[4j + 2..3] those of the second.
+// Accumulators: thread t of the warpgroup (warp w = t / 32, lane l) holds rows 16w + l/4 and 8 more; d[4j + 0..1] are
+// columns 8j + 2(l % 4) + 0..1 of the first row, d[4j + 2..3] those of the second.
 #pragma once
 
 #include "half.cuh"
 
-// Around a series of wgmma: registers written before are visible to it; a series is one group; at most `kPending` of the
-// latest groups are still running after the wait.
+// Around a series of wgmma: registers written before are visible to it; a series is one group; at most `kPending` of
+// the latest groups are still running after the wait.
 TENON_DEVICE void wgmma_fence() { asm volatile("wgmma.fence.sync.aligned;" ::: "memory"); }
 TENON_DEVICE void wgmma_commit() { asm volatile("wgmma.commit_group.sync.aligned;" ::: "memory"); }
 template <int kPending>
@@ -16,8 +16,9 @@ TENON_DEVICE void wgmma_wait() {
   asm volatile("wgmma.wait_group.sync.aligned %0;" ::"n"(kPending) : "memory");
 }
 
-// Describes a tile in shared memory: rows of 64 elements (128 bytes, as TMA writes them with the 128-byte swizzle), 8-row
-// groups of 1024 bytes one after the other. The tile begins at a multiple of 1024; 16 columns further is 32 bytes further.
+// Describes a tile in shared memory: rows of 64 elements (128 bytes, as TMA writes them with the 128-byte swizzle),
+// 8-row groups of 1024 bytes one after the other. The tile begins at a multiple of 1024; 16 columns further is 32 bytes
+// further.
 TENON_DEVICE uint64_t wgmma_tile(uint32_t address) {
   constexpr uint64_t kGroupStride = 1024 >> 4, kSwizzle128B = 1;
   return ((address & 0x3ffff) >> 4) | 1ull << 16 | kGroupStride << 32 | kSwizzle128B << 62;
@@ -44,7 +45,9 @@ struct Wgmma;
 #define TENON_R13 "%104, %105, %106, %107, %108, %109, %110, %111"
 #define TENON_R14 "%112, %113, %114, %115, %116, %117, %118, %119"
 #define TENON_R15 "%120, %121, %122, %123, %124, %125, %126, %127"
-#define TENON_D(i) "+f"(d[i]), "+f"(d[i + 1]), "+f"(d[i + 2]), "+f"(d[i + 3]), "+f"(d[i + 4]), "+f"(d[i + 5]), "+f"(d[i + 6]), "+f"(d[i + 7])
+#define TENON_D(i)                                                                                 \
+  "+f"(d[i]), "+f"(d[i + 1]), "+f"(d[i + 2]), "+f"(d[i + 3]), "+f"(d[i + 4]), "+f"(d[i + 5]),      \
+      "+f"(d[i + 6]), "+f"(d[i + 7])
 #define TENON_R_32 TENON_R0 ", " TENON_R1
 #define TENON_R_64 TENON_R_32 ", " TENON_R2 ", " TENON_R3
 #define TENON_R_96 TENON_R_64 ", " TENON_R4 ", " TENON_R5
