@@ -3,8 +3,8 @@
 //   row_bench
 //
 // A CUDA graph of 48 launches, each of which may start while the one ahead ends (as in a model), over several sets of
-// tensors in turn: together more than the L2 cache at 16,384 rows, within it at 128. Median of nine replays. TB/s counts
-// what must move: activations read and written, for embedding the rows of the first table. Floors: layer_norm at
+// tensors in turn: together more than the L2 cache at 16,384 rows, within it at 128. Median of nine replays. TB/s
+// counts what must move: activations read and written, for embedding the rows of the first table. Floors: layer_norm at
 // 16,384 x 768 reaches 80 % of the copy; every kernel at 128 rows takes at most 2.5 µs, but for transpose, which is no
 // kernel of its own but the copy of any strided view. Fails where one is missed.
 #include <fmt/core.h>
@@ -56,21 +56,37 @@ std::vector<Case> cases_of(int64_t rows, int64_t width) {
   const Input x{DType::kF16, {rows, width}}, weight{DType::kF16, {width}, true}, ids{DType::kI64, {rows}};
   const auto table = [&](int64_t n) { return Input{DType::kF16, {n, width}, true}; };
   const double one = 2.0 * static_cast<double>(rows * width);
-  const auto program = [](const char* text) { return ir::Attrs{{"program", std::string(text)}, {"dtype", DType::kF16}}; };
+  const auto program = [](const char* text) {
+    return ir::Attrs{{"program", std::string(text)}, {"dtype", DType::kF16}};
+  };
   const Input bounds{DType::kI32, {rows / 128}};
   namespace device = kernels::cuda;
   return {
       {"layer_norm", device::layer_norm_kernel(), Op::k_layer_norm, {}, {x, weight, weight}, 2 * one},
       {"layer_norm + residual", device::layer_norm_kernel(), Op::k_layer_norm, {}, {x, weight, weight, x}, 3 * one},
       {"rms_norm", device::rms_norm_kernel(), Op::k_rms_norm, {}, {x, weight}, 2 * one},
-      {"embedding of 3, norm", device::embedding_kernel(), Op::k_embedding, {{"norm", int64_t{1}}},
-       {ids, table(30522), ids, table(512), ids, table(2), weight, weight}, 2 * one},
+      {"embedding of 3, norm",
+       device::embedding_kernel(),
+       Op::k_embedding,
+       {{"norm", int64_t{1}}},
+       {ids, table(30522), ids, table(512), ids, table(2), weight, weight},
+       2 * one},
       {"x + y", device::pointwise_kernel(), Op::k_add, {}, {x, x}, 3 * one},
-      {"gelu(x + row)", device::pointwise_kernel(), Op::k_pointwise, program("t0=add(x0,x1);t1=gelu(t0)"), {x, weight}, 2 * one},
+      {"gelu(x + row)",
+       device::pointwise_kernel(),
+       Op::k_pointwise,
+       program("t0=add(x0,x1);t1=gelu(t0)"),
+       {x, weight},
+       2 * one},
       {"softmax", device::softmax_kernel(), Op::k_softmax, {}, {x}, 2 * one},
       {"gather rows", device::gather_kernel(), Op::k_gather, {}, {x, ids}, 2 * one},
       {"transpose", device::view_kernel(), Op::k_transpose, {{"perm", std::vector<int64_t>{1, 0}}}, {x}, 2 * one},
-      {"mean of 128 rows", device::reduce_kernel(), Op::k_segment_reduce, {{"kind", std::string("mean")}}, {x, bounds, bounds}, one},
+      {"mean of 128 rows",
+       device::reduce_kernel(),
+       Op::k_segment_reduce,
+       {{"kind", std::string("mean")}},
+       {x, bounds, bounds},
+       one},
   };
 }
 
@@ -87,7 +103,8 @@ class Bench {
   double time(const Case& c) {
     ir::Graph graph;
     std::vector<ir::Value*> values;
-    for (const Input& in : c.inputs) values.push_back(graph.add_input(graph.unique_name("x"), {in.dtype, ir::to_shape(in.shape)}));
+    for (const Input& in : c.inputs)
+      values.push_back(graph.add_input(graph.unique_name("x"), {in.dtype, ir::to_shape(in.shape)}));
     const ir::Node* node = require(ops::create(graph, c.op, values, c.attrs));
     Problem p;
     p.op = c.op;
@@ -124,7 +141,8 @@ class Bench {
         }
       }
       memory.push_back(fill({p.outputs[0].dtype, y_shape}, false));
-      outputs[static_cast<size_t>(set)].push_back({p.outputs[0].dtype, y_shape, reinterpret_cast<void*>(memory.back())});
+      outputs[static_cast<size_t>(set)].push_back(
+          {p.outputs[0].dtype, y_shape, reinterpret_cast<void*>(memory.back())});
     }
     const double us = time_launches([&](int i) {
       const auto set = static_cast<size_t>(i % kSets);
@@ -221,9 +239,12 @@ int main() {
     for (const int64_t width : {768, 1024}) {
       for (const Case& c : cases_of(rows, width)) {
         const double us = bench.time(c), copy = bench.time_copy(c.bytes);
-        fmt::print("| {} x {} | {} | {:.2f} | {:.2f} | {:.0f} % |\n", rows, width, c.name, us, c.bytes / us * 1e-6, 100 * copy / us);
-        if (rows == 128 && us > 2.5 && c.op != ir::Op::k_transpose) met = false, fmt::print("missed: {} takes more than 2.5 us\n", c.name);
-        if (c.op == ir::Op::k_layer_norm && rows == 16384 && width == 768 && us > copy / 0.8) met = false, fmt::print("missed: below 80 % of a copy\n");
+        fmt::print("| {} x {} | {} | {:.2f} | {:.2f} | {:.0f} % |\n", rows, width, c.name, us, c.bytes / us * 1e-6,
+                   100 * copy / us);
+        if (rows == 128 && us > 2.5 && c.op != ir::Op::k_transpose)
+          met = false, fmt::print("missed: {} takes more than 2.5 us\n", c.name);
+        if (c.op == ir::Op::k_layer_norm && rows == 16384 && width == 768 && us > copy / 0.8)
+          met = false, fmt::print("missed: below 80 % of a copy\n");
       }
     }
   }

@@ -19,13 +19,20 @@ TEST(CudaGather, AgreesWithReferenceOnEveryAxis) {
       const auto size = static_cast<double>(shape[static_cast<size_t>((axis + 3) % 3)]);
       const DType ids = random.chance(0.5) ? DType::kI32 : DType::kI64;
       SCOPED_TRACE(fmt::format("{} axis {} by {}", dtype_name(dtype), axis, dtype_name(ids)));
-      expect_like_reference(device::gather_kernel(),
-                            {Op::k_gather, {random.tensor(dtype, shape), random.tensor(ids, {3, 5}, -size, size - 1)}, {{"axis", axis}}}, {});
+      expect_like_reference(
+          device::gather_kernel(),
+          {Op::k_gather, {random.tensor(dtype, shape), random.tensor(ids, {3, 5}, -size, size - 1)}, {{"axis", axis}}},
+          {});
     }
   }
-  expect_like_reference(device::gather_kernel(), {Op::k_gather, {random.tensor(DType::kF16, {129, 768}), random.tensor(DType::kI32, {7}, 0, 128)}}, {});
+  expect_like_reference(
+      device::gather_kernel(),
+      {Op::k_gather, {random.tensor(DType::kF16, {129, 768}), random.tensor(DType::kI32, {7}, 0, 128)}}, {});
   expect_like_reference(device::gather_kernel(),
-                        {Op::k_gather, {random.tensor(DType::kF16, {129, 2}), random.tensor(DType::kI64, {}, 0, 1)}, {{"axis", int64_t{1}}}}, {});
+                        {Op::k_gather,
+                         {random.tensor(DType::kF16, {129, 2}), random.tensor(DType::kI64, {}, 0, 1)},
+                         {{"axis", int64_t{1}}}},
+                        {});
 }
 
 TEST(CudaGather, TakesTuples) {
@@ -38,11 +45,12 @@ TEST(CudaGather, TakesTuples) {
       indices.resize(static_cast<size_t>(batch_dims));
       indices.push_back(random.integer(1, 9));
       indices.push_back(depth);
-      expect_like_reference(device::gather_kernel(),
-                            {Op::k_gather_nd,
-                             {random.tensor(random.pick(kMovedTypes), {3, 4, 5, 32}), random.tensor(DType::kI64, indices, -3, 2)},
-                             {{"batch_dims", batch_dims}}},
-                            {});
+      expect_like_reference(
+          device::gather_kernel(),
+          {Op::k_gather_nd,
+           {random.tensor(random.pick(kMovedTypes), {3, 4, 5, 32}), random.tensor(DType::kI64, indices, -3, 2)},
+           {{"batch_dims", batch_dims}}},
+          {});
     }
   }
 }
@@ -51,7 +59,8 @@ TEST(CudaGather, ClampsIndices) {
   if (gpu() == nullptr) GTEST_SKIP() << "no GPU";
   Random random;
   const Tensor x = random.tensor(DType::kF16, {10, 16});
-  const auto actual = run_cuda_kernel(*device::gather_kernel().as_cuda(), {Op::k_gather, {x, int32s({-50, 3, 1 << 30, 10})}}, {});
+  const auto actual =
+      run_cuda_kernel(*device::gather_kernel().as_cuda(), {Op::k_gather, {x, int32s({-50, 3, 1 << 30, 10})}}, {});
   const auto expected = run_op(Op::k_gather, {x, int32s({0, 3, 9, 9})});
   ASSERT_TRUE(actual.ok()) << actual.status().message();
   EXPECT_TRUE(close((*actual)[0], (*expected)[0], {}));
@@ -66,7 +75,8 @@ TEST(CudaViews, Transpose) {
       for (int64_t& size : shape) size = random.pick(std::vector<int64_t>{1, 2, 3, 7, 8, 16});
       std::iota(perm.begin(), perm.end(), 0);
       std::shuffle(perm.begin(), perm.end(), random.engine());
-      expect_like_reference(device::view_kernel(), {Op::k_transpose, {random.tensor(dtype, shape)}, {{"perm", perm}}}, {});
+      expect_like_reference(device::view_kernel(), {Op::k_transpose, {random.tensor(dtype, shape)}, {{"perm", perm}}},
+                            {});
     }
   }
 }
@@ -75,21 +85,27 @@ TEST(CudaViews, Expand) {
   Random random;
   SCOPED_TRACE(random.trace());
   for (const DType dtype : kMovedTypes) {
-    expect_like_reference(device::view_kernel(), {Op::k_expand, {random.tensor(dtype, {3, 1, 8})}, {{"shape", ir::to_shape({2, 3, 5, 8})}}}, {});
-    expect_like_reference(device::view_kernel(), {Op::k_expand, {random.tensor(dtype, {4, 1})}, {{"shape", ir::to_shape({4, 7})}}}, {});
+    expect_like_reference(device::view_kernel(),
+                          {Op::k_expand, {random.tensor(dtype, {3, 1, 8})}, {{"shape", ir::to_shape({2, 3, 5, 8})}}},
+                          {});
+    expect_like_reference(device::view_kernel(),
+                          {Op::k_expand, {random.tensor(dtype, {4, 1})}, {{"shape", ir::to_shape({4, 7})}}}, {});
   }
 }
 
 TEST(CudaViews, Slice) {
   Random random;
   SCOPED_TRACE(random.trace());
-  const auto slice = [&](DType dtype, std::vector<int64_t> axes, std::vector<int64_t> starts, std::vector<int64_t> ends, std::vector<int64_t> steps) {
-    expect_like_reference(
-        device::view_kernel(),
-        {Op::k_slice,
-         {random.tensor(dtype, {6, 9, 32})},
-         {{"axes", std::move(axes)}, {"starts", ir::to_shape(starts)}, {"ends", ir::to_shape(ends)}, {"steps", std::move(steps)}}},
-        {});
+  const auto slice = [&](DType dtype, std::vector<int64_t> axes, std::vector<int64_t> starts, std::vector<int64_t> ends,
+                         std::vector<int64_t> steps) {
+    expect_like_reference(device::view_kernel(),
+                          {Op::k_slice,
+                           {random.tensor(dtype, {6, 9, 32})},
+                           {{"axes", std::move(axes)},
+                            {"starts", ir::to_shape(starts)},
+                            {"ends", ir::to_shape(ends)},
+                            {"steps", std::move(steps)}}},
+                          {});
   };
   for (const DType dtype : kMovedTypes) {
     slice(dtype, {0}, {2}, {5}, {1});
@@ -110,7 +126,8 @@ TEST(CudaViews, Concat) {
         shape[static_cast<size_t>(axis < 0 ? axis + 3 : axis)] = size;
         return random.tensor(dtype, shape);
       };
-      expect_like_reference(device::view_kernel(), {Op::k_concat, {part(1), part(16), part(0), part(5)}, {{"axis", axis}}}, {});
+      expect_like_reference(device::view_kernel(),
+                            {Op::k_concat, {part(1), part(16), part(0), part(5)}, {{"axis", axis}}}, {});
     }
   }
 }
@@ -130,7 +147,7 @@ TEST(CudaDivisors, GiveTheQuotientOfAnyNumber) {
   }
 }
 
-// ---- Packed tokens ---------------------------------------------------------------------------------------------------
+// ---- Packed tokens --------------------------------------------------------------------------------------------------
 
 // A mask with its packing: holes, left padding, empty sequences and kept positions.
 struct TokenPacking {
@@ -142,12 +159,14 @@ TokenPacking token_packing(Random& random, int64_t batch, int64_t seq, bool hole
   std::vector<int64_t> lengths;
   for (int64_t b = 0; b < batch; ++b) lengths.push_back(random.integer(0, seq));
   const Tensor mask = filled(DType::kI64, {batch, seq}, [&](int64_t i) {
-    return holes ? static_cast<double>(random.integer(0, 1)) : (i % seq < lengths[static_cast<size_t>(i / seq)] ? 1.0 : 0.0);
+    return holes ? static_cast<double>(random.integer(0, 1))
+                 : (i % seq < lengths[static_cast<size_t>(i / seq)] ? 1.0 : 0.0);
   });
   const std::vector<int64_t> kept{0};
   TokenPacking packing;
   packing.tokens = output_of(run_op(Op::k_count_tokens, {mask}, {{"keep_positions", kept}})).int_at(0);
-  packing.outputs = *run_op(Op::k_pack_tokens, {mask}, {{"keep_positions", kept}, {"tokens", ir::to_shape({packing.tokens + 3})}});
+  packing.outputs =
+      *run_op(Op::k_pack_tokens, {mask}, {{"keep_positions", kept}, {"tokens", ir::to_shape({packing.tokens + 3})}});
   packing.tokens += 3;  // rows that hold nothing
   return packing;
 }
@@ -159,9 +178,12 @@ TEST(CudaTokens, Unpack) {
     for (const int64_t width : {1, 5, 64}) {
       for (const bool holes : {false, true}) {
         const TokenPacking p = token_packing(random, 5, 33, holes);
-        const Tensor x = random.tensor(dtype, width == 1 ? std::vector<int64_t>{p.tokens} : std::vector<int64_t>{p.tokens, width});
-        expect_like_reference(device::unpack_tokens_kernel(),
-                              {Op::k_unpack_tokens, {x, p.outputs[3], p.outputs[0], p.outputs[1]}, {{"shape", ir::to_shape({5, 33})}}}, {});
+        const Tensor x =
+            random.tensor(dtype, width == 1 ? std::vector<int64_t>{p.tokens} : std::vector<int64_t>{p.tokens, width});
+        expect_like_reference(
+            device::unpack_tokens_kernel(),
+            {Op::k_unpack_tokens, {x, p.outputs[3], p.outputs[0], p.outputs[1]}, {{"shape", ir::to_shape({5, 33})}}},
+            {});
       }
     }
   }
@@ -177,7 +199,8 @@ TEST(CudaTokens, SegmentReduce) {
         const TokenPacking p = token_packing(random, 7, 129, false);
         const Tensor x = random.tensor(dtype, {p.tokens, width});
         expect_like_reference(device::reduce_kernel(),
-                              {Op::k_segment_reduce, {x, p.outputs[1], p.outputs[2]}, {{"kind", std::string(kind)}}}, allowed_for(dtype) * 4);
+                              {Op::k_segment_reduce, {x, p.outputs[1], p.outputs[2]}, {{"kind", std::string(kind)}}},
+                              allowed_for(dtype) * 4);
       }
     }
   }

@@ -14,10 +14,12 @@ TEST(CudaNorms, AgreeWithReferenceAtAnyWidth) {
         SCOPED_TRACE(fmt::format("{} {} x {}", dtype_name(dtype), rows, width));
         const Tensor x = random.tensor(dtype, {rows, width}), residual = random.tensor(dtype, {rows, width});
         const Tensor gamma = random.tensor(dtype, {width}), beta = random.tensor(dtype, {width});
-        expect_like_reference(device::layer_norm_kernel(), {Op::k_layer_norm, {x, gamma, beta, residual}, {{"epsilon", 1e-3}}, {1, 2}},
+        expect_like_reference(device::layer_norm_kernel(),
+                              {Op::k_layer_norm, {x, gamma, beta, residual}, {{"epsilon", 1e-3}}, {1, 2}},
                               allowed_for(dtype) * 2);
         if (rows == 129) continue;
-        expect_like_reference(device::rms_norm_kernel(), {Op::k_rms_norm, {x, gamma, residual}}, allowed_for(dtype) * 2);
+        expect_like_reference(device::rms_norm_kernel(), {Op::k_rms_norm, {x, gamma, residual}},
+                              allowed_for(dtype) * 2);
       }
     }
   }
@@ -27,14 +29,16 @@ TEST(CudaNorms, TakeAnySetOfInputs) {
   Random random;
   SCOPED_TRACE(random.trace());
   const DType dtype = DType::kF16;
-  const Tensor x = random.tensor(dtype, {3, 5, 40}), vector = random.tensor(dtype, {40}), residual = random.tensor(dtype, {3, 5, 40});
+  const Tensor x = random.tensor(dtype, {3, 5, 40}), vector = random.tensor(dtype, {40}),
+               residual = random.tensor(dtype, {3, 5, 40});
   for (int present = 0; present < 8; ++present) {
     SCOPED_TRACE(present);
     const auto given = [&](int bit, const Tensor& t) { return present >> bit & 1 ? Given(t) : std::nullopt; };
-    expect_like_reference(device::layer_norm_kernel(), {Op::k_layer_norm, {x, given(0, vector), given(1, vector), given(2, residual)}},
+    expect_like_reference(device::layer_norm_kernel(),
+                          {Op::k_layer_norm, {x, given(0, vector), given(1, vector), given(2, residual)}},
                           allowed_for(dtype) * 2);
-    expect_like_reference(device::rms_norm_kernel(), {Op::k_rms_norm, {x, given(0, vector), given(2, residual)}, {}, {1}},
-                          allowed_for(dtype) * 2);
+    expect_like_reference(device::rms_norm_kernel(),
+                          {Op::k_rms_norm, {x, given(0, vector), given(2, residual)}, {}, {1}}, allowed_for(dtype) * 2);
   }
 }
 
@@ -42,14 +46,17 @@ TEST(CudaNorms, NormaliseOverSeveralAxes) {
   Random random;
   SCOPED_TRACE(random.trace());
   expect_like_reference(device::layer_norm_kernel(),
-                        {Op::k_layer_norm, {random.tensor(DType::kF32, {3, 4, 5}), random.tensor(DType::kF32, {4, 5})}, {{"axis", int64_t{1}}}},
+                        {Op::k_layer_norm,
+                         {random.tensor(DType::kF32, {3, 4, 5}), random.tensor(DType::kF32, {4, 5})},
+                         {{"axis", int64_t{1}}}},
                         allowed_for(DType::kF32));
 }
 
 TEST(CudaNorms, ALargeMeanCostsNoDigitsOfTheVariance) {
   Random random;
   SCOPED_TRACE(random.trace());
-  expect_like_reference(device::layer_norm_kernel(), {Op::k_layer_norm, {random.tensor(DType::kF32, {5, 512}, 4096, 4100)}}, {1e-3, 6e-3});
+  expect_like_reference(device::layer_norm_kernel(),
+                        {Op::k_layer_norm, {random.tensor(DType::kF32, {5, 512}, 4096, 4100)}}, {1e-3, 6e-3});
 }
 
 TEST(CudaNorms, DeclineWithAReason) {

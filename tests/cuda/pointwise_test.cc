@@ -9,15 +9,18 @@ TEST(CudaPointwise, AgreesWithReferenceOnEveryFunctionOfOneInput) {
   Random random;
   SCOPED_TRACE(random.trace());
   for (const DType dtype : kRowTypes) {
-    for (const Op op : {Op::k_neg, Op::k_abs, Op::k_sign, Op::k_exp, Op::k_log, Op::k_sqrt, Op::k_rsqrt, Op::k_reciprocal, Op::k_erf, Op::k_sin,
-                        Op::k_cos, Op::k_tanh, Op::k_sigmoid, Op::k_softplus, Op::k_relu, Op::k_leaky_relu, Op::k_silu, Op::k_floor,
-                        Op::k_ceil, Op::k_round, Op::k_is_nan}) {
+    for (const Op op :
+         {Op::k_neg,        Op::k_abs,        Op::k_sign, Op::k_exp,   Op::k_log,  Op::k_sqrt,    Op::k_rsqrt,
+          Op::k_reciprocal, Op::k_erf,        Op::k_sin,  Op::k_cos,   Op::k_tanh, Op::k_sigmoid, Op::k_softplus,
+          Op::k_relu,       Op::k_leaky_relu, Op::k_silu, Op::k_floor, Op::k_ceil, Op::k_round,   Op::k_is_nan}) {
       SCOPED_TRACE(fmt::format("{} {}", ir::op_name(op), dtype_name(dtype)));
       const bool positive = op == Op::k_log || op == Op::k_sqrt || op == Op::k_rsqrt || op == Op::k_reciprocal;
-      expect_like_reference(pointwise_kernel(), {op, {random.tensor(dtype, {3, 5, 67}, positive ? 0.05 : -6, 6)}}, allowed_for(dtype));
+      expect_like_reference(pointwise_kernel(), {op, {random.tensor(dtype, {3, 5, 67}, positive ? 0.05 : -6, 6)}},
+                            allowed_for(dtype));
     }
     for (const char* form : {"none", "tanh", "sigmoid"}) {
-      expect_like_reference(pointwise_kernel(), {Op::k_gelu, {random.tensor(dtype, {1030}, -6, 6)}, {{"approximate", std::string(form)}}},
+      expect_like_reference(pointwise_kernel(),
+                            {Op::k_gelu, {random.tensor(dtype, {1030}, -6, 6)}, {{"approximate", std::string(form)}}},
                             allowed_for(dtype));
     }
   }
@@ -29,17 +32,20 @@ TEST(CudaPointwise, AgreesWithReferenceOnEveryFunctionOfTwoInputs) {
   for (const DType dtype : {DType::kF16, DType::kBF16, DType::kF32, DType::kI32, DType::kI64}) {
     const Tensor a = random.tensor(dtype, {4, 37}, -9, 9), b = random.tensor(dtype, {4, 37}, 1, 9);
     const Tensor c = filled(dtype, {4, 37}, [&](int64_t i) { return i % 3 == 0 ? a.at(i) : b.at(i); });
-    for (const Op op : {Op::k_add, Op::k_sub, Op::k_mul, Op::k_div, Op::k_min, Op::k_max, Op::k_equal, Op::k_less, Op::k_less_equal,
-                        Op::k_greater, Op::k_greater_equal}) {
+    for (const Op op : {Op::k_add, Op::k_sub, Op::k_mul, Op::k_div, Op::k_min, Op::k_max, Op::k_equal, Op::k_less,
+                        Op::k_less_equal, Op::k_greater, Op::k_greater_equal}) {
       if (op == Op::k_div && !is_float(dtype)) continue;
       SCOPED_TRACE(fmt::format("{} {}", ir::op_name(op), dtype_name(dtype)));
       expect_like_reference(pointwise_kernel(), {op, {a, c}}, allowed_for(dtype));
     }
-    expect_like_reference(pointwise_kernel(), {Op::k_where, {random.tensor(DType::kBool, {4, 1}), a, b}}, allowed_for(dtype));
-    if (is_float(dtype)) expect_like_reference(pointwise_kernel(), {Op::k_pow, {b, random.tensor(dtype, {37})}}, allowed_for(dtype) * 4);
+    expect_like_reference(pointwise_kernel(), {Op::k_where, {random.tensor(DType::kBool, {4, 1}), a, b}},
+                          allowed_for(dtype));
+    if (is_float(dtype))
+      expect_like_reference(pointwise_kernel(), {Op::k_pow, {b, random.tensor(dtype, {37})}}, allowed_for(dtype) * 4);
   }
   const Tensor p = random.tensor(DType::kBool, {300}), q = random.tensor(DType::kBool, {300});
-  for (const Op op : {Op::k_and, Op::k_or, Op::k_xor, Op::k_equal}) expect_like_reference(pointwise_kernel(), {op, {p, q}}, {});
+  for (const Op op : {Op::k_and, Op::k_or, Op::k_xor, Op::k_equal})
+    expect_like_reference(pointwise_kernel(), {op, {p, q}}, {});
   expect_like_reference(pointwise_kernel(), {Op::k_not, {p}}, {});
 }
 
@@ -50,7 +56,8 @@ TEST(CudaPointwise, Casts) {
   for (const DType from : types) {
     for (const DType to : types) {
       SCOPED_TRACE(fmt::format("{} to {}", dtype_name(from), dtype_name(to)));
-      expect_like_reference(pointwise_kernel(), {Op::k_cast, {random.tensor(from, {1031}, -300, 300)}, {{"to", to}}}, {});
+      expect_like_reference(pointwise_kernel(), {Op::k_cast, {random.tensor(from, {1031}, -300, 300)}, {{"to", to}}},
+                            {});
     }
   }
   const Tensor special = floats({6}, {NAN, INFINITY, -INFINITY, 0.0f, 1e20f, -7.9f});
@@ -70,7 +77,8 @@ TEST(CudaPointwise, BroadcastsAnyAxes) {
     }
     SCOPED_TRACE(ir::to_string(ir::to_shape(a)) + " and " + ir::to_string(ir::to_shape(b)));
     const DType dtype = random.pick(kRowTypes);
-    expect_like_reference(pointwise_kernel(), {Op::k_sub, {random.tensor(dtype, a), random.tensor(dtype, b)}}, allowed_for(dtype));
+    expect_like_reference(pointwise_kernel(), {Op::k_sub, {random.tensor(dtype, a), random.tensor(dtype, b)}},
+                          allowed_for(dtype));
   }
 }
 
@@ -84,7 +92,8 @@ TEST(CudaPointwise, RunsPrograms) {
                           allowed_for(dtype) * factor);
   };
   for (const DType t : kRowTypes) {
-    const Tensor x = random.tensor(t, {7, 129}), row = random.tensor(t, {129}), one = random.tensor(t, {}), wide = random.tensor(t, {16, 64});
+    const Tensor x = random.tensor(t, {7, 129}), row = random.tensor(t, {129}), one = random.tensor(t, {}),
+                 wide = random.tensor(t, {16, 64});
     const Tensor flags = random.tensor(DType::kBool, {7, 1});
     run("t0=add(x0,x1);t1=tanh(t0);t2=mul(t1,0.5)", t, {x, row});
     run("t0=mul(x0,x2);t1=gelu(t0);t2=sub(1,t1);t3=where(x1,t2,-inf)", t, {x, flags, one}, 2);
@@ -98,7 +107,8 @@ TEST(CudaPointwise, RunsPrograms) {
 
 TEST(CudaPointwise, ANanStaysOne) {
   const Tensor x = floats({5}, {NAN, INFINITY, -INFINITY, 0.0f, -0.0f}), y = floats({5}, {1, 2, NAN, NAN, 3});
-  for (const Op op : {Op::k_exp, Op::k_tanh, Op::k_erf, Op::k_sigmoid, Op::k_relu, Op::k_gelu, Op::k_sign, Op::k_abs, Op::k_is_nan})
+  for (const Op op :
+       {Op::k_exp, Op::k_tanh, Op::k_erf, Op::k_sigmoid, Op::k_relu, Op::k_gelu, Op::k_sign, Op::k_abs, Op::k_is_nan})
     expect_like_reference(pointwise_kernel(), {op, {x}}, allowed_for(DType::kF32));
   for (const Op op : {Op::k_min, Op::k_max, Op::k_add, Op::k_equal, Op::k_less})
     expect_like_reference(pointwise_kernel(), {op, {x, y}}, allowed_for(DType::kF32));

@@ -7,8 +7,8 @@ namespace tenon::test {
 
 inline const std::vector<DType> kRowTypes{DType::kF16, DType::kBF16, DType::kF32};
 
-// Statistics are sums of many terms in f32; 16-bit results are rounded once, from values that the kernel's order of sums and
-// fast functions moved a little.
+// Statistics are sums of many terms in f32; 16-bit results are rounded once, from values that the kernel's order of
+// sums and fast functions moved a little.
 inline Tolerance allowed_for(DType dtype) { return tolerance(dtype) * (dtype == DType::kF32 ? 8 : 2); }
 
 inline void expect_like_reference(const kernels::Kernel& kernel, const Step& step, Tolerance allowed) {

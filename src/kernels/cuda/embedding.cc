@@ -13,12 +13,16 @@ class EmbeddingKernel final : public CudaKernel {
 
   Support supports(const Problem& p) const override {
     if (p.op != Op::k_embedding) return Support::no("another op");
-    if (!is_row_dtype(p.inputs[1].dtype)) return Support::no(fmt::format("tables are {}", dtype_name(p.inputs[1].dtype)));
-    if (tables_of(p) > EmbeddingArgs::kMostTables) return Support::no(fmt::format("more than {} tables", EmbeddingArgs::kMostTables));
-    if (p.outputs[0].rank() > EmbeddingArgs::kMostAxes) return Support::no(fmt::format("more than {} axes", EmbeddingArgs::kMostAxes));
+    if (!is_row_dtype(p.inputs[1].dtype))
+      return Support::no(fmt::format("tables are {}", dtype_name(p.inputs[1].dtype)));
+    if (tables_of(p) > EmbeddingArgs::kMostTables)
+      return Support::no(fmt::format("more than {} tables", EmbeddingArgs::kMostTables));
+    if (p.outputs[0].rank() > EmbeddingArgs::kMostAxes)
+      return Support::no(fmt::format("more than {} axes", EmbeddingArgs::kMostAxes));
     for (int i = 0; i < tables_of(p); ++i) {
       const DType ids = p.inputs[static_cast<size_t>(2 * i)].dtype;
-      if (ids != DType::kI32 && ids != DType::kI64) return Support::no(fmt::format("ids of table {} are {}", i, dtype_name(ids)));
+      if (ids != DType::kI32 && ids != DType::kI64)
+        return Support::no(fmt::format("ids of table {} are {}", i, dtype_name(ids)));
     }
     const auto width = width_of(p);
     return width.ok() ? Support::yes() : Support::no(width.status().message());
@@ -32,7 +36,8 @@ class EmbeddingKernel final : public CudaKernel {
     return DeviceSource{"embedding.cu", "embedding", std::move(defines)};
   }
 
-  Result<std::unique_ptr<Launcher>> load(const Problem& p, const Config&, const Device& device, Function function) const override {
+  Result<std::unique_ptr<Launcher>> load(const Problem& p, const Config&, const Device& device,
+                                         Function function) const override {
     const RowLayout layout = row_layout(*width_of(p), p.inputs[1].dtype);
     const auto epsilon = static_cast<float>(p.attrs.number("epsilon"));
     const int tables = tables_of(p);
@@ -45,7 +50,8 @@ class EmbeddingKernel final : public CudaKernel {
       if (args.rows == 0) return {};
       cpu::Broadcast ids(grid);
       for (int i = 0; i < tables; ++i)
-        if (!ids.add(run.input(2 * i).shape)) return error(ErrorCode::kBadInput, "ids of table {} do not fit the output", i);
+        if (!ids.add(run.input(2 * i).shape))
+          return error(ErrorCode::kBadInput, "ids of table {} do not fit the output", i);
       ids.merge_axes();
       args.rank = ids.rank();
       for (int axis = 0; axis < args.rank; ++axis) args.sizes[axis] = static_cast<int>(ids.size(axis));

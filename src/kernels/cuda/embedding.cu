@@ -13,7 +13,8 @@ using R = Row<T, WIDTH, VECTOR, LANES>;
 
 // Ids were checked on the host, but rows behind the data hold anything.
 TENON_DEVICE int id_at(const EmbeddingArgs::Table& table, int offset) {
-  const long long id = table.wide ? static_cast<const long long*>(table.ids)[offset] : static_cast<const int*>(table.ids)[offset];
+  const long long id =
+      table.wide ? static_cast<const long long*>(table.ids)[offset] : static_cast<const int*>(table.ids)[offset];
   return static_cast<int>(min(max(id, 0ll), table.count - 1ll));
 }
 
@@ -40,7 +41,8 @@ extern "C" __global__ void embedding(const __grid_constant__ EmbeddingArgs args)
   }
 #pragma unroll
   for (int i = 0; i < TABLES; ++i) {
-    part[i].load(static_cast<const T*>(args.tables[i].rows) + static_cast<long long>(id_at(args.tables[i], offsets[i])) * WIDTH);
+    part[i].load(static_cast<const T*>(args.tables[i].rows) +
+                 static_cast<long long>(id_at(args.tables[i], offsets[i])) * WIDTH);
   }
   R s;
   s.clear();

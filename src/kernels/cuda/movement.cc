@@ -31,8 +31,8 @@ struct View {
   std::vector<int64_t> strides;
 };
 
-Status copy_view(const Device& device, Function function, const RunArgs& run, std::span<const int64_t> shape, const View& x, const View& y,
-                 DType dtype) {
+Status copy_view(const Device& device, Function function, const RunArgs& run, std::span<const int64_t> shape,
+                 const View& x, const View& y, DType dtype) {
   cpu::Broadcast grid(shape);
   const int64_t count = elements_in(shape, 0, static_cast<int>(shape.size()));
   if (count == 0) return {};
@@ -65,28 +65,34 @@ class MovementKernel : public CudaKernel {
  public:
   MovementKernel(std::string_view id, const char* entry) : id_(id), entry_(entry) {}
   std::string_view id() const final { return id_; }
-  std::optional<DeviceSource> code(const Problem&, const Config&, int) const final { return DeviceSource{"movement.cu", entry_, {}}; }
+  std::optional<DeviceSource> code(const Problem&, const Config&, int) const final {
+    return DeviceSource{"movement.cu", entry_, {}};
+  }
 
  private:
   std::string_view id_;
   const char* entry_;
 };
 
-// ---- transpose, expand, slice, concat --------------------------------------------------------------------------------
+// ---- transpose, expand, slice, concat -------------------------------------------------------------------------------
 
 class ViewKernel final : public MovementKernel {
  public:
   ViewKernel() : MovementKernel("cuda.copy_view", "copy_view") {}
 
   Support supports(const Problem& p) const override {
-    if (p.op != Op::k_transpose && p.op != Op::k_expand && p.op != Op::k_slice && p.op != Op::k_concat) return Support::no("another op");
-    return p.outputs[0].rank() <= kMostGridAxes ? Support::yes() : Support::no(fmt::format("more than {} axes", kMostGridAxes));
+    if (p.op != Op::k_transpose && p.op != Op::k_expand && p.op != Op::k_slice && p.op != Op::k_concat)
+      return Support::no("another op");
+    return p.outputs[0].rank() <= kMostGridAxes ? Support::yes()
+                                                : Support::no(fmt::format("more than {} axes", kMostGridAxes));
   }
 
-  Result<std::unique_ptr<Launcher>> load(const Problem& p, const Config&, const Device& device, Function function) const override {
+  Result<std::unique_ptr<Launcher>> load(const Problem& p, const Config&, const Device& device,
+                                         Function function) const override {
     if (p.op == Op::k_concat) {
       const int axis = axis_from(p.attrs.integer("axis"), p.outputs[0].rank());
-      return make_launcher([axis, &device, function](const RunArgs& args) { return concat(device, function, args, axis); });
+      return make_launcher(
+          [axis, &device, function](const RunArgs& args) { return concat(device, function, args, axis); });
     }
     return make_launcher([op = p.op, attrs = p.attrs, &device, function](const RunArgs& args) -> Status {
       const TensorArg y = args.output();
@@ -107,7 +113,8 @@ class ViewKernel final : public MovementKernel {
     } else if (op == Op::k_expand) {
       const size_t added = y.shape.size() - x.shape.size();
       for (size_t i = 0; i < x.shape.size(); ++i) {
-        if (x.shape[i] != 1 && x.shape[i] != y.shape[added + i]) return error(ErrorCode::kBadInput, "the input does not fit the output's shape");
+        if (x.shape[i] != 1 && x.shape[i] != y.shape[added + i])
+          return error(ErrorCode::kBadInput, "the input does not fit the output's shape");
         view.strides[added + i] = x.shape[i] == 1 ? 0 : dense[i];
       }
     } else {
@@ -134,8 +141,10 @@ class ViewKernel final : public MovementKernel {
     int64_t column = 0;
     for (const TensorArg& x : args.inputs) {
       for (int i = 0; i < y.rank(); ++i)
-        if (i == axis ? column + x.dim(i) > y.dim(i) : x.dim(i) != y.dim(i)) return error(ErrorCode::kBadInput, "an input does not fit the output's shape");
-      TENON_TRY(copy_view(device, function, args, x.shape, {x.as<std::byte>(), dense_strides(x.shape)}, {to, strides}, y.dtype));
+        if (i == axis ? column + x.dim(i) > y.dim(i) : x.dim(i) != y.dim(i))
+          return error(ErrorCode::kBadInput, "an input does not fit the output's shape");
+      TENON_TRY(copy_view(device, function, args, x.shape, {x.as<std::byte>(), dense_strides(x.shape)}, {to, strides},
+                          y.dtype));
       to += x.dim(axis) * strides[static_cast<size_t>(axis)] * static_cast<int64_t>(dtype_size(y.dtype));
       column += x.dim(axis);
     }
@@ -143,7 +152,7 @@ class ViewKernel final : public MovementKernel {
   }
 };
 
-// ---- gather, gather_nd -----------------------------------------------------------------------------------------------
+// ---- gather, gather_nd ----------------------------------------------------------------------------------------------
 
 class GatherKernel final : public MovementKernel {
  public:
@@ -152,12 +161,15 @@ class GatherKernel final : public MovementKernel {
   Support supports(const Problem& p) const override {
     if (p.op != Op::k_gather && p.op != Op::k_gather_nd) return Support::no("another op");
     const DType indices = p.inputs[1].dtype;
-    if (indices != DType::kI32 && indices != DType::kI64) return Support::no(fmt::format("indices are {}", dtype_name(indices)));
-    if (p.op == Op::k_gather_nd && p.inputs[1].shape.back().value() > kMostGridAxes) return Support::no(fmt::format("tuples of more than {} indices", kMostGridAxes));
+    if (indices != DType::kI32 && indices != DType::kI64)
+      return Support::no(fmt::format("indices are {}", dtype_name(indices)));
+    if (p.op == Op::k_gather_nd && p.inputs[1].shape.back().value() > kMostGridAxes)
+      return Support::no(fmt::format("tuples of more than {} indices", kMostGridAxes));
     return Support::yes();
   }
 
-  Result<std::unique_ptr<Launcher>> load(const Problem& p, const Config&, const Device& device, Function function) const override {
+  Result<std::unique_ptr<Launcher>> load(const Problem& p, const Config&, const Device& device,
+                                         Function function) const override {
     return make_launcher([op = p.op, attrs = p.attrs, &device, function](const RunArgs& run) -> Status {
       const TensorArg x = run.input(0), indices = run.input(1), y = run.output();
       if (y.numel() == 0) return {};
@@ -165,7 +177,8 @@ class GatherKernel final : public MovementKernel {
       const std::vector<int64_t> strides = dense_strides(x.shape);
       // Axes of x: [0, begin) count matrices, [begin, end) are indexed, the rest is a row.
       const bool tuples = op == Op::k_gather_nd;
-      const int begin = tuples ? static_cast<int>(attrs.integer("batch_dims")) : axis_from(attrs.integer("axis"), x.rank());
+      const int begin =
+          tuples ? static_cast<int>(attrs.integer("batch_dims")) : axis_from(attrs.integer("axis"), x.rank());
       const int end = begin + (tuples ? static_cast<int>(indices.dim(-1)) : 1);
       const auto element = static_cast<int64_t>(dtype_size(x.dtype));
       const int64_t width = elements_in(x.shape, end, x.rank());
@@ -188,14 +201,17 @@ class GatherKernel final : public MovementKernel {
   }
 };
 
-// ---- unpack_tokens ---------------------------------------------------------------------------------------------------
+// ---- unpack_tokens --------------------------------------------------------------------------------------------------
 
 class UnpackKernel final : public MovementKernel {
  public:
   UnpackKernel() : MovementKernel("cuda.unpack_tokens", "unpack_tokens") {}
-  Support supports(const Problem& p) const override { return p.op == Op::k_unpack_tokens ? Support::yes() : Support::no("another op"); }
+  Support supports(const Problem& p) const override {
+    return p.op == Op::k_unpack_tokens ? Support::yes() : Support::no("another op");
+  }
 
-  Result<std::unique_ptr<Launcher>> load(const Problem&, const Config&, const Device& device, Function function) const override {
+  Result<std::unique_ptr<Launcher>> load(const Problem&, const Config&, const Device& device,
+                                         Function function) const override {
     return make_launcher([&device, function](const RunArgs& run) -> Status {
       const TensorArg x = run.input(0), y = run.output();
       if (y.numel() == 0) return {};

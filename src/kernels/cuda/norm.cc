@@ -33,7 +33,8 @@ class NormKernel final : public CudaKernel {
     return DeviceSource{"norm.cu", "norm_rows", std::move(defines)};
   }
 
-  Result<std::unique_ptr<Launcher>> load(const Problem& p, const Config&, const Device& device, Function function) const override {
+  Result<std::unique_ptr<Launcher>> load(const Problem& p, const Config&, const Device& device,
+                                         Function function) const override {
     const RowLayout layout = layout_of(p);
     const auto epsilon = static_cast<float>(p.attrs.number("epsilon"));
     return make_launcher([this, layout, epsilon, &device, function](const RunArgs& args) -> Status {

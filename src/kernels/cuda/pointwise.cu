@@ -43,7 +43,8 @@ TENON_DEVICE void read(const T* x, int step, Held<T> (&out)[kN]) {
     for (int j = 0; j < kN; ++j) out[j] = same;
   } else {
 #pragma unroll
-    for (int j = 0; j < kN; ++j) out[j] = reinterpret_cast<const Stored<T>*>(x)[static_cast<long long>(j) * step].held();
+    for (int j = 0; j < kN; ++j)
+      out[j] = reinterpret_cast<const Stored<T>*>(x)[static_cast<long long>(j) * step].held();
   }
 }
 
@@ -65,13 +66,14 @@ TENON_DEVICE void run(const PointwiseArgs& args, unsigned first) {
   int offsets[kInputs] = {};
   unsigned rest = first;
   for (int axis = args.rank - 1; axis >= 0; --axis) {
-    const unsigned outer = axis > 0 ? quotient(rest, args.sizes[axis]) : 0, place = rest - outer * args.sizes[axis].value;
+    const unsigned outer = axis > 0 ? quotient(rest, args.sizes[axis]) : 0,
+                   place = rest - outer * args.sizes[axis].value;
     rest = outer;
 #pragma unroll
     for (int i = 0; i < kInputs; ++i) offsets[i] += static_cast<int>(place) * args.strides[i][axis];
   }
-#define X(i, T)        \
-  Held<T> x##i[kN];    \
+#define X(i, T)     \
+  Held<T> x##i[kN]; \
   read<T, kN>(static_cast<const T*>(args.x[i]) + offsets[i], kN == 1 ? 0 : args.strides[i][args.rank - 1], x##i);
   INPUTS
 #undef X

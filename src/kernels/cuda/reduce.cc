@@ -17,7 +17,8 @@ class SoftmaxKernel final : public CudaKernel {
     if (p.op != Op::k_softmax && p.op != Op::k_log_softmax) return Support::no("another op");
     const TensorType& x = p.inputs[0];
     if (!is_row_dtype(x.dtype)) return Support::no(fmt::format("x is {}", dtype_name(x.dtype)));
-    return axis_from(p.attrs.integer("axis"), x.rank()) == x.rank() - 1 ? Support::yes() : Support::no("not over the last axis");
+    return axis_from(p.attrs.integer("axis"), x.rank()) == x.rank() - 1 ? Support::yes()
+                                                                        : Support::no("not over the last axis");
   }
   bool in_place(const Problem&, int index) const override { return index == 0; }
 
@@ -29,7 +30,8 @@ class SoftmaxKernel final : public CudaKernel {
                          fmt::format("LOG={}", p.op == Op::k_log_softmax ? 1 : 0)}};
   }
 
-  Result<std::unique_ptr<Launcher>> load(const Problem& p, const Config&, const Device& device, Function function) const override {
+  Result<std::unique_ptr<Launcher>> load(const Problem& p, const Config&, const Device& device,
+                                         Function function) const override {
     const int lanes = lanes_for(p.inputs[0].shape.back());
     return make_launcher([lanes, &device, function](const RunArgs& args) -> Status {
       const TensorArg x = args.input(0), y = args.output();
@@ -44,17 +46,24 @@ class SoftmaxKernel final : public CudaKernel {
 // The struct of reduce.cu that does it, or null.
 const char* reduction_kind(const Problem& p) {
   switch (p.op) {
-    case Op::k_reduce_sum: return "Total";
-    case Op::k_reduce_mean: return "Mean";
-    case Op::k_reduce_max: return "Most";
-    case Op::k_reduce_min: return "Least";
-    case Op::k_reduce_prod: return "Product";
-    case Op::k_reduce_l2: return "Norm2";
+    case Op::k_reduce_sum:
+      return "Total";
+    case Op::k_reduce_mean:
+      return "Mean";
+    case Op::k_reduce_max:
+      return "Most";
+    case Op::k_reduce_min:
+      return "Least";
+    case Op::k_reduce_prod:
+      return "Product";
+    case Op::k_reduce_l2:
+      return "Norm2";
     case Op::k_segment_reduce: {
       const std::string& kind = p.attrs.text("kind");
       return kind == "sum" ? "Total" : (kind == "mean" ? "Mean" : "Most");
     }
-    default: return nullptr;
+    default:
+      return nullptr;
   }
 }
 
@@ -74,7 +83,8 @@ class ReduceKernel final : public CudaKernel {
   }
 
   std::optional<DeviceSource> code(const Problem& p, const Config&, int) const override {
-    std::vector<std::string> defines = {fmt::format("ELEMENT={}", dtype_name(p.inputs[0].dtype)), fmt::format("KIND={}", reduction_kind(p))};
+    std::vector<std::string> defines = {fmt::format("ELEMENT={}", dtype_name(p.inputs[0].dtype)),
+                                        fmt::format("KIND={}", reduction_kind(p))};
     if (over_rows(p)) {
       defines.push_back(fmt::format("LANES={}", kLanes));
       return DeviceSource{"reduce.cu", "reduce_rows", std::move(defines)};
@@ -83,7 +93,8 @@ class ReduceKernel final : public CudaKernel {
     return DeviceSource{"reduce.cu", "reduce_columns", std::move(defines)};
   }
 
-  Result<std::unique_ptr<Launcher>> load(const Problem& p, const Config&, const Device& device, Function function) const override {
+  Result<std::unique_ptr<Launcher>> load(const Problem& p, const Config&, const Device& device,
+                                         Function function) const override {
     if (p.op == Op::k_segment_reduce) {
       return make_launcher([vector = vector_of(p), &device, function](const RunArgs& args) -> Status {
         const TensorArg x = args.input(0), y = args.output();
@@ -95,14 +106,16 @@ class ReduceKernel final : public CudaKernel {
                                                 .end = args.input(2).as<const int>()});
       });
     }
-    const int first = static_cast<int>(p.attrs.integers("axes").front()), behind = static_cast<int>(p.attrs.integers("axes").back()) + 1;
+    const int first = static_cast<int>(p.attrs.integers("axes").front()),
+              behind = static_cast<int>(p.attrs.integers("axes").back()) + 1;
     if (over_rows(p)) {
       return make_launcher([first, &device, function](const RunArgs& args) -> Status {
         const TensorArg x = args.input(0);
         const int64_t rows = elements_in(x.shape, 0, first);
         if (rows == 0) return {};
-        return launch_with(device, function, args, launch_rows(rows, kLanes, device),
-                           ReduceRowsArgs{x.data, args.output().data, static_cast<int>(rows), elements_in(x.shape, first, x.rank())});
+        return launch_with(
+            device, function, args, launch_rows(rows, kLanes, device),
+            ReduceRowsArgs{x.data, args.output().data, static_cast<int>(rows), elements_in(x.shape, first, x.rank())});
       });
     }
     return make_launcher([first, behind, vector = vector_of(p), &device, function](const RunArgs& args) -> Status {
@@ -133,7 +146,8 @@ class ReduceKernel final : public CudaKernel {
     return columns.is_const() && columns.value() % whole == 0 ? whole : 1;
   }
 
-  static Status reduce_columns(const Device& device, Function function, const RunArgs& run, int vector, ReduceColumnsArgs args) {
+  static Status reduce_columns(const Device& device, Function function, const RunArgs& run, int vector,
+                               ReduceColumnsArgs args) {
     if (args.segments == 0 || args.width == 0) return {};
     args.x = run.input(0).data;
     args.y = run.output().data;

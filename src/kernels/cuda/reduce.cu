@@ -56,7 +56,8 @@ extern "C" __global__ void reduce_columns(const ReduceColumnsArgs args) {
   __shared__ float partial[kRows][kColumns];
   allow_next_kernel();
   wait_for_previous_kernels();
-  const int segment = static_cast<int>(blockIdx.x), c = static_cast<int>(threadIdx.x), r = static_cast<int>(threadIdx.y);
+  const int segment = static_cast<int>(blockIdx.x), c = static_cast<int>(threadIdx.x),
+            r = static_cast<int>(threadIdx.y);
   const int column = static_cast<int>(blockIdx.y) * kColumns + c * VECTOR;
   long long begin = segment * args.size, end = begin + args.size;
   if (args.begin != nullptr) {  // segments behind the last sequence hold anything

@@ -5,8 +5,8 @@
 namespace tenon::kernels::cuda {
 
 std::vector<std::string> RowLayout::defines(DType element) const {
-  return {fmt::format("ELEMENT={}", dtype_name(element)), fmt::format("WIDTH={}", width), fmt::format("VECTOR={}", vector),
-          fmt::format("LANES={}", lanes)};
+  return {fmt::format("ELEMENT={}", dtype_name(element)), fmt::format("WIDTH={}", width),
+          fmt::format("VECTOR={}", vector), fmt::format("LANES={}", lanes)};
 }
 
 RowLayout row_layout(int64_t width, DType element) {
@@ -22,9 +22,11 @@ RowLayout row_layout(int64_t width, DType element) {
 Result<int64_t> row_width(const ir::Shape& shape, int axis) {
   int64_t width = 1;
   for (size_t i = static_cast<size_t>(axis); i < shape.size(); ++i) {
-    if (!shape[i].is_const()) return error(ErrorCode::kUnsupported, "the width {} is not a constant", shape[i].to_string());
+    if (!shape[i].is_const())
+      return error(ErrorCode::kUnsupported, "the width {} is not a constant", shape[i].to_string());
     width *= shape[i].value();
-    if (width < 1 || width > kWidestRow) return error(ErrorCode::kUnsupported, "rows are not 1 to {} elements wide", kWidestRow);
+    if (width < 1 || width > kWidestRow)
+      return error(ErrorCode::kUnsupported, "rows are not 1 to {} elements wide", kWidestRow);
   }
   return width;
 }

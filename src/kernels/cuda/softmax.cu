@@ -1,4 +1,5 @@
-// y = e^x / sum e^x over rows, or its logarithm: a group of lanes walks a row three times, from the caches after the first.
+// y = e^x / sum e^x over rows, or its logarithm: a group of lanes walks a row three times, from the caches after the
+// first.
 //
 //   ELEMENT   f16, bf16 or f32
 //   LANES     per row

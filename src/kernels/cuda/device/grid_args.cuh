@@ -1,4 +1,5 @@
-// What kernels over any tensors are given: index spaces with strides. Read by their host sides too, so: plain types only.
+// What kernels over any tensors are given: index spaces with strides. Read by their host sides too, so: plain types
+// only.
 #pragma once
 
 constexpr int kMostGridAxes = 8;

@@ -24,7 +24,9 @@ struct Vector {
 template <>
 struct Vector<f32, 4> {
   float4 bits;
-  TENON_DEVICE void unpack(float (&out)[4]) const { out[0] = bits.x, out[1] = bits.y, out[2] = bits.z, out[3] = bits.w; }
+  TENON_DEVICE void unpack(float (&out)[4]) const {
+    out[0] = bits.x, out[1] = bits.y, out[2] = bits.z, out[3] = bits.w;
+  }
   TENON_DEVICE static Vector pack(const float (&v)[4]) { return {{v[0], v[1], v[2], v[3]}}; }
 };
 template <class T>
@@ -34,7 +36,7 @@ struct Vector<T, 1> {
   TENON_DEVICE static Vector pack(const float (&v)[1]) { return {from_float<T>(v[0])}; }
 };
 
-// ---- Reductions over a group of lanes: a power of two, neighbours in a block of (lanes, groups) threads --------------
+// ---- Reductions over a group of lanes: a power of two, neighbours in a block of (lanes, groups) threads -------------
 
 struct Sum {
   TENON_DEVICE static float start() { return 0.f; }
@@ -50,7 +52,8 @@ struct Greatest {  // a NaN is passed over
 template <int kLanes, class Op>
 TENON_DEVICE float reduce_group(float x) {
 #pragma unroll
-  for (int step = (kLanes < 32 ? kLanes : 32) / 2; step > 0; step /= 2) x = Op::join(x, __shfl_xor_sync(0xffffffffu, x, step));
+  for (int step = (kLanes < 32 ? kLanes : 32) / 2; step > 0; step /= 2)
+    x = Op::join(x, __shfl_xor_sync(0xffffffffu, x, step));
   if constexpr (kLanes > 32) {
     __shared__ float partial[kLanes / 32];
     if (threadIdx.x % 32 == 0) partial[threadIdx.x / 32] = x;
@@ -63,7 +66,7 @@ TENON_DEVICE float reduce_group(float x) {
   return x;
 }
 
-// ---- A row of known width in the registers of its lanes --------------------------------------------------------------
+// ---- A row of known width in the registers of its lanes -------------------------------------------------------------
 
 // Lane l holds vectors l, l + kLanes, …
 template <class T, int kWidth, int kVector, int kLanes>
