@@ -81,9 +81,9 @@ double estimate(const Sm90Tile& tile, int64_t rows, int64_t columns, int64_t dep
     const double sharing = std::clamp(blocks / multiprocessors, 1.0, 2.0);  // blocks on an SM
     const double exchange = cluster ? kExchange + m * n * 4 * sharing / kFewRowsIngress : 0;
     const double load = bytes * sharing / kFewRowsIngress;
-    return kFewRowsStart +
-           std::ceil(blocks / (2.0 * multiprocessors)) *
-               (std::max(load, product * sharing) + exchange + epilogue / tile.cluster);
+    const double waves = std::ceil(blocks / (2.0 * multiprocessors));
+    const double clocks = kFewRowsStart + waves * (std::max(load, product * sharing) + exchange + epilogue / tile.cluster);
+    return rows > 2048 ? 2 * clocks : clocks;  // not measured there: keep them behind
   }
   const double tiles = up(rows, tile.m * tile.cluster) * up(columns, tile.n);
   const double waves = std::ceil(tiles / (multiprocessors / tile.cluster));
