@@ -13,6 +13,10 @@ if(TENON_SANITIZE)
   target_link_options(tenon_options INTERFACE -fsanitize=${TENON_SANITIZE})
 endif()
 
+if(TENON_FUZZ)
+  target_compile_options(tenon_options INTERFACE -fsanitize=fuzzer-no-link)  # coverage of the libraries guides the fuzzers
+endif()
+
 # With CMAKE_UNITY_BUILD (the presets set it: a clean build takes half the time) the files of a folder are compiled as one.
 # Alone stay what needs flags of its own and the folders whose files repeat names (infer, reference, encode).
 function(tenon_unity target)

@@ -171,6 +171,8 @@ class Planner {
     refused_.clear();
     const bool computes_floats = std::ranges::any_of(problem.outputs, [](const ir::TensorType& t) { return is_float(t.dtype); });
     for (const kernels::Kernel* kernel : kernels::kernel_list(options_.target)) {
+      const kernels::CudaKernel* cuda = kernel->as_cuda();
+      if (cuda != nullptr && !cuda->runs_on(options_.compute_capability)) continue;
       kernels::Support support = kernel->supports(problem);
       if (support && kernel->on_device() && !computes_floats) support = kernels::Support::no("integers are computed on the host");
       if (support) return kernel;
@@ -184,7 +186,8 @@ class Planner {
     const auto choice = [&](const kernels::Config& config, int64_t max_tokens) {
       return engine::KernelChoice{std::string(kernel.id()), kernel.version(), config.text, max_tokens, code_for(kernel, problem, config)};
     };
-    if (!kernel.on_device() || problem.op != Op::k_linear || problem.inputs.empty()) return {choice(kernel.configs(problem).front(), 0)};
+    const std::vector<kernels::Config> configs = kernel.configs(problem);
+    if (!kernel.on_device() || configs.size() == 1 || problem.inputs.empty()) return {choice(configs.front(), 0)};
     const ir::Shape& shape = problem.inputs[0].shape;
     ir::Dim rows = 1;
     for (size_t axis = 0; axis + 1 < shape.size(); ++axis) rows = rows * shape[axis];

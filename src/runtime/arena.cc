@@ -1,6 +1,7 @@
 #include "runtime/arena.h"
 
 #include <algorithm>
+#include <atomic>
 #include <cstdlib>
 #include <numeric>
 
@@ -53,6 +54,8 @@ Status Buffer::reserve(size_t bytes, size_t limit) {
   release();
   TENON_TRY(allocate(bytes));
   size_ = bytes;
+  static std::atomic<int64_t> allocations{0};
+  generation_ = ++allocations;
   return {};
 }
 

@@ -23,13 +23,16 @@ class Buffer {
   explicit Buffer(Memory kind = Memory::kHost, const cuda::Device* device = nullptr) : kind_(kind), device_(device) {}
   ~Buffer() { release(); }
   Buffer(Buffer&& o) noexcept
-      : kind_(o.kind_), device_(o.device_), data_(std::exchange(o.data_, nullptr)), size_(std::exchange(o.size_, 0)) {}
+      : kind_(o.kind_), device_(o.device_), data_(std::exchange(o.data_, nullptr)), size_(std::exchange(o.size_, 0)), generation_(o.generation_) {}
   Buffer& operator=(Buffer&&) = delete;
 
   // Errors: out-of-memory, also when `bytes` is more than `limit`.
   Status reserve(size_t bytes, size_t limit);
   std::byte* data() const { return data_; }
   size_t size() const { return size_; }
+  // Another number after each allocation: a recorded graph must not outlive the memory that it was recorded with, even if new
+  // memory lies at the same address.
+  int64_t generation() const { return generation_; }
 
  private:
   void release();
@@ -39,6 +42,7 @@ class Buffer {
   const cuda::Device* device_;
   std::byte* data_ = nullptr;
   size_t size_ = 0;
+  int64_t generation_ = 0;
 };
 
 // Something that needs memory during the steps [first, last].
@@ -69,6 +73,7 @@ class Arena {
   Result<const Layout*> add(std::span<const size_t> sizes, size_t limit);
   std::byte* data() const { return memory_.data(); }
   size_t bytes() const { return memory_.size(); }
+  int64_t generation() const { return memory_.generation(); }
 
  private:
   static constexpr size_t kMaxLayouts = 16;

@@ -188,15 +188,17 @@ Status Context::run_steps(int begin, int end, int64_t tokens) {
   return {};
 }
 
-// What kernels are given is decided by the layouts of both sides and the sizes of what lies on the device.
+// What kernels are given is decided by the layouts of both sides, up to this region, and the sizes of what lies on the device.
 Status Context::run_on_gpu(int region, int begin, int end, int64_t tokens) {
   TENON_TRY(queue_->device().use());
   graph_key_.assign({begin, tokens});
-  for (const Side& side : regions_[static_cast<size_t>(region)].sides) {
-    graph_key_.push_back(side.layout->id);
-    graph_key_.push_back(static_cast<int64_t>(reinterpret_cast<intptr_t>(side.arena.data())));
+  for (int r = 0; r <= region; ++r) {
+    for (const Side& side : regions_[static_cast<size_t>(r)].sides) {
+      graph_key_.push_back(side.layout->id);
+      graph_key_.push_back(side.arena.generation());
+    }
   }
-  for (const Buffer& staged : staged_inputs_) graph_key_.push_back(static_cast<int64_t>(reinterpret_cast<intptr_t>(staged.data())));
+  for (const Buffer& staged : staged_inputs_) graph_key_.push_back(staged.generation());
   for (int v : executable_->values_of(region)) {
     if (value(v).place == engine::Place::kDevice) graph_key_.insert(graph_key_.end(), shape(v).begin(), shape(v).end());
   }

@@ -99,6 +99,14 @@ class AttentionSm90 final : public CudaKernel {
     return configs;
   }
 
+  // Long blocks of keys, each alone on its multiprocessor, where the tiles do not fill the GPU (bench/gpu/attention_bench.cc).
+  Config config_for(const Problem& problem, int64_t rows, int multiprocessors) const override {
+    const std::vector<Config> all = configs(problem);
+    const bool few = (rows + kTileRows - 1) / kTileRows * AttentionForm(problem.attrs).heads <= multiprocessors;
+    return few ? all.back() : all.front();
+  }
+
+  bool runs_on(int capability) const override { return capability == 90; }
   std::string arch(const Config&, int) const override { return "sm_90a"; }
 
   std::optional<DeviceSource> code(const Problem& problem, const Config& config, int) const override {

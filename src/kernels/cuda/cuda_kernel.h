@@ -18,6 +18,8 @@ class CudaKernel : public Kernel {
   // must neither fault on, nor let other rows depend on, what it finds there.
   virtual Result<std::unique_ptr<Launcher>> load(const Problem&, const Config&, const tenon::cuda::Device& device,
                                                  tenon::cuda::Function function) const = 0;
+  // False where the code needs instructions that this generation of GPUs lacks.
+  virtual bool runs_on(int capability) const { return capability >= 80; }
   // "sm_90a" where the code needs instructions of one generation only, else the plain target.
   virtual std::string arch(const Config&, int capability) const { return fmt::format("sm_{}", capability); }
 

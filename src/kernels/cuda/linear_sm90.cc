@@ -159,6 +159,7 @@ class LinearSm90Launcher final : public Launcher {
 class LinearSm90 final : public LinearKernel {
  public:
   std::string_view id() const override { return "cuda.linear.sm90"; }
+  bool runs_on(int capability) const override { return capability == 90; }
   std::string arch(const Config&, int) const override { return "sm_90a"; }
 
   std::vector<Config> configs(const Problem& problem) const override {
