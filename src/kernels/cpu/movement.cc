@@ -1,4 +1,5 @@
 // Ops that only move elements, of any type: gather, transpose, expand.
+#include <algorithm>
 #include <cstring>
 
 #include "kernels/cpu/kernels.h"
@@ -15,30 +16,42 @@ class GatherLauncher final : public Launcher {
   explicit GatherLauncher(const Problem& problem) : attrs_(problem.attrs) {}
 
   Status launch(const RunArgs& args) const override {
-    const TensorArg x = args.input(0), indices = args.input(1), y = args.output();
-    const int axis = axis_of(attrs_, x.rank());
-    const int64_t size = x.dim(axis), count = indices.numel();
-    for (int64_t j = 0; j < count; ++j) {
-      const int64_t i = index(indices, j);
-      if (i < -size || i >= size) return reference_error(Op::k_gather, attrs_, args);
-    }
-    const int64_t outer = size_product(x.shape, 0, axis);
-    const int64_t bytes = size_product(x.shape, axis + 1, x.rank()) * static_cast<int64_t>(dtype_size(x.dtype));
-    for_range(args.pool, outer * count, y.numel(), [&](int64_t begin, int64_t end, int) {
-      for (int64_t row = begin; row < end; ++row) {
-        int64_t i = index(indices, row % count);
-        if (i < 0) i += size;
-        std::memcpy(y.as<std::byte>() + row * bytes, x.as<const std::byte>() + (row / count * size + i) * bytes,
-                    static_cast<size_t>(bytes));
-      }
-    });
-    return {};
+    const bool wide = args.input(1).dtype == DType::kI64;
+    return wide ? gather<int64_t>(args) : gather<int32_t>(args);
   }
 
  private:
-  static int64_t index(const TensorArg& indices, int64_t j) {
-    return indices.dtype == DType::kI64 ? indices.as<const int64_t>()[j] : indices.as<const int32_t>()[j];
+  template <class Index>
+  Status gather(const RunArgs& args) const {
+    const TensorArg x = args.input(0), y = args.output();
+    const int axis = axis_of(attrs_, x.rank());
+    const int64_t size = x.dim(axis), count = args.input(1).numel();
+    const auto* indices = args.input(1).as<const Index>();
+    const bool inside = std::all_of(indices, indices + count, [&](Index i) { return i >= -size && i < size; });
+    if (!inside) return reference_error(Op::k_gather, attrs_, args);
+    const int64_t outer = size_product(x.shape, 0, axis);
+    const int64_t bytes = size_product(x.shape, axis + 1, x.rank()) * static_cast<int64_t>(dtype_size(x.dtype));
+    for (int64_t o = 0; o < outer; ++o) {
+      const auto* from = x.as<const std::byte>() + o * size * bytes;
+      auto* to = y.as<std::byte>() + o * count * bytes;
+      for_range(args.pool, count, y.numel() / outer, [&](int64_t begin, int64_t end, int) {
+        const auto row_of = [&](int64_t j) { return (indices[j] < 0 ? indices[j] + size : indices[j]) * bytes; };
+        switch (bytes) {  // single elements, such as ids: a move each
+          case 8:
+            for (int64_t j = begin; j < end; ++j) std::memcpy(to + j * 8, from + row_of(j), 8);
+            break;
+          case 4:
+            for (int64_t j = begin; j < end; ++j) std::memcpy(to + j * 4, from + row_of(j), 4);
+            break;
+          default:
+            for (int64_t j = begin; j < end; ++j)
+              std::memcpy(to + j * bytes, from + row_of(j), static_cast<size_t>(bytes));
+        }
+      });
+    }
+    return {};
   }
+
   Attrs attrs_;
 };
 

@@ -1,6 +1,8 @@
 // Packing and unpacking of padded batches: count_tokens, pack_tokens, unpack_tokens, segment_reduce.
 #include <cstring>
+#include <functional>
 #include <limits>
+#include <numeric>
 
 #include "base/dtype.h"
 #include "kernels/cpu/kernels.h"
@@ -57,9 +59,24 @@ class Kept {
 
 bool valid_mask(const TensorArg& mask, const Kept& kept) {
   if (!kept.within(mask.dim(1)) || mask.numel() > std::numeric_limits<int32_t>::max()) return false;
+  if (mask.dtype == DType::kI64) {  // what masks usually are: without a branch per element
+    const auto* bits = mask.as<const uint64_t>();
+    return std::accumulate(bits, bits + mask.numel(), uint64_t{0}, std::bit_or<>()) <= 1;
+  }
   for (int64_t i = 0; i < mask.numel(); ++i)
     if (mask_at(mask, i) < 0) return false;
   return true;
+}
+
+// Of a valid mask.
+int64_t count_ones(const TensorArg& mask) {
+  if (mask.dtype == DType::kI64) {
+    const auto* ones = mask.as<const int64_t>();
+    return std::accumulate(ones, ones + mask.numel(), int64_t{0});
+  }
+  int64_t count = 0;
+  for (int64_t i = 0; i < mask.numel(); ++i) count += mask_at(mask, i);
+  return count;
 }
 
 class CountLauncher final : public Launcher {
@@ -69,8 +86,7 @@ class CountLauncher final : public Launcher {
     const TensorArg mask = args.input(0);
     if (!valid_mask(mask, kept_)) return reference_error(Op::k_count_tokens, attrs_, args);
     const int64_t batch = mask.dim(0), seq = mask.dim(1);
-    int64_t count = 0;
-    for (int64_t i = 0; i < batch * seq; ++i) count += mask_at(mask, i);
+    int64_t count = count_ones(mask);
     for (int64_t b = 0; b < batch; ++b)
       for (int64_t s = kept_.next(-1, seq); s < seq; s = kept_.next(s, seq)) count += 1 - mask_at(mask, b * seq + s);
     *args.output().as<int64_t>() = count;
