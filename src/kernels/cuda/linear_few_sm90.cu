@@ -66,6 +66,7 @@ TENON_DEVICE void multiply_stages(uint32_t stages, uint32_t full, uint32_t empty
     }
   }
   wgmma_wait<0>();
+  wgmma_result(sums);
 }
 
 // Sums of this block's share of columns over all blocks.

@@ -192,6 +192,8 @@ TENON_DEVICE void multiply_tile(const Layout& s, Ring& ring, Accumulators& sums,
   }
   if (PINGPONG && lane == 0) barrier_arrive(s.turn + 8 * (1 - consumer));
   wgmma_wait<0>();
+#pragma unroll
+  for (int b = 0; b < kBlocks; ++b) wgmma_result(sums[b]);
   release(previous);
 }
 

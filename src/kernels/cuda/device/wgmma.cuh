@@ -16,6 +16,14 @@ TENON_DEVICE void wgmma_wait() {
   asm volatile("wgmma.wait_group.sync.aligned %0;" ::"n"(kPending) : "memory");
 }
 
+// After the wait for a product, before its result is read: without it the compiler may read the registers ahead of the
+// wait.
+template <int kCount>
+TENON_DEVICE void wgmma_result(float (&d)[kCount]) {
+#pragma unroll
+  for (int i = 0; i < kCount; ++i) asm volatile("" : "+f"(d[i])::"memory");
+}
+
 // Describes a tile in shared memory: rows of 64 elements (128 bytes, as TMA writes them with the 128-byte swizzle),
 // 8-row groups of 1024 bytes one after the other. The tile begins at a multiple of 1024; 16 columns further is 32 bytes
 // further.

@@ -12,14 +12,6 @@ TENON_DEVICE uint64_t wgmma_rows(uint32_t address, uint32_t panel = 16) {
   return ((address & 0x3ffff) >> 4) | static_cast<uint64_t>(panel >> 4) << 16 | kGroupStride << 32 | kSwizzle << 62;
 }
 
-// After the wait for a product, before its result is read: without it the compiler may read the registers ahead of the
-// wait.
-template <int kCount>
-TENON_DEVICE void wgmma_result(float (&d)[kCount]) {
-#pragma unroll
-  for (int i = 0; i < kCount; ++i) asm volatile("" : "+f"(d[i])::"memory");
-}
-
 // d (+)= A B, A 64 x 16 with the fragments of four mma.sync 16 x 16 matrices, one per warp.
 // kTransposed false: B's rows are its N, 16 of their columns are K. true: 16 rows are K, their columns are N.
 template <class T, int kN, bool kTransposed>
