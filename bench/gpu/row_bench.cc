@@ -160,7 +160,7 @@ class Bench {
     for (cuda::DevicePtr& data : memory) require(cuda::check(api_.cuMemAlloc(&data, half), "allocating"));
     const double us = time_launches([&](int i) {
       const auto set = static_cast<size_t>(i % kSets);
-      return cuda::check(api_.cuMemcpyDtoDAsync(memory[2 * set], memory[2 * set + 1], half, stream_), "copying");
+      return cuda::check(api_.cuMemcpyAsync(memory[2 * set], memory[2 * set + 1], half, stream_), "copying");
     });
     for (const cuda::DevicePtr data : memory) api_.cuMemFree(data);
     return us;

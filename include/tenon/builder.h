@@ -44,6 +44,13 @@ struct BuilderConfig {
   std::string precision = "fp32";              // "fp32", "fp16" or "bf16"; 16 bits need a GPU
   bool optimize = true;                        // false: the graph as imported, on the reference kernels
   bool gather_masked = true;                   // masked-word checkpoints compute the asked rows only (hf/checkpoint.h)
+  // Time the kernels' configs on this machine's GPU and take the fastest, instead of those that Tenon's own table or estimate
+  // names. What is timed is kept in `timing_cache`, so the next build of the same sizes times nothing.
+  bool tune = false;
+  // File of timings (src/plan/timing_cache.h), read if it exists and, with `tune`, written back. Empty: with `tune` one in the
+  // user's cache folder (TENON_CACHE_DIR), else none.
+  std::string timing_cache;
+  uint64_t workspace_limit = 0;                // bytes of scratch that a kernel may need to be taken when tuning; 0: any
   std::string tokenizer;                       // folder or file to take the tokenizer from; empty: the model's own folder
   std::string task;                            // what the outputs mean, where the model does not say ("embedding" …)
   // Told when a phase begins ("import", "optimize", "write weights" …) and how far it is, from 0 to 1.

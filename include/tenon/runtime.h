@@ -65,6 +65,8 @@ struct ContextOptions {
   std::vector<std::string> keep;
   // Bytes of intermediate memory that a run may need; 0: as much as the machine has.
   size_t memory_limit = 0;
+  // Leave outputs that a GPU computed in its memory: output() tells where, set_output() takes buffers there.
+  bool outputs_on_device = false;
 };
 
 namespace runtime {
@@ -90,7 +92,8 @@ class ExecutionContext {
   void set_row_offsets(std::span<const int32_t> row_offsets);
   // Forgets all inputs and row offsets.
   void clear_inputs();
-  // Where execute() shall copy an output to; its shape must be the one that the inputs give. data = nullptr: take it back.
+  // Where execute() shall copy an output to, in host memory or on the engine's GPU; its shape must be the one that the inputs
+  // give. data = nullptr: take it back.
   void set_output(std::string_view name, const TensorView& buffer);
 
   // Runs the engine, from inputs to outputs. Throws bad-input (a missing input, sizes that contradict each other or no

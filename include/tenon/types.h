@@ -28,6 +28,7 @@ struct TensorView {
   DType dtype = DType::kF32;
   std::vector<int64_t> shape;
   void* data = nullptr;
+  bool on_device = false;  // `data` is an address in the GPU's memory
 };
 
 }  // namespace tenon

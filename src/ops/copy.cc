@@ -5,20 +5,26 @@
 namespace tenon::ops {
 namespace {
 
-Status infer(InferContext& c) { return c.output(c.dtype(0), c.shape(0)); }
+Status infer(InferContext& c) {
+  for (int i = 0; i < c.num_inputs(); ++i) TENON_TRY(c.output(c.dtype(i), c.shape(i)));
+  return {};
+}
 
 Status reference(const Attrs&, const RunArgs& args) {
-  const TensorArg x = args.input(0), y = args.output();
-  const size_t bytes = static_cast<size_t>(y.numel()) * dtype_size(y.dtype);
-  if (bytes > 0 && x.data != y.data) std::memcpy(y.data, x.data, bytes);
+  for (size_t i = 0; i < args.outputs.size(); ++i) {
+    const TensorArg &x = args.inputs[i], &y = args.outputs[i];
+    const size_t bytes = static_cast<size_t>(y.numel()) * dtype_size(y.dtype);
+    if (bytes > 0 && x.data != y.data) std::memcpy(y.data, x.data, bytes);
+  }
   return {};
 }
 
 }  // namespace
 
 OpDef define_copy() {
-  return {.summary = "y = x, in memory of its own: the planner puts it where a value is needed on another device",
-          .inputs = {{"x"}},
+  return {.summary = "as many y = x as there are inputs, in memory of their own: the planner puts it where values are needed on "
+                     "another device",
+          .inputs = {{"x", Arity::kVariadic}},
           .infer = infer,
           .reference = reference};
 }

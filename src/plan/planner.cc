@@ -4,6 +4,7 @@
 #include <set>
 #include <unordered_map>
 
+#include "base/checked.h"
 #include "engine/writer.h"
 #include "kernels/cuda/kernels.h"
 #include "ops/interpret.h"
@@ -32,6 +33,7 @@ class Planner {
     TENON_TRY(add_outputs());
     TENON_TRY(add_data_symbols());
     group_by_place();
+    merge_copies();
     cut_regions();
     note_packing();
     reuse_in_place();
@@ -51,7 +53,7 @@ class Planner {
     switch (options_.target) {
       case kernels::Target::kReference: return "reference";
       case kernels::Target::kCpu: return "cpu";
-      case kernels::Target::kCuda: return fmt::format("sm_{}", options_.compute_capability);
+      case kernels::Target::kCuda: return fmt::format("sm_{}", options_.machine.compute_capability);
     }
     return "";
   }
@@ -70,7 +72,7 @@ class Planner {
     const kernels::Problem problem{.op = Op::k_copy, .attrs = {}, .inputs = {copy.type}, .present = {true}, .constant = {false}, .outputs = {copy.type}};
     plan().values.push_back(std::move(copy));
     const kernels::Kernel& kernel = up ? kernels::cuda::upload_kernel() : kernels::cuda::download_kernel();
-    plan().steps.push_back({Op::k_copy, {}, {id}, {made}, {{std::string(kernel.id()), kernel.version(), "", 0, -1}}, ""});
+    plan().steps.push_back({Op::k_copy, {}, {id}, {made}, choose_configs(kernel, problem), ""});
     kernels_.push_back(&kernel);
     problems_.push_back(problem);
     copies_[id] = made;
@@ -172,7 +174,7 @@ class Planner {
     const bool computes_floats = std::ranges::any_of(problem.outputs, [](const ir::TensorType& t) { return is_float(t.dtype); });
     for (const kernels::Kernel* kernel : kernels::kernel_list(options_.target)) {
       const kernels::CudaKernel* cuda = kernel->as_cuda();
-      if (cuda != nullptr && !cuda->runs_on(options_.compute_capability)) continue;
+      if (cuda != nullptr && !cuda->runs_on(options_.machine.compute_capability)) continue;
       kernels::Support support = kernel->supports(problem);
       if (support && kernel->on_device() && !computes_floats) support = kernels::Support::no("integers are computed on the host");
       if (support) return kernel;
@@ -183,20 +185,12 @@ class Planner {
 
   // One config for all sizes on the host; on a GPU one for each range of token counts that wants another.
   std::vector<engine::KernelChoice> choose_configs(const kernels::Kernel& kernel, const kernels::Problem& problem) {
-    const auto choice = [&](const kernels::Config& config, int64_t max_tokens) {
-      return engine::KernelChoice{std::string(kernel.id()), kernel.version(), config.text, max_tokens, code_for(kernel, problem, config)};
-    };
     const std::vector<kernels::Config> configs = kernel.configs(problem);
-    if (!kernel.on_device() || configs.size() == 1 || problem.inputs.empty()) return {choice(configs.front(), 0)};
-    const ir::Shape& shape = problem.inputs[0].shape;
-    ir::Dim rows = 1;
-    for (size_t axis = 0; axis + 1 < shape.size(); ++axis) rows = rows * shape[axis];
-    if (rows.is_const()) return {choice(kernel.config_for(problem, rows.value(), options_.multiprocessors), 0)};
-    if (rows_ == ir::Dim(0)) rows_ = rows;
+    const bool one_serves_all = !kernel.on_device() || configs.size() == 1 || problem.inputs.empty();
+    if (one_serves_all) return {make_choice(kernel, problem, configs.front(), 0)};
     std::vector<engine::KernelChoice> choices;
-    constexpr int64_t kLadder[] = {32, 64, 128, 192, 256, 384, 512, 768, 1024, 1536, 2112, 3072, 4224, 6336, 8448, 16896};
-    for (const int64_t most : kLadder) {
-      engine::KernelChoice next = choice(kernel.config_for(problem, most, options_.multiprocessors), most);
+    for (const ConfigProblem::Size& size : config_problem(kernel, problem).sizes) {
+      engine::KernelChoice next = make_choice(kernel, problem, size.choice.config, size.max_tokens);
       if (!choices.empty() && choices.back().config == next.config) choices.pop_back();
       choices.push_back(std::move(next));
     }
@@ -204,12 +198,57 @@ class Planner {
     return choices;
   }
 
+  engine::KernelChoice make_choice(const kernels::Kernel& kernel, const kernels::Problem& problem, const kernels::Config& config,
+                                   int64_t max_tokens) {
+    return {std::string(kernel.id()), kernel.version(), config.text, max_tokens, code_for(kernel, problem, config)};
+  }
+
+  // The configs chosen for this problem, which other steps may have had before.
+  const ConfigProblem& config_problem(const kernels::Kernel& kernel, const kernels::Problem& problem) {
+    const ir::Dim rows = rows_of(problem);
+    if (rows_ == ir::Dim(0) && !rows.is_const()) rows_ = rows;
+    std::string text = problem_text(problem);
+    // Equal problems with other rows (one for each text, say) have choices of their own.
+    const auto [it, is_new] = config_problems_.emplace(fmt::format("{} {} {}", kernel.id(), text, rows.to_string()), model_.config_problems.size());
+    if (is_new) {
+      ConfigProblem made{&kernel, problem, std::move(text), 0, {}};
+      const auto add_size = [&](int64_t max_tokens, int64_t count) {
+        if (!made.sizes.empty() && made.sizes.back().rows == count) made.sizes.pop_back();
+        made.sizes.push_back({max_tokens, count, choose_config(kernel, problem, count, options_.machine, options_.timings)});
+      };
+      constexpr int64_t kLadder[] = {32, 64, 128, 192, 256, 384, 512, 768, 1024, 1536, 2112, 3072, 4224, 6336, 8448, 12672, 16896};
+      constexpr int64_t kUsualLength = 128;  // tokens of a text, where rows are texts
+      if (rows.is_const()) {
+        add_size(0, rows.value());
+      } else {
+        for (const int64_t most : kLadder) {
+          add_size(most, rows == rows_ ? most : (most + kUsualLength - 1) / kUsualLength);
+          if (most >= most_tokens()) break;
+        }
+        made.sizes.back().max_tokens = 0;
+      }
+      model_.config_problems.push_back(std::move(made));
+    }
+    ConfigProblem& found = model_.config_problems[it->second];
+    ++found.steps;
+    return found;
+  }
+
+  // More tokens than this are not asked for by any profile.
+  int64_t most_tokens() const {
+    int64_t most = 0;
+    for (const engine::Profile& profile : options_.profiles) {
+      for (const engine::Profile::Range& range : profile.ranges) most = std::max(most, checked_numel(range.max).value_or(INT64_MAX));
+    }
+    return most > 0 ? most : INT64_MAX;
+  }
+
   // The place of a config's code in plan.codes; -1: it needs none.
   int code_for(const kernels::Kernel& kernel, const kernels::Problem& problem, const kernels::Config& config) {
     const kernels::CudaKernel* cuda = kernel.as_cuda();
-    const auto source = cuda != nullptr ? cuda->code(problem, config, options_.compute_capability) : std::nullopt;
+    const auto source = cuda != nullptr ? cuda->code(problem, config, options_.machine.compute_capability) : std::nullopt;
     if (!source) return -1;
-    const std::string arch = cuda->arch(config, options_.compute_capability);
+    const std::string arch = cuda->arch(config, options_.machine.compute_capability);
     const auto [it, is_new] = codes_.emplace(arch + " " + source->text(), static_cast<int>(plan().codes.size()));
     if (is_new) {
       plan().codes.push_back({source->text(), source->entry, arch, ""});
@@ -281,6 +320,37 @@ class Planner {
     reorder(plan().steps);
     reorder(kernels_);
     reorder(problems_);
+  }
+
+  // Copies in one direction that stand together become one step.
+  void merge_copies() {
+    std::vector<engine::PlanStep> steps;
+    std::vector<const kernels::Kernel*> kernels;
+    std::vector<kernels::Problem> problems;
+    std::vector<int> now_at;
+    for (size_t i = 0; i < plan().steps.size(); ++i) {
+      engine::PlanStep& step = plan().steps[i];
+      const bool joins = step.op == Op::k_copy && !steps.empty() && kernels.back() == kernels_[i] &&
+                         steps.back().inputs.size() < kernels::cuda::kMostCopies;
+      if (joins) {
+        steps.back().inputs.push_back(step.inputs[0]);
+        steps.back().outputs.push_back(step.outputs[0]);
+        kernels::Problem& problem = problems.back();
+        problem.inputs.push_back(problems_[i].inputs[0]);
+        problem.present.push_back(true);
+        problem.constant.push_back(problems_[i].constant[0]);
+        problem.outputs.push_back(problems_[i].outputs[0]);
+      } else {
+        steps.push_back(std::move(step));
+        kernels.push_back(kernels_[i]);
+        problems.push_back(std::move(problems_[i]));
+      }
+      now_at.push_back(static_cast<int>(steps.size()) - 1);
+    }
+    for (KernelRejection& r : model_.rejections) r.step = now_at[static_cast<size_t>(r.step)];
+    plan().steps = std::move(steps);
+    kernels_ = std::move(kernels);
+    problems_ = std::move(problems);
   }
 
   // A step that computes a symbol ends its region.
@@ -359,7 +429,8 @@ class Planner {
   std::map<int, int> copies_;                      // of values, on the other device
   std::map<std::string, int> codes_;               // arch and source -> place in plan.codes
   std::vector<std::pair<const kernels::Kernel*, std::string>> refused_;  // for the node at hand
-  ir::Dim rows_ = 0;                               // of the first product
+  ir::Dim rows_ = 0;                               // of the first product: the token count
+  std::map<std::string, size_t> config_problems_;  // kernel, text and rows -> place in model_.config_problems
   std::vector<const kernels::Kernel*> kernels_;    // per step
   std::vector<kernels::Problem> problems_;         // per step
 };

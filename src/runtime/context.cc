@@ -38,6 +38,7 @@ Result<std::unique_ptr<Context>> Context::create(std::shared_ptr<const Executabl
     TENON_ASSIGN(context->queue_, GpuQueue::create(gpu->device()));
     for (size_t i = 0; i < context->plan().inputs.size(); ++i) context->staged_inputs_.emplace_back(Memory::kPageLocked, &gpu->device());
   }
+  context->find_unneeded_downloads(options.outputs_on_device);
   context->resolve_roots(kept);
   context->make_regions(kept);
   context->lay_out_arguments();
@@ -61,6 +62,28 @@ Context::Context(std::shared_ptr<const Executable> executable, const ContextOpti
     if (pv.kind != engine::PlanValue::Kind::kWeight) continue;
     const bool on_device = pv.place == engine::Place::kDevice;
     data_[v] = on_device ? executable_->gpu()->weight(pv.source) : const_cast<std::byte*>(executable_->file().weight(pv.source));
+  }
+}
+
+void Context::find_unneeded_downloads(bool outputs_on_device) {
+  skipped_.assign(plan().steps.size(), false);
+  for (const engine::PlanOutput& out : plan().outputs) output_values_.push_back(out.value);
+  if (!outputs_on_device || queue_ == nullptr) return;
+  std::vector<bool> needed(plan().values.size(), false);  // on the host
+  for (const engine::PlanStep& step : plan().steps)
+    for (int v : step.inputs)
+      if (v >= 0) needed[static_cast<size_t>(engine::root_of(plan(), v))] = true;
+  for (const engine::PlanSymbol& s : plan().symbols)
+    if (s.value >= 0) needed[static_cast<size_t>(engine::root_of(plan(), s.value))] = true;
+  for (size_t i = 0; i < plan().steps.size(); ++i) {
+    const engine::PlanStep& step = plan().steps[i];
+    const bool downloads = step.op == ir::Op::k_copy && value(step.outputs[0]).place == engine::Place::kHost;
+    if (!downloads || std::ranges::any_of(step.outputs, [&](int v) { return needed[static_cast<size_t>(v)]; })) continue;
+    skipped_[i] = true;
+    for (int& v : output_values_) {
+      const auto copied = std::ranges::find(step.outputs, v);
+      if (copied != step.outputs.end()) v = step.inputs[static_cast<size_t>(copied - step.outputs.begin())];
+    }
   }
 }
 
@@ -96,6 +119,7 @@ void Context::make_regions(const std::vector<int>& kept) {
   }
   live_at(plan().row_offsets_value, end);
   for (const auto& s : plan().symbols) live_at(s.value, end);
+  for (int v : output_values_) live_at(v, end);
   for (int v : kept) live_at(v, end);
 
   const cuda::Device* gpu = queue_ != nullptr ? &queue_->device() : nullptr;
@@ -183,6 +207,7 @@ Status Context::run_region(int region) {
 
 Status Context::run_steps(int begin, int end, int64_t tokens) {
   for (int step = begin; step < end; ++step) {
+    if (skipped_[static_cast<size_t>(step)]) continue;
     if (Status s = launch(step, tokens); !s.ok()) return s.with_context(engine::describe_step(plan(), step));
   }
   return {};
@@ -367,26 +392,40 @@ Status Context::copy_outputs() {
   for (size_t i = 0; i < output_buffers_.size(); ++i) {
     const TensorView& buffer = output_buffers_[i];
     if (buffer.data == nullptr) continue;
-    const int v = plan().outputs[i].value;
-    if (!std::ranges::equal(buffer.shape, shape(v))) {
-      return error(ErrorCode::kBadInput, "the buffer for output \"{}\" does not have its shape {}", plan().outputs[i].name, ir::to_string(value(v).type.shape));
+    const TensorView made = view(output_values_[i]);
+    if (buffer.shape != made.shape) {
+      return error(ErrorCode::kBadInput, "the buffer for output \"{}\" does not have its shape {}", plan().outputs[i].name,
+                   ir::to_string(value(plan().outputs[i].value).type.shape));
     }
-    if (bytes_[static_cast<size_t>(v)] > 0) std::memcpy(buffer.data, data_[static_cast<size_t>(v)], bytes_[static_cast<size_t>(v)]);
+    const size_t bytes = bytes_[static_cast<size_t>(plan().outputs[i].value)];
+    if (!buffer.on_device && !made.on_device) {
+      if (bytes > 0) std::memcpy(buffer.data, made.data, bytes);
+    } else if (queue_ != nullptr) {
+      TENON_TRY(queue_->copy(buffer.data, made.data, bytes));
+    } else {
+      return error(ErrorCode::kBadInput, "the buffer for output \"{}\" is on a device, the engine runs on the host", plan().outputs[i].name);
+    }
   }
-  return {};
+  return queue_ != nullptr ? queue_->wait() : Status();
 }
 
-TensorView Context::view(int id) const { return {value(id).type.dtype, {shape(id).begin(), shape(id).end()}, data_[static_cast<size_t>(id)]}; }
+// With the sizes of this run, also where the device's memory has room for more.
+TensorView Context::view(int id) const {
+  const auto exact = std::span(sizes_).subspan(executable_->shape_of(id), value(id).type.shape.size());
+  const bool on_device = value(id).place == engine::Place::kDevice;
+  return {value(id).type.dtype, {exact.begin(), exact.end()}, data_[static_cast<size_t>(id)], on_device};
+}
 
 Result<TensorView> Context::output(std::string_view name) const {
   const int index = executable_->find_output(name);
   if (index < 0) return error(ErrorCode::kNotFound, "the engine has no output \"{}\"", name);
   if (!done_) return error(ErrorCode::kInvalidArgument, "output \"{}\" is read before a run has succeeded", name);
-  return view(plan().outputs[static_cast<size_t>(index)].value);
+  return view(output_values_[static_cast<size_t>(index)]);
 }
 
 Result<TensorView> Context::packed_output(std::string_view name) {
   TENON_ASSIGN(const TensorView padded, output(name));
+  if (padded.on_device) return error(ErrorCode::kInvalidArgument, "packed outputs are read on the host, \"{}\" stays on the device", name);
   const auto offsets = inputs_.row_offsets();
   const auto index = static_cast<size_t>(executable_->find_output(name));
   const int input = inputs_.packed_input();
@@ -423,14 +462,14 @@ Result<TensorView> Context::kept(std::string_view name) {
   if (!is_kept) return error(ErrorCode::kNotFound, "the context does not keep a value \"{}\"", name);
   if (!done_) return error(ErrorCode::kInvalidArgument, "value \"{}\" is read before a run has succeeded", name);
   if (value(v).place == engine::Place::kHost) return view(v);
-  TensorView copy{value(v).type.dtype, {}, nullptr};
-  const auto sizes = std::span(sizes_).subspan(executable_->shape_of(v), value(v).type.shape.size());
-  copy.shape.assign(sizes.begin(), sizes.end());
-  const size_t bytes = static_cast<size_t>(checked_numel(sizes).value_or(0)) * dtype_size(copy.dtype);
+  TensorView copy = view(v);
+  const size_t bytes = static_cast<size_t>(checked_numel(copy.shape).value_or(0)) * dtype_size(copy.dtype);
   Buffer& host = kept_copies_[v];
   TENON_TRY(host.reserve(bytes, memory_limit_));
-  TENON_TRY(queue_->download(host.data(), data_[static_cast<size_t>(v)], bytes));
+  TENON_TRY(queue_->copy(host.data(), copy.data, bytes));
+  TENON_TRY(queue_->wait());
   copy.data = host.data();
+  copy.on_device = false;
   return copy;
 }
 

@@ -77,6 +77,7 @@ class Context {
   Status run_on_gpu(int region, int begin, int end, int64_t tokens);
   Status profile_step(int step, const PreparedKernel& kernel);
   Status copy_outputs();
+  void find_unneeded_downloads(bool outputs_on_device);
 
   std::shared_ptr<const Executable> executable_;
   const size_t memory_limit_;
@@ -96,6 +97,8 @@ class Context {
   std::vector<ops::Sizes> attr_sizes_;
   std::vector<std::vector<size_t>> item_bytes_, roomy_bytes_;  // per side and arena item of the region in progress
   std::vector<void*> workspace_;       // per step
+  std::vector<bool> skipped_;          // per step: downloads of outputs that are to stay on the device
+  std::vector<int> output_values_;     // per output: its value, or the one on the device that its download would copy
   std::vector<TensorView> output_buffers_;
   std::vector<Buffer> packed_outputs_;
   std::unique_ptr<GpuQueue> queue_;    // null: no GPU

@@ -138,10 +138,10 @@ Status Executable::check_places(const kernels::Kernel& kernel, const engine::Pla
   const auto place_of = [&](int v) { return plan().values[static_cast<size_t>(v)].place; };
   const auto own = kernel.on_device() ? engine::Place::kDevice : engine::Place::kHost;
   const bool copies = step.op == ir::Op::k_copy && kernel.on_device();
-  bool right = !copies || place_of(step.inputs[0]) != place_of(step.outputs[0]);
-  for (int v : step.inputs) right = right && (copies || v < 0 || place_of(v) == own);
-  for (int v : step.outputs) right = right && (copies || place_of(v) == own);
-  if (copies) right = right && (place_of(step.outputs[0]) == engine::Place::kDevice) == (kernel.id() == "cuda.upload");
+  const auto to = !copies || kernel.id() == "cuda.upload" ? own : engine::Place::kHost;
+  bool right = true;
+  for (int v : step.inputs) right = right && (v < 0 || (place_of(v) == to) != copies);
+  for (int v : step.outputs) right = right && place_of(v) == to;
   if (!right) return error(ErrorCode::kBadEngine, "kernel {} is given values of another device", kernel.id());
   for (const engine::KernelChoice& choice : step.kernels) {
     const kernels::Kernel* other = kernels::find_kernel(choice.kernel);

@@ -123,11 +123,11 @@ Status GpuQueue::wait() {
   return check(device_.api().cuStreamSynchronize(stream_), "running on the GPU");
 }
 
-Status GpuQueue::download(void* to, const void* from, size_t bytes) {
+Status GpuQueue::copy(void* to, const void* from, size_t bytes) {
   if (bytes == 0) return {};
   TENON_TRY(device_.use());
-  TENON_TRY(check(device_.api().cuMemcpyDtoHAsync(to, reinterpret_cast<cuda::DevicePtr>(from), bytes, stream_), "downloading"));
-  return check(device_.api().cuStreamSynchronize(stream_), "downloading");
+  busy_ = true;
+  return check(device_.api().cuMemcpyAsync(reinterpret_cast<cuda::DevicePtr>(to), reinterpret_cast<cuda::DevicePtr>(from), bytes, stream_), "copying");
 }
 
 Result<double> GpuQueue::time(const std::function<Status()>& enqueue) {

@@ -51,8 +51,8 @@ class GpuQueue {
   Status run(const std::vector<int64_t>& key, const std::function<Status()>& enqueue);
   // Waits for all that was put on the stream. Errors: internal (a kernel failed).
   Status wait();
-  // Copies from the device, after all that was put on the stream.
-  Status download(void* to, const void* from, size_t bytes);
+  // Copies after all that was put on the stream, between addresses of the host's or the device's memory.
+  Status copy(void* to, const void* from, size_t bytes);
   // Runs `enqueue` and measures it on the GPU. Returns seconds.
   Result<double> time(const std::function<Status()>& enqueue);
 

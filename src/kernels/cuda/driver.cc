@@ -18,7 +18,6 @@ const char* symbol_of(std::string_view name) {
       {"cuMemFree", "cuMemFree_v2"},
       {"cuMemcpyHtoDAsync", "cuMemcpyHtoDAsync_v2"},
       {"cuMemcpyDtoHAsync", "cuMemcpyDtoHAsync_v2"},
-      {"cuMemcpyDtoDAsync", "cuMemcpyDtoDAsync_v2"},
       {"cuStreamDestroy", "cuStreamDestroy_v2"},
       {"cuEventDestroy", "cuEventDestroy_v2"},
       {"cuStreamBeginCapture", "cuStreamBeginCapture_v2"},

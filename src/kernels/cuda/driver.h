@@ -83,7 +83,7 @@ inline constexpr int kFunctionMaxDynamicShared = 8;
   F(cuMemFreeHost, (void*))                                                                                \
   F(cuMemcpyHtoDAsync, (DevicePtr, const void*, size_t, Stream))                                           \
   F(cuMemcpyDtoHAsync, (void*, DevicePtr, size_t, Stream))                                                 \
-  F(cuMemcpyDtoDAsync, (DevicePtr, DevicePtr, size_t, Stream))                                             \
+  F(cuMemcpyAsync, (DevicePtr, DevicePtr, size_t, Stream))                                                 \
   F(cuMemsetD8Async, (DevicePtr, unsigned char, size_t, Stream))                                           \
   F(cuStreamCreate, (Stream*, unsigned))                                                                   \
   F(cuStreamDestroy, (Stream))                                                                             \

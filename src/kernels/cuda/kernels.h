@@ -5,8 +5,9 @@
 
 namespace tenon::kernels::cuda {
 
-const Kernel& upload_kernel();    // copy.cc
-const Kernel& download_kernel();  // copy.cc
+inline constexpr size_t kMostCopies = 32;  // tensors in a step of the two
+const Kernel& upload_kernel();             // copy.cc
+const Kernel& download_kernel();           // copy.cc
 const Kernel& attention_row_kernel();   // attention_row.cc
 const Kernel& attention_sm90_kernel();  // attention_sm90.cc
 const Kernel& attention_sm80_kernel();  // attention_sm80.cc

@@ -64,3 +64,14 @@ struct CumsumArgs {
   void* y = nullptr;
   long long lines = 0, size = 0, inner = 0;
 };
+
+// Tensors between the host's memory and the device's: each part begins at a multiple of 16 bytes on both sides.
+struct CopyAcrossArgs {
+  static constexpr int kMostParts = 32;
+  struct Part {
+    const void* x = nullptr;
+    void* y = nullptr;
+    long long bytes = 0;
+  };
+  Part parts[kMostParts] = {};
+};
