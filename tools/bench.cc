@@ -54,6 +54,7 @@ class Lengths {
     return lengths;
   }
   bool fixed() const { return kind_ == kFixed; }
+  size_t count() const { return texts_.size(); }  // of a file; 0: drawn at random
 
  private:
   void read_numbers(const std::string& path) {
@@ -96,24 +97,44 @@ struct Point {
   double percentile(double p) const { return seconds[std::min(seconds.size() - 1, static_cast<size_t>(p / 100 * static_cast<double>(seconds.size())))]; }
 };
 
+struct Batch {
+  NamedTensors inputs;
+  int64_t longest = 0, tokens = 0;
+};
+
+// Made before the clock runs, so that runs follow each other as in a server under load. All of a file's lengths come once.
+std::vector<Batch> make_batches(const BenchArgs& args, const Engine& engine, Lengths& lengths, int64_t batch, int64_t seq) {
+  constexpr size_t kMostBytes = size_t{1} << 29;
+  const size_t most = lengths.fixed() ? 8 : std::max<size_t>(64, (lengths.count() + static_cast<size_t>(batch) - 1) / static_cast<size_t>(batch));
+  std::vector<Batch> batches;
+  for (size_t bytes = 0; batches.size() < most && bytes < kMostBytes;) {
+    const std::vector<int64_t> rows = lengths.draw(batch, seq);
+    Batch& made = batches.emplace_back();
+    made.longest = *std::max_element(rows.begin(), rows.end());
+    for (int64_t r : rows) made.tokens += r;
+    made.inputs = random_inputs(engine, rows, made.longest, args.seed + static_cast<unsigned>(batches.size()));
+    for (const auto& [name, t] : made.inputs) bytes += static_cast<size_t>(t.numel()) * dtype_size(t.dtype());
+  }
+  return batches;
+}
+
 Point measure(const BenchArgs& args, const Engine& engine, ExecutionContext& context, Lengths& lengths, int64_t batch, int64_t seq, Progress& progress) {
   Point point;
   point.batch = batch;
-  const double start = seconds_now();
+  const std::vector<Batch> batches = make_batches(args, engine, lengths, batch, seq);
   int64_t tokens = 0;
+  const double start = seconds_now();
   for (int i = -args.warmup;; ++i) {
-    const std::vector<int64_t> rows = lengths.draw(batch, seq);
-    const int64_t longest = *std::max_element(rows.begin(), rows.end());
-    const NamedTensors inputs = random_inputs(engine, rows, longest, args.seed + static_cast<unsigned>(i + args.warmup));
-    for (const auto& [name, t] : inputs) context.set_input(name, {t.dtype(), t.shape(), const_cast<std::byte*>(t.data())});
+    const Batch& next = batches[static_cast<size_t>(i + args.warmup) % batches.size()];
+    for (const auto& [name, t] : next.inputs) context.set_input(name, {t.dtype(), t.shape(), const_cast<std::byte*>(t.data())});
     const double begin = seconds_now();
     context.execute();
     const double end = seconds_now();
     if (i < 0) continue;
     point.seconds.push_back(end - begin);
-    point.seq = std::max(point.seq, longest);
-    for (int64_t r : rows) tokens += r;
-    progress.show(fmt::format("batch {} seq {}", batch, longest), std::min(1.0, (end - start) / args.duration));
+    point.seq = std::max(point.seq, next.longest);
+    tokens += next.tokens;
+    progress.show(fmt::format("batch {} seq {}", batch, next.longest), std::min(1.0, (end - start) / args.duration));
     const bool enough = args.iterations > 0 ? i + 1 >= args.iterations : end - start >= args.duration && i >= 2;
     if (enough) break;
   }
@@ -139,7 +160,7 @@ void profile(const BenchArgs& args, const Engine& engine, ExecutionContext& cont
 
 int bench(const BenchArgs& args) {
   const Engine engine = Engine::load(args.engine, {.threads = args.threads});
-  ExecutionContext context = engine.create_execution_context({});
+  ExecutionContext context = engine.create_execution_context({.outputs_on_device = args.outputs_on_device});
   Lengths lengths(args, engine);
   std::vector<Point> points;
   {

@@ -49,6 +49,10 @@ void add_build(CLI::App& app, BuildArgs& a) {
   verb->add_option("--target", a.target, "cpu; cuda: this machine's GPU; sm_90 …: a kind of GPU, which need not be here; auto");
   CLI::Option* fp16 = verb->add_flag("--fp16", a.fp16, "compute in 16-bit floats (GPU)");
   verb->add_flag("--bf16", a.bf16, "compute in bfloat16 (GPU)")->excludes(fp16);
+  verb->add_flag("--tune", a.tune, "time the kernels' configs on this GPU (seconds) and take the fastest; default: Tenon's own table");
+  verb->add_option("--timing-cache", a.timing_cache, "file of timings: read if it is there, with --tune written back; default with\n"
+                                                     "--tune: timings.jsonl in the cache folder");
+  verb->add_option("--workspace-limit", a.workspace_limit, "bytes of scratch that a kernel may need to be taken (K, M, G)")->transform(CLI::AsSizeValue(false));
   verb->add_option("--min-shapes", a.min_shapes, "least sizes per input, name:AxB[,name:AxB]")->delimiter(',');
   verb->add_option("--opt-shapes", a.opt_shapes, "usual sizes per input")->delimiter(',');
   verb->add_option("--max-shapes", a.max_shapes, "largest sizes per input")->delimiter(',');
@@ -59,6 +63,30 @@ void add_build(CLI::App& app, BuildArgs& a) {
   verb->add_option("--dump-passes", a.dump_passes, "folder for the graph after each pass that changed it");
   verb->add_option("--disable-pass", a.disabled_passes, "leave a pass out (may repeat)");
   verb->add_flag("--no-optimize", a.no_optimize, "the graph as imported, on the reference kernels");
+  add_common(verb, a);
+}
+
+void add_tune(CLI::App& app, TuneArgs& a) {
+  CLI::App* verb = app.add_subcommand("tune", "Time the configs of a model's kernels on this GPU; print candidates, times and winners.\n\n"
+                                              "  tenon tune model.onnx --fp16\n"
+                                              "  tenon tune model.onnx --fp16 --kernel 'cuda.linear.*' --only 'tile=128x*' --again\n"
+                                              "  tenon tune model.onnx --fp16 --timing-cache mine.jsonl\n"
+                                              "  tenon build model.onnx -o m.tenon --target cuda --fp16 --timing-cache mine.jsonl\n\n"
+                                              "The file has one line for each problem and size. Builds take the \"config\" of a line: write another there\n"
+                                              "to overrule the measurement. Files of several machines may be joined with cat.");
+  verb->add_option("model", a.model, "ONNX file, Hugging Face checkpoint or sentence-transformers folder")->required();
+  verb->add_option("--target", a.target, "cuda: this machine's GPU");
+  CLI::Option* fp16 = verb->add_flag("--fp16", a.fp16, "compute in 16-bit floats");
+  verb->add_flag("--bf16", a.bf16, "compute in bfloat16")->excludes(fp16);
+  verb->add_option("--timing-cache", a.timing_cache, "file of timings: what it knows is not timed again, what is new is added; default:\n"
+                                                     "timings.jsonl in the cache folder");
+  verb->add_option("--kernel", a.kernels, "only kernels of this name; * stands for any letters");
+  verb->add_option("--only", a.only, "only configs of this name (may repeat); * stands for any letters");
+  verb->add_option("--candidates", a.candidates, "how many configs race for each size, by rising estimate; 0: all")->check(CLI::NonNegativeNumber);
+  verb->add_flag("--again", a.again, "also time what the file knows");
+  verb->add_option("--max-shapes", a.max_shapes, "largest sizes per input, name:AxB[,name:AxB]: no more tokens are timed than these hold")->delimiter(',');
+  verb->add_option("--workspace-limit", a.workspace_limit, "bytes of scratch that a config may need (K, M, G)")->transform(CLI::AsSizeValue(false));
+  verb->add_option("--disable-pass", a.disabled_passes, "leave a pass out (may repeat)");
   add_common(verb, a);
 }
 
@@ -102,6 +130,7 @@ void add_bench(CLI::App& app, BenchArgs& a) {
   verb->add_option("--warmup", a.warmup, "runs before the first that counts")->check(CLI::NonNegativeNumber);
   verb->add_option("--seed", a.seed, "of the random tokens");
   verb->add_flag("--profile", a.profile, "also the time of each kernel and of the slowest steps");
+  verb->add_flag("--outputs-on-device", a.outputs_on_device, "leave results in the GPU's memory, as a caller who goes on there would");
   add_common(verb, a);
 }
 
@@ -153,6 +182,7 @@ int main(int argc, char** argv) {
   app.require_subcommand(1);
   app.set_version_flag("--version", "tenon " TENON_VERSION);
   BuildArgs build_args;
+  TuneArgs tune_args;
   RunArgs run_args;
   BenchArgs bench_args;
   InspectArgs inspect_args;
@@ -160,6 +190,7 @@ int main(int argc, char** argv) {
   VerifyArgs verify_args;
   DemoArgs demo_args;
   add_build(app, build_args);
+  add_tune(app, tune_args);
   add_run(app, run_args);
   add_bench(app, bench_args);
   add_others(app, inspect_args, explain_args, verify_args, demo_args);
@@ -172,6 +203,7 @@ int main(int argc, char** argv) {
   const std::string verb = app.get_subcommands()[0]->get_name();
   try {
     if (verb == "build") return build(build_args);
+    if (verb == "tune") return tune(tune_args);
     if (verb == "run") return run(run_args);
     if (verb == "bench") return bench(bench_args);
     if (verb == "inspect") return inspect(inspect_args);

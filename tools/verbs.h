@@ -31,6 +31,18 @@ struct BuildArgs : CommonArgs {
   std::vector<std::string> disabled_passes;
   std::string dump_passes, tokenizer, task, target = "cpu";
   bool no_optimize = false, all_positions = false, fp16 = false, bf16 = false;
+  bool tune = false;
+  std::string timing_cache;
+  uint64_t workspace_limit = 0;
+};
+
+struct TuneArgs : CommonArgs {
+  std::string model, timing_cache, target = "cuda", kernels = "*";
+  std::vector<std::string> only, disabled_passes;
+  std::vector<std::string> max_shapes;
+  int candidates = 8;
+  uint64_t workspace_limit = 0;
+  bool again = false, fp16 = false, bf16 = false;
 };
 
 struct RunArgs : CommonArgs {
@@ -54,6 +66,7 @@ struct BenchArgs : CommonArgs {
   int warmup = 3;
   unsigned seed = 1;
   bool profile = false;
+  bool outputs_on_device = false;
 };
 
 struct InspectArgs : CommonArgs {
@@ -81,6 +94,7 @@ struct DemoArgs : CommonArgs {
 };
 
 int build(const BuildArgs& args);
+int tune(const TuneArgs& args);
 int run(const RunArgs& args);
 int bench(const BenchArgs& args);
 int inspect(const InspectArgs& args);

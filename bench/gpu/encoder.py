@@ -1,13 +1,14 @@
 #!/usr/bin/env python3
 """Whole encoders on a GPU, in one run: Tenon fp16 beside PyTorch fp16 (eager, and torch.compile with CUDA graphs).
 
-usage: encoder.py TENON [--models base,large] [--cases 1x128,1x384,8x128,128x128,32x384] [--compile] [--out table.json]
+usage: encoder.py TENON [--models base,large] [--cases 1x128,1x384,8x128,128x128,32x384] [--compile] [--squad] [--out table.json]
 
-The model is a question-answering BERT of that size with random weights (two numbers per token come back, so outputs cost
-nothing). Prints, for each model: build and load times, agreement with PyTorch's fp32 on masked batches of odd lengths
-(largest error in units of the largest logit, least cosine), then for each case the median milliseconds of both and the
-ratio. Tenon's times include the ids' copy to the GPU and the results' copy back; PyTorch's are of the forward pass alone,
-with inputs and outputs on the device. Needs torch and transformers on a machine with a GPU.
+The model is a question-answering BERT of that size with random weights. Prints, for each model: build and load times,
+agreement with PyTorch's fp32 on masked batches of odd lengths (largest error in units of the largest logit, least cosine),
+then for each case the median milliseconds of both and the ratio. Outputs stay on the device on both sides. Tenon's times
+begin with ids and mask on the host, PyTorch's with both on the device. --squad adds the lengths of SQuAD's dev set
+(squad_lengths.txt) in batches of 128, as they arrive and sorted, with results copied back, beside PyTorch padded to 384.
+Needs torch and transformers on a machine with a GPU.
 """
 import argparse
 import json
@@ -77,6 +78,19 @@ def time_torch(model, batch, seq, compiled):
     return statistics.median(times)
 
 
+def squad(tenon, engine, model, size, folder):
+    lengths = [int(n) for n in (pathlib.Path(__file__).parents[1] / "squad_lengths.txt").read_text().split()]
+    padded = time_torch(model, 128, 384, False) / 128 * 1e-3
+    for order, chosen in (("arrival", lengths), ("sorted", sorted(lengths))):
+        path = folder / f"{order}.txt"
+        path.write_text("\n".join(map(str, chosen)))
+        count = (len(chosen) + 127) // 128
+        bench = [tenon, "bench", engine, "--batch", 128, "--lengths", f"list:{path}", "--iterations", 2 * count, "--json", "-q"]
+        speeds = sorted(json.loads(run(*bench))[0]["texts_per_s"] for _ in range(3))
+        print(f"{size:6} SQuAD {order:8} tenon {speeds[1]:9.0f} texts/s [{speeds[0]:.0f}, {speeds[2]:.0f}]  "
+              f"eager padded to 384 {1 / padded:9.0f}  ratio {speeds[1] * padded:5.2f}", flush=True)
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("tenon", type=pathlib.Path)
@@ -84,6 +98,8 @@ def main():
     parser.add_argument("--cases", default="1x128,1x384,8x128,128x128,32x384")
     parser.add_argument("--compile", action="store_true", help="also torch.compile; a minute per case")
     parser.add_argument("--profile", action="store_true", help="times per kernel of the first and the last case")
+    parser.add_argument("--squad", action="store_true", help="also the lengths of SQuAD's dev set")
+    parser.add_argument("--build", default="", help="more options of `tenon build`")
     parser.add_argument("--out", type=pathlib.Path)
     args = parser.parse_args()
     print(torch.cuda.get_device_name(), "torch", torch.__version__)
@@ -96,7 +112,7 @@ def main():
             model.save_pretrained(folder / "model")
             engine = folder / "model.tenon"
             start = time.time()
-            report = json.loads(run(args.tenon, "build", folder / "model", "-o", engine, "--target", "cuda", "--fp16", "--json"))
+            report = json.loads(run(args.tenon, "build", folder / "model", "-o", engine, "--target", "cuda", "--fp16", "--json", *args.build.split()))
             print(f"{size}: build {time.time() - start:.2f} s, {report['steps']} steps, file {report['file_bytes'] / 2**20:.0f} MiB")
             model = model.cuda()
             worst, least = agreement(args.tenon, engine, model, folder)
@@ -105,7 +121,7 @@ def main():
             cases = args.cases.split(",")
             for case in cases:
                 batch, seq = map(int, case.split("x"))
-                bench = [args.tenon, "bench", engine, "--batch", batch, "--seq", seq, "--duration", 1, "--json", "-q"]
+                bench = [args.tenon, "bench", engine, "--batch", batch, "--seq", seq, "--duration", 1, "--json", "-q", "--outputs-on-device"]
                 ours = [json.loads(run(*bench))[0]["median_s"] * 1e3 for _ in range(2)]
                 theirs = time_torch(half, batch, seq, False)
                 compiled = time_torch(half, batch, seq, True) if args.compile else float("nan")
@@ -116,6 +132,8 @@ def main():
                                  compiled_ms=compiled, texts_per_s=batch / median * 1e3))
                 print(f"{size:6} {case:8} tenon {median:8.3f} ms [{min(ours):.3f}, {max(ours):.3f}]  eager {theirs:8.3f}  "
                       f"compiled {compiled:8.3f}  ratio {median / best:5.2f}  {batch / median * 1e3:9.0f} texts/s", flush=True)
+            if args.squad:
+                squad(args.tenon, engine, half, size, folder)
             if args.profile:
                 for case in (cases[0], cases[-1]):
                     batch, seq = case.split("x")
