@@ -1,12 +1,13 @@
-# cmake -DOUT=header -DFILES="a.cu;b.cuh" -P embed.cmake: the files as C++ string literals, by name.
-set(text "// Generated: the device sources that the binary carries.\n#pragma once\n\n#include <string_view>\n#include <utility>\n\n")
-string(APPEND text "namespace tenon::cuda {\n\ninline constexpr std::pair<std::string_view, const char*> kDeviceSources[] = {\n")
+# cmake -DOUT=header -DFILES="a.cu;b.cuh" -DNAME=kTexts -DNAMESPACE=tenon::cuda -P embed.cmake: the files as C++ string
+# literals, by name.
+set(text "// Generated: texts that the binary carries.\n#pragma once\n\n#include <string_view>\n#include <utility>\n\n")
+string(APPEND text "namespace ${NAMESPACE} {\n\ninline constexpr std::pair<std::string_view, const char*> ${NAME}[] = {\n")
 foreach(file ${FILES})
   cmake_path(GET file FILENAME name)
   # Read with its semicolons and brackets as they are; a literal holds at most 16,000 characters, so it is cut at lines.
   file(READ ${file} content)
   string(LENGTH "${content}" length)
-  string(APPEND text "    {\"${name}\",")
+  string(APPEND text "    {\"${name}\", \"\"")
   set(at 0)
   while(at LESS length)
     string(SUBSTRING "${content}" ${at} 12000 piece)
@@ -15,5 +16,5 @@ foreach(file ${FILES})
   endwhile()
   string(APPEND text "},\n")
 endforeach()
-string(APPEND text "};\n\n}  // namespace tenon::cuda\n")
+string(APPEND text "};\n\n}  // namespace ${NAMESPACE}\n")
 file(WRITE ${OUT} "${text}")

@@ -67,11 +67,18 @@ function(tenon_flatbuffers target schema)
   target_sources(${target} PRIVATE ${out}/${base}_generated.h)
 endfunction()
 
-# Device code travels inside the binary as text: generated/kernels/cuda/device_sources.h.
-function(tenon_embed target folder)
-  file(GLOB_RECURSE files CONFIGURE_DEPENDS ${PROJECT_SOURCE_DIR}/src/${folder}/*.cu ${PROJECT_SOURCE_DIR}/src/${folder}/*.cuh)
-  set(out ${PROJECT_BINARY_DIR}/generated/${folder}/device_sources.h)
-  add_custom_command(OUTPUT ${out} COMMAND ${CMAKE_COMMAND} -DOUT=${out} "-DFILES=${files}" -P ${PROJECT_SOURCE_DIR}/cmake/embed.cmake
+# tenon_embed(TARGET FOLDER HEADER NAMESPACE::NAME SUFFIX…): the files of src/FOLDER with these suffixes travel inside the
+# binary as text, in generated/FOLDER/HEADER.
+function(tenon_embed target folder header variable)
+  set(files)
+  foreach(suffix ${ARGN})
+    file(GLOB_RECURSE found CONFIGURE_DEPENDS ${PROJECT_SOURCE_DIR}/src/${folder}/*.${suffix})
+    list(APPEND files ${found})
+  endforeach()
+  string(REGEX MATCH "^(.*)::([^:]*)$" split ${variable})
+  set(out ${PROJECT_BINARY_DIR}/generated/${folder}/${header})
+  add_custom_command(OUTPUT ${out}
+    COMMAND ${CMAKE_COMMAND} -DOUT=${out} "-DFILES=${files}" -DNAMESPACE=${CMAKE_MATCH_1} -DNAME=${CMAKE_MATCH_2} -P ${PROJECT_SOURCE_DIR}/cmake/embed.cmake
     DEPENDS ${files} ${PROJECT_SOURCE_DIR}/cmake/embed.cmake COMMENT "Embedding ${folder}" VERBATIM)
   target_sources(${target} PRIVATE ${out})
 endfunction()

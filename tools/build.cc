@@ -18,6 +18,9 @@ int build(const BuildArgs& args) {
   config.task = args.task;
   config.target = args.target;
   config.precision = args.fp16 ? "fp16" : args.bf16 ? "bf16" : "fp32";
+  config.tune = args.tune;
+  config.timing_cache = args.timing_cache;
+  config.workspace_limit = args.workspace_limit;
   config.on_progress = [&](std::string_view phase, double fraction) { progress.show(phase, fraction); };
   if (!args.min_shapes.empty() || !args.opt_shapes.empty() || !args.max_shapes.empty()) {
     config.profiles.push_back(value_or_throw(parse_profile(args.min_shapes, args.opt_shapes, args.max_shapes)));

@@ -46,6 +46,18 @@ Blocks count_blocks(const ir::Graph& graph) {
   return b;
 }
 
+// How the configs of the GPU's kernels were chosen (builder/tuning.h: describe_choices). What else was timed only if `all`.
+void print_configs(const std::vector<engine::Decision>& configs, bool all) {
+  if (configs.empty()) return;
+  fmt::print("\nConfigs{}:\n", all ? "" : " (--all for what else was timed)");
+  std::string problem;
+  for (const engine::Decision& d : configs) {
+    if (d.node != problem) fmt::print("  {}\n", d.node);
+    problem = d.node;
+    fmt::print("    {:<10} {}\n", d.decision, all ? d.reason : d.reason.substr(0, d.reason.find("; ")));
+  }
+}
+
 }  // namespace
 
 int explain(const ExplainArgs& args) {
@@ -58,10 +70,12 @@ int explain(const ExplainArgs& args) {
   const int layers = std::max(1, blocks.attention);
 
   std::map<std::string, int> applied;
-  std::vector<engine::Decision> declined;
+  std::vector<engine::Decision> declined, configs;
   for (const engine::Decision& d : meta.decisions) {
     if (d.decision == "applied") {
       ++applied[d.pass];
+    } else if (d.pass == "tune") {
+      configs.push_back(d);
     } else if (d.pass == "plan" && (d.reason.starts_with("computes ") || d.reason == "not an elementwise op")) {
       continue;  // a kernel for other operators was never a candidate
     } else if (args.all || d.pass == "pack-tokens" || d.pass.starts_with("fuse-") || d.pass == "plan") {
@@ -83,6 +97,7 @@ int explain(const ExplainArgs& args) {
                  {"launches_before", was.launches}, {"launches_after", is.launches}, {"bytes_before", was.intermediate_bytes},
                  {"bytes_after", is.intermediate_bytes}, {"flops_before", was.flops}, {"flops_after", is.flops}, {"applied", applied}, {"kernels", kernels}};
     for (const engine::Decision& d : declined) json["declined"].push_back({{"pass", d.pass}, {"node", d.node}, {"decision", d.decision}, {"reason", d.reason}});
+    for (const engine::Decision& d : configs) json["configs"].push_back({{"problem", d.node}, {"origin", d.decision}, {"choice", d.reason}});
     std::puts(json.dump(2).c_str());
     return kSuccess;
   }
@@ -97,6 +112,7 @@ int explain(const ExplainArgs& args) {
   for (const auto& [pass, count] : applied) fmt::print("  {:<28} {:>4} times\n", pass, count);
   fmt::print("\nKernels:\n");
   for (const auto& [kernel, count] : kernels) fmt::print("  {:<44} {:>4} steps\n", kernel, count);
+  print_configs(configs, args.all);
   fmt::print("\nDeclined{}:\n", args.all ? "" : " (one example each; --all for every one)");
   for (const engine::Decision& d : declined) fmt::print("  {}: {}: {}{}\n", d.pass, d.node, d.decision == "declined" ? "" : d.decision + ": ", d.reason);
   if (declined.empty()) fmt::print("  nothing\n");

@@ -1,5 +1,7 @@
 #include "base/hash.h"
 
+#include <fmt/core.h>
+
 #include <bit>
 #include <cstring>
 
@@ -30,6 +32,11 @@ uint64_t checksum(std::span<const std::byte> bytes, uint64_t seed) {
   for (; left > 0; --left, ++p) h = mix(h, static_cast<uint64_t>(*p) + 1);
   h ^= h >> 31;
   return h * kMultiply;
+}
+
+std::string content_name(std::string_view text) {
+  const std::span bytes(reinterpret_cast<const std::byte*>(text.data()), text.size());
+  return fmt::format("{:016x}{:016x}", checksum(bytes, 1), checksum(bytes, 2));
 }
 
 }  // namespace tenon

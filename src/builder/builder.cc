@@ -6,9 +6,11 @@
 #include <filesystem>
 #include <set>
 
+#include "builder/tuning.h"
 #include "engine/writer.h"
 #include "kernels/cuda/driver.h"
 #include "plan/device_code.h"
+#include "plan/gpu_timer.h"
 #include "hf/checkpoint.h"
 #include "ir/text.h"
 #include "network/network_impl.h"
@@ -54,19 +56,19 @@ Result<std::shared_ptr<const text::Tokenizer>> find_tokenizer(const std::string&
 
 struct TargetChoice {
   kernels::Target kind = kernels::Target::kCpu;
-  int compute_capability = 0, multiprocessors = 0;
+  plan::Machine machine;
 };
 
 // Errors: invalid-argument (no such target), no-device ("cuda" without a GPU).
 Result<TargetChoice> choose_target(const BuilderConfig& config) {
   const std::string& name = config.target;
-  if (!config.optimize) return TargetChoice{kernels::Target::kReference};
+  if (!config.optimize) return TargetChoice{kernels::Target::kReference, {}};
   if (name == "cpu") return TargetChoice{};
   if (name == "cuda" || name == "auto") {
-    const auto device = cuda::Device::open();
-    if (device.ok()) return TargetChoice{kernels::Target::kCuda, (*device)->compute_capability(), (*device)->multiprocessors()};
+    auto machine = plan::machine_at_hand();
+    if (machine.ok()) return TargetChoice{kernels::Target::kCuda, std::move(*machine)};
     if (name == "auto") return TargetChoice{};
-    return device.status();
+    return machine.status();
   }
   int capability = 0;
   const char* digits = name.starts_with("sm_") ? name.c_str() + 3 : "";
@@ -75,8 +77,16 @@ Result<TargetChoice> choose_target(const BuilderConfig& config) {
     return error(ErrorCode::kInvalidArgument, "there is no target \"{}\": cpu, cuda, auto, or a GPU's such as sm_90", name);
   }
   if (capability < 80) return error(ErrorCode::kUnsupported, "{}: GPUs before sm_80 are not supported", name);
+  if (config.tune) {  // on the machine at hand; otherwise the plan depends on nothing but the name
+    TENON_ASSIGN(plan::Machine machine, plan::machine_at_hand());
+    if (machine.compute_capability == capability) return TargetChoice{kernels::Target::kCuda, std::move(machine)};
+    return error(ErrorCode::kNoDevice, "tuning for {} needs such a GPU; {} is sm_{}", name, machine.device, machine.compute_capability);
+  }
   constexpr int kH100 = 132, kA100 = 108;  // multiprocessors to plan for while the GPU is not at hand
-  return TargetChoice{kernels::Target::kCuda, capability, capability >= 90 ? kH100 : kA100};
+  plan::Machine machine;
+  machine.compute_capability = capability;
+  machine.multiprocessors = capability >= 90 ? kH100 : kA100;
+  return TargetChoice{kernels::Target::kCuda, std::move(machine)};
 }
 
 Result<DType> parse_precision(const BuilderConfig& config, kernels::Target target) {
@@ -107,6 +117,7 @@ engine::Metadata metadata_of(const Compiled& compiled, const BuilderConfig& conf
     const auto& step = compiled.planned.plan.steps[static_cast<size_t>(r.step)];
     m.decisions.push_back({"plan", fmt::format("step {} {}", r.step, ir::op_name(step.op)), "kernel " + r.kernel + " declined", r.reason});
   }
+  for (engine::Decision& d : describe_choices(compiled.planned.config_problems)) m.decisions.push_back(std::move(d));
   // Values keep their imported names through rewrites that keep their contents (passes/rewriter.h); packed rows carry a suffix.
   for (const auto& node : compiled.model.graph->nodes()) {
     for (int i = 0; i < node->num_outputs(); ++i) {
@@ -132,6 +143,26 @@ Result<ir::Model> import_model(const std::string& path, bool gather_masked) {
   return error(ErrorCode::kNotFound, "{}: neither a checkpoint (config.json and weights) nor a folder with model.onnx", path);
 }
 
+// Rewrites the graph. Returns how to plan it.
+Result<plan::PlanOptions> optimize(ir::Graph& graph, const BuilderConfig& config, passes::PipelineReport& report) {
+  TENON_ASSIGN(const TargetChoice target, choose_target(config));
+  TENON_ASSIGN(const DType precision, parse_precision(config, target.kind));
+  progress(config, "optimize", 0);
+  if (config.optimize) {
+    passes::PipelineOptions options;
+    options.precision = precision;
+    options.dump_dir = config.dump_passes;
+    options.disabled = std::set<std::string>(config.disabled_passes.begin(), config.disabled_passes.end());
+    TENON_ASSIGN(report, passes::run_pipeline(graph, options));
+  }
+  plan::PlanOptions options;
+  options.target = target.kind;
+  options.machine = target.machine;
+  options.machine.workspace_limit = config.workspace_limit;
+  options.profiles = profiles_of(config);
+  return options;
+}
+
 Result<Compiled> compile(ir::Model model, const std::string& folder, const BuilderConfig& config) {
   Compiled out;
   out.model = std::move(model);
@@ -141,28 +172,45 @@ Result<Compiled> compile(ir::Model model, const std::string& folder, const Build
   out.nodes_imported = static_cast<int>(graph.nodes().size());
   TENON_ASSIGN(out.tokenizer, find_tokenizer(folder, config, out.model.notes));
 
-  TENON_ASSIGN(const TargetChoice target, choose_target(config));
-  TENON_ASSIGN(const DType precision, parse_precision(config, target.kind));
-  progress(config, "optimize", 0);
-  if (config.optimize) {
-    passes::PipelineOptions options;
-    options.precision = precision;
-    options.dump_dir = config.dump_passes;
-    options.disabled = std::set<std::string>(config.disabled_passes.begin(), config.disabled_passes.end());
-    TENON_ASSIGN(out.report, passes::run_pipeline(graph, options));
-  }
-
+  TENON_ASSIGN(plan::PlanOptions options, optimize(graph, config, out.report));
   progress(config, "plan", 0);
-  plan::PlanOptions options;
-  options.target = target.kind;
-  if (target.kind == kernels::Target::kCuda) {
-    options.compute_capability = target.compute_capability;
-    options.multiprocessors = target.multiprocessors;
-  }
-  options.profiles = profiles_of(config);
+  plan::KernelCache kernels;
+  TENON_ASSIGN(plan::TimingCache timings, load_timings(config));
+  options.timings = &timings;
   TENON_ASSIGN(out.planned, plan::make_plan(graph, options));
-  TENON_TRY(plan::compile_codes(out.planned, [&](double done) { progress(config, "compile kernels", done); }));
+  if (config.tune && options.target != kernels::Target::kCuda) {
+    out.model.notes.push_back("nothing was tuned: configs are timed on GPUs only");
+  } else if (config.tune) {
+    plan::TuneOptions tuning;
+    tuning.on_progress = config.on_progress;
+    TENON_TRY(tune_configs(out.planned.config_problems, options.machine, config, tuning, kernels, timings).status());
+    TENON_ASSIGN(out.planned, plan::make_plan(graph, options));
+  }
+  TENON_TRY(plan::compile_codes(out.planned, kernels, [&](double done) { progress(config, "compile kernels", done); }));
   return out;
+}
+
+Result<TuneReport> tune(const std::string& model, const BuilderConfig& config, const plan::TuneOptions& options) {
+  const auto start = std::chrono::steady_clock::now();
+  progress(config, "import", 0);
+  TENON_ASSIGN(const ir::Model imported, import_model(model, config.gather_masked));
+  passes::PipelineReport passes;
+  TENON_ASSIGN(plan::PlanOptions planning, optimize(*imported.graph, config, passes));
+  if (planning.target != kernels::Target::kCuda) return error(ErrorCode::kUnsupported, "configs are timed on GPUs only: --target cuda");
+  TENON_ASSIGN(plan::TimingCache timings, load_timings(config));
+  planning.timings = &timings;
+  TENON_ASSIGN(plan::PlannedModel planned, plan::make_plan(*imported.graph, planning));
+
+  TuneReport report;
+  report.machine = planning.machine;
+  report.timing_cache = config.timing_cache;
+  report.problems = std::move(planned.config_problems);
+  plan::KernelCache kernels;
+  TENON_ASSIGN(report.results, tune_configs(report.problems, report.machine, config, options, kernels, timings));
+  report.kernels_compiled = kernels.compiled();
+  report.kernels_reused = kernels.reused();
+  report.seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
+  return report;
 }
 
 Result<BuildReport> build(ir::Model model, const std::string& folder, const std::string& engine, const BuilderConfig& config) {

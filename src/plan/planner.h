@@ -9,14 +9,15 @@
 #include "engine/plan.h"
 #include "ir/graph.h"
 #include "kernels/kernel.h"
+#include "plan/config_choice.h"
 
 namespace tenon::plan {
 
 struct PlanOptions {
   kernels::Target target = kernels::Target::kCpu;
-  // For Target::kCuda: 90 for sm_90, and how many multiprocessors to plan for.
-  int compute_capability = 90;
-  int multiprocessors = 132;
+  Machine machine;  // for Target::kCuda
+  // What was timed; null: nothing was. Shipped timings are looked up in either case.
+  const TimingCache* timings = nullptr;
   std::vector<engine::Profile> profiles;
   // What inputs mean (engine::PlanInput::role), by name. Inputs that are not listed are recognised by their usual names.
   std::map<std::string, std::string> roles;
@@ -42,6 +43,7 @@ struct PlannedModel {
   engine::Plan plan;
   std::vector<PendingWeight> weights;  // as plan.weights
   std::vector<KernelRejection> rejections;
+  std::vector<ConfigProblem> config_problems;  // in the order of the steps that have them first
   std::vector<kernels::DeviceSource> sources;  // as plan.codes, whose machine code compile_codes fills in
 
   // Evaluates and packs one weight; nothing of it stays in memory. For engine::write_engine.

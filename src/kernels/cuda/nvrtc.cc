@@ -3,8 +3,12 @@
 #include <dlfcn.h>
 
 #include <cstdlib>
+#include <map>
+#include <mutex>
+#include <set>
 
 #include "base/env.h"
+#include "base/hash.h"
 #include "kernels/cuda/device_sources.h"
 
 namespace tenon::cuda {
@@ -57,7 +61,48 @@ const Result<Nvrtc>& nvrtc() {
   return loaded;
 }
 
+std::vector<std::string> options_for(const kernels::DeviceSource& source, const std::string& arch) {
+  std::vector<std::string> options = {"-arch=" + arch, "-std=c++17", "-default-device", "-lineinfo", "--ptxas-options=-v"};
+  for (const std::string& d : source.defines) options.push_back("-D" + d);
+  return options;
+}
+
+// Appends a file and what it includes, each once.
+void append_with_includes(const std::string& name, std::set<std::string>& seen, std::string& out) {
+  const char* text = device_source(name);
+  if (text == nullptr || !seen.insert(name).second) return;
+  const std::string_view content = text;
+  out += name + "\n" + text;
+  constexpr std::string_view kInclude = "#include \"";
+  for (size_t at = content.find(kInclude); at != content.npos; at = content.find(kInclude, at + 1)) {
+    const size_t begin = at + kInclude.size(), end = content.find('"', begin);
+    if (end != content.npos) append_with_includes(std::string(content.substr(begin, end - begin)), seen, out);
+  }
+}
+
+// Of a file with its includes; they are constant, so each is read once.
+std::string source_name(const std::string& file) {
+  static std::mutex mutex;
+  static std::map<std::string, std::string> known;
+  const std::lock_guard lock(mutex);
+  std::string& name = known[file];
+  if (name.empty()) {
+    std::set<std::string> seen;
+    std::string text;
+    append_with_includes(file, seen, text);
+    name = content_name(text);
+  }
+  return name;
+}
+
 }  // namespace
+
+std::string code_name(const kernels::DeviceSource& source, const std::string& arch) {
+  if (device_source(source.file) == nullptr) return "";
+  std::string text = fmt::format("{} {} {}", nvrtc_version(), source_name(source.file), source.entry);
+  for (const std::string& option : options_for(source, arch)) text += " " + option;
+  return content_name(text);
+}
 
 int nvrtc_version() {
   int major = 0, minor = 0;
@@ -82,8 +127,7 @@ Result<Compiled> compile(const kernels::DeviceSource& source, const std::string&
     names.push_back(file.data());
     texts.push_back(content);
   }
-  std::vector<std::string> options = {"-arch=" + arch, "-std=c++17", "-default-device", "-lineinfo", "--ptxas-options=-v"};
-  for (const std::string& d : source.defines) options.push_back("-D" + d);
+  const std::vector<std::string> options = options_for(source, arch);
   std::vector<const char*> flags;
   for (const std::string& o : options) flags.push_back(o.c_str());
 

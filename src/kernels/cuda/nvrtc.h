@@ -16,6 +16,10 @@ struct Compiled {
 // `arch`: "sm_90a". Errors: no-device when NVRTC cannot be found; internal with the compiler's log.
 Result<Compiled> compile(const kernels::DeviceSource& source, const std::string& arch);
 
+// 32 hexadecimal digits that stand for all that decides the machine code: the source with the headers that it includes,
+// macros, options and NVRTC's version. Empty when there is no such source.
+std::string code_name(const kernels::DeviceSource& source, const std::string& arch);
+
 // 13000 for 13.0; 0 when there is none.
 int nvrtc_version();
 

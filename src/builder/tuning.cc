@@ -1,0 +1,69 @@
+#include "builder/tuning.h"
+
+#include <filesystem>
+
+#include "base/log.h"
+#include "plan/gpu_timer.h"
+
+namespace tenon::builder {
+namespace {
+
+// Empty: timings are not kept.
+std::string timings_path(const BuilderConfig& config) {
+  if (!config.timing_cache.empty()) return config.timing_cache;
+  const std::string folder = config.tune ? plan::cache_folder() : "";
+  return folder.empty() ? "" : folder + "/timings.jsonl";
+}
+
+// Other builds may have added to the file in the meantime.
+Status save_timings(const std::string& path, const plan::TimingCache& timings) {
+  TENON_ASSIGN(plan::TimingCache all, plan::TimingCache::load(path));
+  all.merge(timings);
+  return all.save(path);
+}
+
+std::string timing_text(const plan::Timing& t) {
+  return t.us > 0 ? fmt::format("{} {:.2f} us", t.config, t.us) : t.config + " left out";
+}
+
+}  // namespace
+
+Result<plan::TimingCache> load_timings(const BuilderConfig& config) {
+  const std::string path = timings_path(config);
+  if (path.empty()) return plan::TimingCache();
+  return plan::TimingCache::load(path);
+}
+
+Result<std::vector<plan::TuneResult>> tune_configs(std::span<const plan::ConfigProblem> problems, const plan::Machine& machine,
+                                                   const BuilderConfig& config, const plan::TuneOptions& options,
+                                                   plan::KernelCache& kernels, plan::TimingCache& timings) {
+  TENON_ASSIGN(const std::unique_ptr<plan::GpuTimer> timer, plan::GpuTimer::create(machine, kernels));
+  TENON_ASSIGN(auto results, plan::autotune(problems, machine, options, *timer, timings));
+  if (const std::string path = timings_path(config); !path.empty()) {
+    const Status saved = save_timings(path, timings);
+    if (!saved.ok() && !config.timing_cache.empty()) return saved;
+    if (!saved.ok()) log(LogLevel::kInfo, "{}", saved.message());
+  }
+  return results;
+}
+
+std::vector<engine::Decision> describe_choices(std::span<const plan::ConfigProblem> problems) {
+  std::vector<engine::Decision> out;
+  for (const plan::ConfigProblem& p : problems) {
+    const std::string node = fmt::format("{} in {} steps: {}", p.kernel->id(), p.steps, p.text);
+    for (const auto& size : p.sizes) {
+      const std::string range = size.max_tokens > 0 ? fmt::format("to {} tokens", size.max_tokens) : "more";
+      std::string reason = fmt::format("{}: {}", range, size.choice.config.text);
+      for (const plan::Timing& t : size.choice.timings) {
+        if (t.config == size.choice.config.text) reason += fmt::format(" {:.2f} us", t.us);
+      }
+      for (const plan::Timing& t : size.choice.timings) {
+        if (t.config != size.choice.config.text) reason += "; " + timing_text(t);
+      }
+      out.push_back({"tune", node, std::string(plan::config_origin_name(size.choice.origin)), std::move(reason)});
+    }
+  }
+  return out;
+}
+
+}  // namespace tenon::builder
