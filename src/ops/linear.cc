@@ -1,6 +1,7 @@
 #include "ops/activation.h"
 #include "ops/checks.h"
 #include "ops/matrix_product.h"
+#include "ops/quantize.h"
 #include "ops/wide.h"
 
 namespace tenon::ops {
@@ -13,6 +14,10 @@ Status infer(InferContext& c) {
   if (c.rank(0) == 0) return error(ErrorCode::kBadModel, "input 0 is a scalar, rows expected");
   if (!parse_activation(c.attrs.text("activation"))) {
     return error(ErrorCode::kBadModel, "unknown activation '{}'", c.attrs.text("activation"));
+  }
+  if (const std::string& factors = c.attrs.text("factors"); !factors.empty()) {
+    if (factors != "bf16" && factors != "int8") return error(ErrorCode::kBadModel, "unknown factors '{}'", factors);
+    if (c.dtype(0) != DType::kF32) return error(ErrorCode::kBadModel, "factors of {} need f32 inputs", factors);
   }
   Shape y = c.shape(0);
   if (Status s = c.same(y.back(), c.shape(1)[0]).status(); !s.ok()) return s.with_context("summed axis");
@@ -39,18 +44,83 @@ void finish(const RunArgs& args, Activation activation, const Compute<T>* produc
   }
 }
 
+// The largest absolute value of column j of w [k, n]; NaN where it holds one.
+float largest_of_column(const float* w, int64_t k, int64_t n, int64_t j) {
+  float largest = 0;
+  for (int64_t i = 0; i < k; ++i) {
+    const float v = std::abs(w[i * n + j]);
+    if (!(v <= largest)) largest = v;
+    if (std::isnan(largest)) break;
+  }
+  return largest;
+}
+
+// Smallest and largest element of a row, and 0; NaN where it holds one.
+RowScale scale_of_row(const float* x, int64_t k) {
+  float low = 0, high = 0;
+  for (int64_t i = 0; i < k; ++i) {
+    if (std::isnan(x[i])) return row_scale(x[i], x[i]);
+    low = std::min(low, x[i]);
+    high = std::max(high, x[i]);
+  }
+  return row_scale(low, high);
+}
+
+// product [rows, n] = x W with both factors rounded to 8 bits (ops/quantize.h); the sums are exact in double.
+Status int8_product(const float* x, const float* w, int64_t rows, int64_t n, int64_t k, float* product) {
+  std::byte *a_bytes = nullptr, *b_bytes = nullptr, *sum_bytes = nullptr;
+  TENON_ASSIGN(const Tensor a, Tensor::allocate(DType::kF64, {rows, k}, &a_bytes));
+  TENON_ASSIGN(const Tensor b, Tensor::allocate(DType::kF64, {k, n}, &b_bytes));
+  TENON_ASSIGN(const Tensor sums, Tensor::allocate(DType::kF64, {rows, n}, &sum_bytes));
+  auto *q = reinterpret_cast<double*>(a_bytes), *r = reinterpret_cast<double*>(b_bytes),
+       *sum = reinterpret_cast<double*>(sum_bytes);
+  std::vector<float> row_steps, column_steps;
+  for (int64_t i = 0; i < rows; ++i) {
+    const RowScale row = scale_of_row(x + i * k, k);
+    row_steps.push_back(row.step);
+    for (int64_t c = 0; c < k; ++c) q[i * k + c] = quantize(x[i * k + c], row) - row.zero;
+  }
+  for (int64_t j = 0; j < n; ++j) {
+    const float largest = largest_of_column(w, k, n, j);
+    column_steps.push_back(column_step(largest));
+    for (int64_t i = 0; i < k; ++i) r[i * n + j] = quantize_weight(w[i * n + j], largest);
+  }
+  matrix_product(rows, n, k, q, k, r, n, sum, n);
+  for (int64_t i = 0; i < rows; ++i)
+    for (int64_t j = 0; j < n; ++j)
+      product[i * n + j] = static_cast<float>(sum[i * n + j]) *
+                           (row_steps[static_cast<size_t>(i)] * column_steps[static_cast<size_t>(j)]);
+  return {};
+}
+
+Result<Tensor> rounded_to_bf16(const TensorArg& x) {
+  std::byte* bytes = nullptr;
+  TENON_ASSIGN(Tensor rounded, Tensor::allocate(DType::kF32, {x.numel()}, &bytes));
+  for (int64_t i = 0; i < x.numel(); ++i)
+    reinterpret_cast<float*>(bytes)[i] = static_cast<float>(BF16(x.as<const float>()[i]));
+  return rounded;
+}
+
 Status reference(const Attrs& attrs, const RunArgs& args) {
   const TensorArg x = args.input(0), y = args.output();
   const int64_t k = args.input(1).dim(0), n = args.input(1).dim(1);
   if (x.dim(-1) != k) {
-    return error(ErrorCode::kBadInput, "cannot multiply {} by {}", shape_text(x.shape), shape_text(args.input(1).shape));
+    return error(ErrorCode::kBadInput, "cannot multiply {} by {}", shape_text(x.shape),
+                 shape_text(args.input(1).shape));
   }
   const int64_t rows = product(x.shape, 0, x.rank() - 1);
   const Activation activation = *parse_activation(attrs.text("activation"));
+  const std::string& factors = attrs.text("factors");
+  if (factors == "int8") {
+    auto* out = y.as<float>();
+    TENON_TRY(int8_product(x.as<const float>(), args.input(1).as<const float>(), rows, n, k, out));
+    finish<float>(args, activation, out, rows, n, 0, n);
+    return {};
+  }
   return visit_float(y.dtype, [&]<class T>() -> Status {
     using A = Compute<T>;
-    TENON_ASSIGN(const Tensor a, widen<A>(x));
-    TENON_ASSIGN(const Tensor w, widen<A>(args.input(1)));
+    TENON_ASSIGN(const Tensor a, factors == "bf16" ? rounded_to_bf16(x) : widen<A>(x));
+    TENON_ASSIGN(const Tensor w, factors == "bf16" ? rounded_to_bf16(args.input(1)) : widen<A>(args.input(1)));
     std::byte* scratch = nullptr;
     Tensor product;
     if constexpr (!std::is_same_v<T, A>) {
@@ -79,13 +149,18 @@ double flops(const Attrs& attrs, std::span<const TensorArg> inputs, std::span<co
 }  // namespace
 
 OpDef define_linear() {
-  return {.summary = "y = activation(x W + bias) + residual; x [..., K], w [K, N], bias [N], residual [..., N] -> [..., N]",
-          .inputs = {{"x"}, {"w"}, {"bias", Arity::kOptional}, {"residual", Arity::kOptional}},
-          .attrs = {{"activation", std::string(), false, "'', relu, gelu (erf), gelu_tanh, gelu_sigmoid, tanh, sigmoid or silu"}},
-          .locality = Locality::kRow,
-          .infer = infer,
-          .flops = flops,
-          .reference = reference};
+  return {
+      .summary = "y = activation(x W + bias) + residual; x [..., K], w [K, N], bias [N], residual [..., N] -> [..., N]",
+      .inputs = {{"x"}, {"w"}, {"bias", Arity::kOptional}, {"residual", Arity::kOptional}},
+      .attrs = {{"activation", std::string(), false,
+                 "'', relu, gelu (erf), gelu_tanh, gelu_sigmoid, tanh, sigmoid or silu"},
+                {"factors", std::string(), false,
+                 "what x and W may be rounded to before they are multiplied: '' their own type; of "
+                 "f32: bf16, or int8 (x by row when run, W by column), summed exactly"}},
+      .locality = Locality::kRow,
+      .infer = infer,
+      .flops = flops,
+      .reference = reference};
 }
 
 }  // namespace tenon::ops

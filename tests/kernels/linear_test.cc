@@ -76,7 +76,7 @@ TEST(LinearKernel, ARowIsTheSameAloneAndInAnyBatch) {
 }
 
 TEST(LinearKernel, InstructionSetsWithFusedMultiplyAddAgreeBitForBit) {
-  if (available_isas().front() != Isa::kAvx512) GTEST_SKIP() << "this machine has one such set at most";
+  if (available_isas().front() < Isa::kAvx512) GTEST_SKIP() << "this machine has one such set at most";
   Random random;
   SCOPED_TRACE(random.trace());
   const Step step = step_of(random, {21, 1300, 77}, "gelu", true, true, true);

@@ -123,47 +123,91 @@ HWY_INLINE V activate(V x) {
   return x;
 }
 
-template <Activation kActivation>
-void epilogue_rows(float* c, int64_t c_stride, int rows, int64_t columns, const Epilogue& e) {
-  for (int r = 0; r < rows; ++r, c += c_stride) {
+// Reads row `r` of a tile of sums as f32.
+struct PlainSums {
+  const float* sums;
+  PlainSums(const void* c, int64_t stride, int r, const Dequantize&)
+      : sums(static_cast<const float*>(c) + r * stride) {}
+  HWY_INLINE V at(int64_t j) const { return load(sums + j); }
+  HWY_INLINE V at(int64_t j, int64_t n) const { return load(sums + j, n); }
+};
+
+struct Int8Sums {
+  using DI = hn::RebindToSigned<D>;
+  const int32_t* sums;
+  const Dequantize& scales;
+  V step;
+  hn::Vec<DI> zero;
+  Int8Sums(const void* c, int64_t stride, int r, const Dequantize& q)
+      : sums(static_cast<const int32_t*>(c) + r * stride),
+        scales(q),
+        step(set(q.rows[r].step)),
+        zero(hn::Set(DI(), q.rows[r].zero)) {}
+  HWY_INLINE V value(hn::Vec<DI> sum, hn::Vec<DI> column_sum, V column_step) const {
+    const auto exact = hn::Sub(sum, hn::Mul(zero, column_sum));
+    return hn::Mul(hn::ConvertTo(d, exact), hn::Mul(step, column_step));
+  }
+  HWY_INLINE V at(int64_t j) const {
+    return value(hn::LoadU(DI(), sums + j), hn::LoadU(DI(), scales.column_sums + j), load(scales.column_steps + j));
+  }
+  HWY_INLINE V at(int64_t j, int64_t n) const {
+    const auto first = hn::FirstN(DI(), static_cast<size_t>(n));
+    return value(hn::MaskedLoad(first, DI(), sums + j), hn::MaskedLoad(first, DI(), scales.column_sums + j),
+                 load(scales.column_steps + j, n));
+  }
+};
+
+template <Activation kActivation, class Sums>
+void epilogue_rows(const void* sums, int64_t stride, float* y, int64_t y_stride, int rows, int64_t columns,
+                   const Epilogue& e) {
+  for (int r = 0; r < rows; ++r, y += y_stride) {
+    const Sums row(sums, stride, r, e.dequantize);
     const float* residual = e.residual == nullptr ? nullptr : e.residual + r * e.residual_stride;
     int64_t j = 0;
     for (; j + kLanes <= columns; j += kLanes) {
-      V x = load(c + j);
+      V x = row.at(j);
       if (e.bias != nullptr) x = hn::Add(x, load(e.bias + j));
       x = activate<kActivation>(x);
       if (residual != nullptr) x = hn::Add(x, load(residual + j));
-      store(x, c + j);
+      store(x, y + j);
     }
     if (const int64_t n = columns - j; n > 0) {
-      V x = load(c + j, n);
+      V x = row.at(j, n);
       if (e.bias != nullptr) x = hn::Add(x, load(e.bias + j, n));
       x = activate<kActivation>(x);
       if (residual != nullptr) x = hn::Add(x, load(residual + j, n));
-      store(x, c + j, n);
+      store(x, y + j, n);
     }
   }
 }
 
-void epilogue(float* c, int64_t c_stride, int rows, int64_t columns, const Epilogue& e) {
+template <class Sums>
+void epilogue_of(const void* sums, int64_t stride, float* y, int64_t y_stride, int rows, int64_t columns,
+                 const Epilogue& e) {
   switch (e.activation) {
     case Activation::kNone:
-      return epilogue_rows<Activation::kNone>(c, c_stride, rows, columns, e);
+      return epilogue_rows<Activation::kNone, Sums>(sums, stride, y, y_stride, rows, columns, e);
     case Activation::kRelu:
-      return epilogue_rows<Activation::kRelu>(c, c_stride, rows, columns, e);
+      return epilogue_rows<Activation::kRelu, Sums>(sums, stride, y, y_stride, rows, columns, e);
     case Activation::kGelu:
-      return epilogue_rows<Activation::kGelu>(c, c_stride, rows, columns, e);
+      return epilogue_rows<Activation::kGelu, Sums>(sums, stride, y, y_stride, rows, columns, e);
     case Activation::kGeluTanh:
-      return epilogue_rows<Activation::kGeluTanh>(c, c_stride, rows, columns, e);
+      return epilogue_rows<Activation::kGeluTanh, Sums>(sums, stride, y, y_stride, rows, columns, e);
     case Activation::kGeluSigmoid:
-      return epilogue_rows<Activation::kGeluSigmoid>(c, c_stride, rows, columns, e);
+      return epilogue_rows<Activation::kGeluSigmoid, Sums>(sums, stride, y, y_stride, rows, columns, e);
     case Activation::kTanh:
-      return epilogue_rows<Activation::kTanh>(c, c_stride, rows, columns, e);
+      return epilogue_rows<Activation::kTanh, Sums>(sums, stride, y, y_stride, rows, columns, e);
     case Activation::kSigmoid:
-      return epilogue_rows<Activation::kSigmoid>(c, c_stride, rows, columns, e);
+      return epilogue_rows<Activation::kSigmoid, Sums>(sums, stride, y, y_stride, rows, columns, e);
     case Activation::kSilu:
-      return epilogue_rows<Activation::kSilu>(c, c_stride, rows, columns, e);
+      return epilogue_rows<Activation::kSilu, Sums>(sums, stride, y, y_stride, rows, columns, e);
   }
+}
+
+void epilogue(const void* sums, int64_t sums_stride, float* y, int64_t y_stride, int rows, int64_t columns,
+              const Epilogue& e) {
+  if (e.dequantize.rows != nullptr) return epilogue_of<Int8Sums>(sums, sums_stride, y, y_stride, rows, columns, e);
+  epilogue_of<PlainSums>(sums, sums_stride, y, y_stride, rows, columns, e);
 }
 
 #if HWY_TARGET != HWY_SCALAR

@@ -2,7 +2,7 @@
 
 #include <algorithm>
 
-#include "kernels/cpu/cpu_kernel.h"
+#include "kernels/cpu/split.h"
 
 namespace tenon::kernels::cpu {
 namespace {
@@ -10,56 +10,31 @@ namespace {
 constexpr int kPackWidth = 8;        // rows side by side in a packed block of X, whatever the tile uses of them
 constexpr int64_t kBlockRows = 128;  // a block of X, 128 x 1024 floats at most, stays in the second-level cache
 constexpr int64_t kBlockK = 1024;
-constexpr int64_t kLine = 64;                 // bytes of a cache line
 constexpr int64_t kScratch = 8 * 3 * kPanel;  // one tile of Y, for columns that do not fill a panel
+constexpr double kPacking = 0.3;              // of a tile of X, in units of the tile's multiply-adds
 
-// Blocks over K are chosen by K alone.
-int64_t block_k(int64_t k) { return std::max<int64_t>(1, ceil_div(k, ceil_div(k, kBlockK))); }
+// Blocks over K are chosen by K alone; they begin between pairs.
+int64_t block_k(int64_t k) {
+  const int64_t depth = ceil_div(k, std::max<int64_t>(1, ceil_div(k, kBlockK)));
+  return std::max<int64_t>(2, depth + depth % 2);
+}
 
 int64_t tiles_per_block(const VectorCode& code) { return std::max<int64_t>(1, kBlockRows / code.tile_rows); }
 
-int64_t thread_floats(const VectorCode& code, int64_t rows, int64_t k) {
+int64_t thread_floats(const VectorCode& code, int64_t rows, int64_t k, bool w_is_bf16) {
   const int64_t tiles = std::min(ceil_div(rows, code.tile_rows), tiles_per_block(code));
-  return tiles * kPackWidth * block_k(k) + kScratch;
+  return tiles * kPackWidth * block_k(k) + kScratch + (w_is_bf16 ? code.tile_panels * kPanel * block_k(k) : 0);
 }
-
-// How many threads share the rows; the others share the columns. Costs are in units of one tile's multiply-adds.
-int row_parts(int64_t tiles, int64_t groups, int64_t tiles_of_block, int threads) {
-  constexpr double kPacking = 0.3;  // of a tile of X; each part of the columns packs X again
-  constexpr double kFetching = 2;   // of a group of panels, for each block of rows, as far as it is not hidden
-  int best = 1;
-  double least = 0;
-  for (int parts = 1; parts <= threads; ++parts) {
-    if (threads % parts != 0) continue;
-    const auto own_tiles = static_cast<double>(ceil_div(tiles, parts));
-    const auto own_groups = static_cast<double>(ceil_div(groups, threads / parts));
-    const auto blocks = static_cast<double>(ceil_div(ceil_div(tiles, parts), tiles_of_block));
-    const double cost = own_tiles * own_groups + kPacking * own_tiles + kFetching * own_groups * blocks;
-    if (parts == 1 || cost < least) {
-      least = cost;
-      best = parts;
-    }
-  }
-  return best;
-}
-
-struct Range {
-  int64_t begin = 0, end = 0;
-};
-
-Range share(int64_t count, int64_t index, int64_t parts) {
-  return {count * index / parts, count * (index + 1) / parts};
-}
-
-struct Prefetch {
-  const char* from = nullptr;
-  int64_t step = 0;
-};
 
 class Worker {
  public:
   Worker(const VectorCode& code, const Gemm& g, float* workspace)
-      : code_(code), g_(g), block_k_(block_k(g.k)), packed_(workspace + kScratch), scratch_(workspace) {}
+      : code_(code),
+        g_(g),
+        block_k_(block_k(g.k)),
+        widened_(workspace + kScratch),
+        packed_(widened_ + (g.w_is_bf16 ? code.tile_panels * kPanel * block_k_ : 0)),
+        scratch_(workspace) {}
 
   // Tiles of rows [rows.begin, rows.end) x panels of columns.
   void run(Range tiles, Range panels) const {
@@ -84,34 +59,46 @@ class Worker {
       for (int64_t p = panels.begin; p < panels.end; p += code_.tile_panels) {
         const int count = static_cast<int>(std::min<int64_t>(code_.tile_panels, panels.end - p));
         const int next_count = static_cast<int>(std::min<int64_t>(code_.tile_panels, panels.end - p - count));
-        // The next panels are fetched while the tiles of these are computed: so many tiles share one panel.
-        const int64_t sharers = next_count == 0 ? 0 : std::max<int64_t>(1, (tiles.end - tiles.begin) / next_count);
+        const Panels own = panels_at(p, count, k, depth);
         for (int64_t t = tiles.begin; t < tiles.end; ++t) {
           const int64_t i = t - tiles.begin;
-          Prefetch next;
-          if (i < sharers * next_count) {
-            next.step = (kLine + sharers - 1) / sharers;
-            next.from =
-                reinterpret_cast<const char*>(panel_at(p + count + i / sharers, k)) + i % sharers * depth * next.step;
-          }
-          run_tile(t, packed_ + i * depth * kPackWidth, p, count, k, depth, next);
+          const Prefetch next = prefetch_of(i, tiles.end - tiles.begin, next_count, g_.w_is_bf16 ? depth / 2 : depth,
+                                            [&](int64_t panel) { return panel_at(p + count + panel, k); });
+          run_tile(t, packed_ + i * depth * kPackWidth, p, count, own, k, depth, next);
         }
       }
     }
   }
 
-  const float* panel_at(int64_t panel, int64_t k) const { return g_.w + (panel * g_.k + k) * kPanel; }
+  struct Panels {
+    const float* from = nullptr;
+    int64_t stride = 0;
+  };
 
-  void run_tile(int64_t tile, const float* a, int64_t panel, int panels, int64_t k, int64_t depth,
-                Prefetch next) const {
+  const std::byte* panel_at(int64_t panel, int64_t k) const {
+    const auto* w = static_cast<const std::byte*>(g_.w);
+    if (!g_.w_is_bf16) return w + (panel * g_.k + k) * kPanel * 4;
+    return w + (panel * padded_depth(Factors::kBf16, g_.k) + k) * kPanel * 2;
+  }
+
+  // `depth` rows of `count` panels as f32.
+  Panels panels_at(int64_t panel, int count, int64_t k, int64_t depth) const {
+    if (!g_.w_is_bf16) return {reinterpret_cast<const float*>(panel_at(panel, k)), g_.k * kPanel};
+    const int64_t stride = block_k_ * kPanel;
+    for (int i = 0; i < count; ++i) code_.widen_bf16(panel_at(panel + i, k), ceil_div(depth, 2), widened_ + i * stride);
+    return {widened_, stride};
+  }
+
+  void run_tile(int64_t tile, const float* a, int64_t panel, int panels, const Panels& b, int64_t k, int64_t depth,
+                const Prefetch& next) const {
     const int rows = static_cast<int>(rows_of(tile));
     const int64_t row = tile * code_.tile_rows, column = panel * kPanel;
     const int64_t columns = std::min<int64_t>(panels * kPanel, g_.columns - column);
     float* y = g_.y + row * g_.y_stride + column;
     GemmTile t{.a = a,
                .a_stride = kPackWidth,
-               .b = panel_at(panel, k),
-               .b_panel_stride = g_.k * kPanel,
+               .b = b.from,
+               .b_panel_stride = b.stride,
                .c = y,
                .c_stride = g_.y_stride,
                .k = depth,
@@ -136,12 +123,13 @@ class Worker {
     Epilogue e = all;
     if (e.bias != nullptr) e.bias += column;
     if (e.residual != nullptr) e.residual += row * e.residual_stride + column;
-    code_.epilogue(y, g_.y_stride, rows, columns, e);
+    code_.epilogue(y, g_.y_stride, y, g_.y_stride, rows, columns, e);
   }
 
   const VectorCode& code_;
   const Gemm& g_;
   int64_t block_k_;
+  float* widened_;  // panels of bf16 as f32
   float* packed_;
   float* scratch_;
 };
@@ -165,8 +153,8 @@ void pack_panels(const float* w, int64_t row_stride, int64_t column_stride, int6
   }
 }
 
-size_t gemm_workspace(const VectorCode& code, int64_t rows, int64_t k, int threads) {
-  return static_cast<size_t>(thread_floats(code, rows, k) * threads) * sizeof(float);
+size_t gemm_workspace(const VectorCode& code, int64_t rows, int64_t k, int threads, bool w_is_bf16) {
+  return static_cast<size_t>(thread_floats(code, rows, k, w_is_bf16) * threads) * sizeof(float);
 }
 
 void gemm(const VectorCode& code, const Gemm& g, void* workspace, ThreadPool* pool) {
@@ -174,8 +162,9 @@ void gemm(const VectorCode& code, const Gemm& g, void* workspace, ThreadPool* po
   const int threads = pool == nullptr ? 1 : pool->threads();
   const int64_t tiles = ceil_div(g.rows, code.tile_rows), panels = ceil_div(g.columns, kPanel);
   const int64_t groups = ceil_div(panels, code.tile_panels);  // of columns
-  const int row_count = row_parts(tiles, groups, tiles_per_block(code), threads), column_count = threads / row_count;
-  const int64_t floats = thread_floats(code, g.rows, g.k);
+  const int row_count = row_parts(tiles, groups, tiles_per_block(code), threads, kPacking);
+  const int column_count = threads / row_count;
+  const int64_t floats = thread_floats(code, g.rows, g.k, g.w_is_bf16);
   const auto body = [&](int64_t begin, int64_t end, int thread) {
     const Worker worker(code, g, static_cast<float*>(workspace) + thread * floats);
     for (int64_t i = begin; i < end; ++i) {

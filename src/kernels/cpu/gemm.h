@@ -8,6 +8,7 @@
 #include <cstddef>
 
 #include "base/thread_pool.h"
+#include "kernels/cpu/narrow_weights.h"
 #include "kernels/cpu/vector_code.h"
 
 namespace tenon::kernels::cpu {
@@ -15,8 +16,9 @@ namespace tenon::kernels::cpu {
 struct Gemm {
   const float* x = nullptr;  // [rows, k]
   int64_t x_stride = 0;
-  const float* w = nullptr;  // panels of [k, columns]
-  float* y = nullptr;        // [rows, columns]; shares no memory with x or the residual
+  const void* w = nullptr;  // panels of [k, columns]
+  bool w_is_bf16 = false;   // in groups, as pack_narrow makes them; widened as they are read
+  float* y = nullptr;       // [rows, columns]; shares no memory with x or the residual
   int64_t y_stride = 0;
   int64_t rows = 0, k = 0, columns = 0;
   Epilogue epilogue;
@@ -30,7 +32,7 @@ void pack_panels(const float* w, int64_t row_stride, int64_t column_stride, int6
                  int64_t begin_panel, int64_t end_panel);
 
 // Bytes of scratch that `gemm` needs.
-size_t gemm_workspace(const VectorCode& code, int64_t rows, int64_t k, int threads);
+size_t gemm_workspace(const VectorCode& code, int64_t rows, int64_t k, int threads, bool w_is_bf16 = false);
 void gemm(const VectorCode& code, const Gemm& g, void* workspace, ThreadPool* pool);
 
 }  // namespace tenon::kernels::cpu

@@ -1,5 +1,9 @@
 #include "kernels/cpu/isa.h"
 
+#include <fmt/core.h>
+
+#include <algorithm>
+#include <utility>
 #include <vector>
 
 #include "base/env.h"
@@ -7,13 +11,17 @@
 
 #if defined(__x86_64__)
 #include <cpuid.h>
+#include <sys/syscall.h>
+#include <unistd.h>
 #endif
 
 namespace tenon::kernels::cpu {
 namespace {
 
-struct Features {
-  bool avx2 = false, avx512 = false;
+constexpr std::pair<Isa, std::string_view> kNames[] = {
+    {Isa::kAmx, "amx"},       {Isa::kAvx512Bf16, "avx512_bf16"}, {Isa::kAvx512Vnni, "avx512_vnni"},
+    {Isa::kAvx512, "avx512"}, {Isa::kAvxVnni, "avx_vnni"},       {Isa::kAvx2, "avx2"},
+    {Isa::kScalar, "scalar"},
 };
 
 #if defined(__x86_64__)
@@ -23,8 +31,14 @@ uint64_t enabled_state() {
   return uint64_t{hi} << 32 | lo;
 }
 
-Features detect() {
-  Features f;
+// Linux hands out the tiles' 8 KiB of state per process, on request.
+bool request_tiles() {
+  constexpr long kRequestPermission = 0x1023, kTileData = 18;  // ARCH_REQ_XCOMP_PERM
+  return syscall(SYS_arch_prctl, kRequestPermission, kTileData) == 0;
+}
+
+std::vector<Isa> detect() {
+  std::vector<Isa> found{Isa::kScalar};
   unsigned a = 0, b = 0, c = 0, d = 0;
   const auto has = [](unsigned word, std::initializer_list<int> bits) {
     for (int bit : bits)
@@ -32,39 +46,41 @@ Features detect() {
     return true;
   };
   // FMA, OSXSAVE, AVX, F16C
-  if (!__get_cpuid(1, &a, &b, &c, &d) || !has(c, {12, 27, 28, 29})) return f;
+  if (!__get_cpuid(1, &a, &b, &c, &d) || !has(c, {12, 27, 28, 29})) return found;
   const uint64_t state = enabled_state();
-  if (!__get_cpuid_count(7, 0, &a, &b, &c, &d)) return f;
-  constexpr uint64_t kYmm = 0x6, kZmm = 0xe6;                                   // bits of XCR0
-  f.avx2 = (state & kYmm) == kYmm && has(b, {3, 5, 8});                         // BMI, AVX2, BMI2
-  f.avx512 = f.avx2 && (state & kZmm) == kZmm && has(b, {16, 17, 28, 30, 31});  // F, DQ, CD, BW, VL
-  return f;
+  if (!__get_cpuid_count(7, 0, &a, &b, &c, &d)) return found;
+  unsigned a1 = 0, b1 = 0, c1 = 0, d1 = 0;
+  if (a < 1 || !__get_cpuid_count(7, 1, &a1, &b1, &c1, &d1)) a1 = 0;
+  constexpr uint64_t kYmm = 0x6, kZmm = 0xe6, kTiles = 0x60000;    // bits of XCR0
+  if ((state & kYmm) != kYmm || !has(b, {3, 5, 8})) return found;  // BMI, AVX2, BMI2
+  found.push_back(Isa::kAvx2);
+  if (has(a1, {4})) found.push_back(Isa::kAvxVnni);
+  if ((state & kZmm) != kZmm || !has(b, {16, 17, 28, 30, 31})) return found;  // F, DQ, CD, BW, VL
+  found.push_back(Isa::kAvx512);
+  if (!has(c, {11})) return found;
+  found.push_back(Isa::kAvx512Vnni);
+  if (!has(a1, {5})) return found;
+  found.push_back(Isa::kAvx512Bf16);
+  // AMX-BF16, AMX-TILE, AMX-INT8
+  if ((state & kTiles) == kTiles && has(d, {22, 24, 25}) && request_tiles()) found.push_back(Isa::kAmx);
+  return found;
 }
 #else
-Features detect() { return {}; }
+std::vector<Isa> detect() { return {Isa::kScalar}; }
 #endif
 
 }  // namespace
 
 std::string_view isa_name(Isa isa) {
-  switch (isa) {
-    case Isa::kAvx512:
-      return "avx512";
-    case Isa::kAvx2:
-      return "avx2";
-    case Isa::kScalar:
-      break;
-  }
-  return "scalar";
+  for (const auto& [known, name] : kNames)
+    if (known == isa) return name;
+  return "";
 }
 
 std::span<const Isa> available_isas() {
   static const std::vector<Isa> all = [] {
-    const Features f = detect();
-    std::vector<Isa> list;
-    if (f.avx512) list.push_back(Isa::kAvx512);
-    if (f.avx2) list.push_back(Isa::kAvx2);
-    list.push_back(Isa::kScalar);
+    std::vector<Isa> list = detect();
+    std::reverse(list.begin(), list.end());
     return list;
   }();
   return all;
@@ -75,8 +91,10 @@ Isa chosen_isa() {
     const std::string wanted = env("TENON_ISA");
     const auto all = available_isas();
     if (wanted == "best") return all.front();
-    for (Isa isa : {Isa::kAvx512, Isa::kAvx2, Isa::kScalar}) {
-      if (isa_name(isa) != wanted) continue;
+    std::string known = "best";
+    for (const auto& [isa, name] : kNames) {
+      known += fmt::format(", {}", name);
+      if (name != wanted) continue;
       for (Isa present : all) {
         if (present == isa) return isa;
         if (present < isa) {
@@ -85,8 +103,7 @@ Isa chosen_isa() {
         }
       }
     }
-    log(LogLevel::kWarn, "TENON_ISA={}: not one of best, avx512, avx2, scalar; {} is used", wanted,
-        isa_name(all.front()));
+    log(LogLevel::kWarn, "TENON_ISA={}: not one of {}; {} is used", wanted, known, isa_name(all.front()));
     return all.front();
   }();
   return chosen;

@@ -7,9 +7,18 @@
 
 namespace tenon::kernels::cpu {
 
-enum class Isa { kScalar, kAvx2, kAvx512 };
+// Each has all that stands before it, but for kAvx512, which may lack AVX-VNNI.
+enum class Isa {
+  kScalar,
+  kAvx2,
+  kAvxVnni,  // products of 8-bit integers, 256 bits at a time
+  kAvx512,
+  kAvx512Vnni,  // the same, 512 bits at a time
+  kAvx512Bf16,  // products of bf16
+  kAmx,         // products of tiles of both
+};
 
-std::string_view isa_name(Isa isa);  // "scalar", "avx2", "avx512"
+std::string_view isa_name(Isa isa);  // "scalar", "avx2", "avx_vnni", "avx512", "avx512_vnni", "avx512_bf16", "amx"
 
 // What the processor has and the operating system saves on a context switch, best first; always ends with kScalar.
 std::span<const Isa> available_isas();

@@ -5,6 +5,8 @@
 
 namespace tenon::kernels::cpu {
 
+const CpuKernel& linear_int8_kernel();
+const CpuKernel& linear_bf16_kernel();
 const CpuKernel& linear_kernel();
 const CpuKernel& attention_kernel();
 const CpuKernel& layer_norm_kernel();

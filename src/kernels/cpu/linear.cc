@@ -1,15 +1,14 @@
 // linear: y = activation(x W + bias) + residual, on packed panels of W (kernels/cpu/gemm.h).
 //
 // Constant weights are packed when the engine is built; others at every launch, into the workspace.
+#include "kernels/cpu/linear.h"
+
 #include "ir/dim.h"
 #include "kernels/cpu/gemm.h"
 #include "kernels/cpu/kernels.h"
 #include "ops/activation.h"
 
 namespace tenon::kernels::cpu {
-namespace {
-
-enum LinearInput { kX, kW, kBias, kResidual };
 
 Activation activation_of(const Attrs& attrs) {
   switch (*ops::parse_activation(attrs.text("activation"))) {
@@ -32,6 +31,8 @@ Activation activation_of(const Attrs& attrs) {
   }
   return Activation::kNone;
 }
+
+namespace {
 
 class LinearLauncher final : public Launcher {
  public:
@@ -94,6 +95,7 @@ class LinearKernel final : public CpuKernel {
   Support supports(const Problem& problem) const override {
     if (problem.op != Op::k_linear) return Support::no("computes linear only");
     if (Support s = all_f32(problem); !s) return s;
+    if (problem.attrs.text("factors") == "int8") return Support::no("factors of 8 bits are asked for");
     if (is_constant(problem, kW) && !ir::all_const(problem.inputs[kW].shape))
       return Support::no("the weight's shape is symbolic");
     return Support::yes();

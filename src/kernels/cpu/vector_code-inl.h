@@ -2,6 +2,7 @@
 #pragma once
 
 #include "kernels/cpu/apply-inl.h"
+#include "kernels/cpu/dot-inl.h"
 #include "kernels/cpu/gemm-inl.h"
 #include "kernels/cpu/rows-inl.h"
 
@@ -13,9 +14,16 @@ constexpr VectorCode table(Isa isa) {
   t.isa = isa;
   t.tile_rows = kTileRows;
   t.tile_panels = kTilePanels;
+  t.int8 = int8_code(isa);
+  t.bf16 = bf16_code(isa);
   t.gemm = gemm;
   t.epilogue = epilogue;
   t.transpose_rows = transpose_rows;
+  t.row_range = row_range;
+  t.quantize_row = t.int8.wide ? quantize_row<int16_t> : quantize_row<uint8_t>;
+  t.round_row = round_row;
+  t.widen_int8 = widen_int8;
+  t.widen_bf16 = widen_bf16;
   t.softmax_block = softmax_block;
   t.scale = scale;
   t.add_scaled = add_scaled;

@@ -2,18 +2,24 @@
 // Highway) and compiled once per instruction set (vector_code_<isa>.cc); everything that plans, splits and checks is
 // ordinary C++ on this side of the table.
 //
-// All matrices are f32. "Packed" operands of a product are laid out for streaming:
+// Matrices are f32 where nothing else is said. "Packed" operands of a product are laid out for streaming:
 //   A tile   [K][width]     width rows side by side, `width` >= the tile's rows
 //   B panels [N/16][K][16]  16 columns side by side, missing columns zero
+// Narrow factors come in groups of four bytes along K, two bf16 or 16-bit integers or four 8-bit ones:
+//   A        [rows][groups]
+//   B panels [N/16][groups][16], groups a multiple of kGroupStep, missing ones zero
 #pragma once
 
+#include <cstddef>
 #include <cstdint>
 
 #include "kernels/cpu/isa.h"
+#include "ops/quantize.h"
 
 namespace tenon::kernels::cpu {
 
-inline constexpr int kPanel = 16;  // columns of a packed panel, for every instruction set
+inline constexpr int kPanel = 16;      // columns of a packed panel, for every instruction set
+inline constexpr int kGroupStep = 16;  // groups of one tile of AMX: 64 bytes of a row
 
 enum class Activation : int32_t { kNone, kRelu, kGelu, kGeluTanh, kGeluSigmoid, kTanh, kSigmoid, kSilu };
 
@@ -36,12 +42,47 @@ struct GemmTile {
   int64_t prefetch_step = 0;
 };
 
-// c = activation(c + bias) + residual over [rows, columns]. `bias` and `residual` may be null.
+// C[r, j] = sum over groups of A[r, group] . B[group, j], in s32 for integers (exact), in f32 for bf16 (in an order
+// that depends on neither r nor j).
+struct DotTile {
+  const std::byte* a = nullptr;
+  int64_t a_stride = 0;  // bytes from one row to the next
+  const std::byte* b = nullptr;
+  int64_t b_panel_stride = 0;      // bytes
+  void* c = nullptr;               // 4 bytes an element
+  int64_t c_stride = 0;            // elements from one row to the next
+  int64_t groups = 0;              // a multiple of kGroupStep
+  int rows = 0;                    // 1 … DotCode::rows; up to `row_step` - 1 more rows of A and C may be touched
+  int panels = 0;                  // 1 … DotCode::panels
+  const char* prefetch = nullptr;  // as in GemmTile, every group
+  int64_t prefetch_step = 0;
+};
+
+// Products of narrow factors of one kind.
+struct DotCode {
+  void (*tile)(const DotTile&) = nullptr;  // null: the instruction set has none
+  int rows = 0, panels = 0;                // most of a tile
+  int row_step = 1;                        // tiles touch multiples of this many rows
+  bool wide = false;                       // 8-bit factors are handed over as 16-bit ones
+  // Called by a thread before its first and after its last tile; null: nothing to do.
+  void (*begin)() = nullptr;
+  void (*end)() = nullptr;
+};
+
+// What the sums of 8-bit products mean (ops/quantize.h). All null: the sums are f32 as they are.
+struct Dequantize {
+  const ops::RowScale* rows = nullptr;
+  const float* column_steps = nullptr;
+  const int32_t* column_sums = nullptr;  // of the weights
+};
+
+// y = activation(sums + bias) + residual over [rows, columns]. `bias` and `residual` may be null; y may be sums.
 struct Epilogue {
   const float* bias = nullptr;
   const float* residual = nullptr;
   int64_t residual_stride = 0;
   Activation activation = Activation::kNone;
+  Dequantize dequantize = {};
 };
 
 // One block of keys for 16 * n queries: S^T [keys][width] of raw scores becomes P^T of weights, and the running
@@ -115,10 +156,24 @@ struct VectorCode {
   int tile_rows = 0;    // most rows of a GemmTile
   int tile_panels = 0;  // most panels of a GemmTile
 
+  DotCode int8, bf16;
+
   void (*gemm)(const GemmTile&);
-  void (*epilogue)(float* c, int64_t c_stride, int rows, int64_t columns, const Epilogue&);
+  void (*epilogue)(const void* sums, int64_t sums_stride, float* y, int64_t y_stride, int rows, int64_t columns,
+                   const Epilogue&);
   // out[k * width + r] = x[r * stride + k]; the last row stands for those in [rows, width). width is 8 or 16.
   void (*transpose_rows)(const float* x, int64_t stride, int rows, int64_t k, int width, float* out);
+
+  // The least and the greatest of a row's elements and 0; both NaN where it holds NaN or infinity.
+  void (*row_range)(const float* x, int64_t k, float* low, float* high);
+  // One row of x [k] as `padded` 8-bit (int8.wide: 16-bit) integers; those behind k are of no consequence.
+  void (*quantize_row)(const float* x, int64_t k, int64_t padded, const ops::RowScale&, std::byte* out);
+  // One row of x [k] as `padded` bf16, zeros behind k.
+  void (*round_row)(const float* x, int64_t k, int64_t padded, std::byte* out);
+  // Groups of a panel with 8-bit elements as twice as many with 16-bit ones.
+  void (*widen_int8)(const std::byte* panel, int64_t groups, std::byte* out);
+  // Groups of a panel of bf16 as f32 [2 * groups][16].
+  void (*widen_bf16)(const std::byte* panel, int64_t groups, float* out);
 
   void (*softmax_block)(const SoftmaxBlock&);
   // o[i] *= f (o is [columns])
@@ -135,8 +190,8 @@ struct VectorCode {
 };
 
 const VectorCode& vector_code_scalar();
-const VectorCode& vector_code_avx2();
-const VectorCode& vector_code_avx512();
+const VectorCode& vector_code_avx2(bool vnni);
+const VectorCode& vector_code_avx512(Isa isa);
 
 // The table of an instruction set that is available.
 const VectorCode& vector_code(Isa isa);

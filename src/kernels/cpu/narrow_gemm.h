@@ -1,0 +1,27 @@
+// Y = epilogue(X W) with factors of 8 or 16 bits: X is rounded as it comes, W stands packed
+// (kernels/cpu/narrow_weights.h).
+//
+// As in kernels/cpu/gemm.h a row's result depends on that row and W alone. Sums of integers are exact; sums of bf16 are
+// of one order for one instruction set.
+#pragma once
+
+#include "base/thread_pool.h"
+#include "kernels/cpu/narrow_weights.h"
+
+namespace tenon::kernels::cpu {
+
+struct NarrowGemm {
+  Factors factors = Factors::kInt8;
+  const float* x = nullptr;      // [rows, k]
+  const std::byte* w = nullptr;  // packed_bytes(factors, k, columns)
+  float* y = nullptr;            // [rows, columns]; shares no memory with x or the residual
+  int64_t rows = 0, k = 0, columns = 0;
+  Epilogue epilogue;  // the scales are filled in
+};
+
+// Bytes of scratch that `narrow_gemm` needs.
+size_t narrow_gemm_workspace(const VectorCode& code, Factors factors, int64_t rows, int64_t k, int threads);
+// For bf16 the instruction set must have products of bf16: else `gemm` reads the same weights.
+void narrow_gemm(const VectorCode& code, const NarrowGemm& g, void* workspace, ThreadPool* pool);
+
+}  // namespace tenon::kernels::cpu

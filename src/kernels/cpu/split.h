@@ -1,0 +1,52 @@
+// How a packed product is split: into ranges of tiles of rows and of groups of column panels, one of each for a thread.
+#pragma once
+
+#include "kernels/cpu/cpu_kernel.h"
+
+namespace tenon::kernels::cpu {
+
+struct Range {
+  int64_t begin = 0, end = 0;
+};
+
+inline Range share(int64_t count, int64_t index, int64_t parts) {
+  return {count * index / parts, count * (index + 1) / parts};
+}
+
+// How many threads share the rows; the others share the columns. Costs are in units of one tile's multiply-adds;
+// `packing` is that of packing a tile of X, which each part of the columns does again.
+inline int row_parts(int64_t tiles, int64_t groups, int64_t tiles_of_block, int threads, double packing) {
+  constexpr double kFetching = 2;  // of a group of panels, for each block of rows, as far as it is not hidden
+  int best = 1;
+  double least = 0;
+  for (int parts = 1; parts <= threads; ++parts) {
+    if (threads % parts != 0) continue;
+    const auto own_tiles = static_cast<double>(ceil_div(tiles, parts));
+    const auto own_groups = static_cast<double>(ceil_div(groups, threads / parts));
+    const auto blocks = static_cast<double>(ceil_div(ceil_div(tiles, parts), tiles_of_block));
+    const double cost = own_tiles * own_groups + packing * own_tiles + kFetching * own_groups * blocks;
+    if (parts == 1 || cost < least) {
+      least = cost;
+      best = parts;
+    }
+  }
+  return best;
+}
+
+// What the tiles [begin, end) fetch of the next `panels` panels while they compute: so many tiles share one panel.
+struct Prefetch {
+  const char* from = nullptr;
+  int64_t step = 0;
+};
+
+template <class PanelAt>
+Prefetch prefetch_of(int64_t tile, int64_t tiles, int64_t panels, int64_t lines, PanelAt&& panel_at) {
+  constexpr int64_t kLine = 64;  // bytes of a cache line
+  if (panels == 0) return {};
+  const int64_t sharers = std::max<int64_t>(1, tiles / panels);
+  if (tile >= sharers * panels) return {};
+  const int64_t step = ceil_div(kLine, sharers);
+  return {reinterpret_cast<const char*>(panel_at(tile / sharers)) + tile % sharers * lines * step, step};
+}
+
+}  // namespace tenon::kernels::cpu

@@ -1,0 +1,177 @@
+// linear with factors of 8 and 16 bits, on every instruction set; those that this machine lacks are named as skipped.
+#include "tests/kernels/run_kernel.h"
+
+namespace tenon::test {
+namespace {
+
+using kernels::cpu::linear_bf16_kernel;
+using kernels::cpu::linear_int8_kernel;
+using kernels::cpu::linear_kernel;
+
+struct Case {
+  int64_t rows, k, n;
+};
+const std::vector<Case> kCases{{1, 1, 1},      {1, 7, 16},    {7, 1, 17},     {8, 33, 48},
+                               {3, 127, 129},  {127, 64, 47}, {129, 96, 96},  {130, 1027, 33},
+                               {17, 2100, 65}, {33, 256, 64}, {49, 130, 100}, {0, 5, 3}};
+
+struct Kind {
+  const char* factors;
+  const CpuKernel& (*kernel)();
+};
+constexpr Kind kInt8{"int8", linear_int8_kernel}, kBf16{"bf16", linear_bf16_kernel};
+
+Step step_of(Random& random, const Kind& kind, const Case& c, const std::string& activation = "", bool bias = true,
+             bool residual = true) {
+  Step step{Op::k_linear,
+            {random.tensor(DType::kF32, {c.rows, c.k}, -1, 1), random.tensor(DType::kF32, {c.k, c.n}, -1, 1),
+             std::nullopt, std::nullopt},
+            {{"activation", activation}, {"factors", std::string(kind.factors)}},
+            {1, 2}};
+  if (bias) step.inputs[2] = random.tensor(DType::kF32, {c.n});
+  if (residual) step.inputs[3] = random.tensor(DType::kF32, {c.rows, c.n});
+  return step;
+}
+
+// Sums of integers are exact. Products of bf16 are exact and their sums rounded, unless x stays f32 (instruction sets
+// without bf16), which the reference rounds to 8 bits.
+Tolerance allowed(const Kind& kind, Isa isa, int64_t k) {
+  const double root = std::sqrt(static_cast<double>(k));
+  if (kind.kernel == linear_int8_kernel) return tolerance(DType::kF32) * 4;
+  return isa >= Isa::kAvx512Bf16 ? tolerance(DType::kF32) * (8 + 4 * root) : tolerance(DType::kBF16) * (1 + 0.5 * root);
+}
+
+class LinearNarrow : public testing::TestWithParam<Isa> {
+ protected:
+  void SetUp() override {
+    const auto all = available_isas();
+    if (std::find(all.begin(), all.end(), isa()) == all.end()) GTEST_SKIP() << "this machine lacks " << isa_name(isa());
+  }
+  Isa isa() const { return GetParam(); }
+  void expect(const Kind& kind, const Step& step) const {
+    const auto expected = run_op(step.op, step.inputs, step.attrs);
+    ASSERT_TRUE(expected.ok()) << expected.status().message();
+    expect_like(*expected, kind.kernel(), step, isa(), allowed(kind, isa(), step.inputs[1]->shape()[0]));
+  }
+};
+
+TEST_P(LinearNarrow, AgreesWithReferenceAtOddShapes) {
+  Random random;
+  SCOPED_TRACE(random.trace());
+  for (const Kind& kind : {kInt8, kBf16}) {
+    for (const Case& c : kCases) {
+      SCOPED_TRACE(fmt::format("{}, {} x {} x {}", kind.factors, c.rows, c.k, c.n));
+      expect(kind, step_of(random, kind, c, "", random.chance(0.5), random.chance(0.5)));
+    }
+  }
+}
+
+TEST_P(LinearNarrow, AgreesWithReferenceForEveryNumberOfRowsOfATile) {
+  Random random;
+  SCOPED_TRACE(random.trace());
+  for (const Kind& kind : {kInt8, kBf16})
+    for (int64_t rows = 1; rows <= 34; ++rows) expect(kind, step_of(random, kind, {rows, 70, 50}));
+}
+
+TEST_P(LinearNarrow, AppliesEveryActivationBeforeTheResidual) {
+  Random random;
+  SCOPED_TRACE(random.trace());
+  for (const Kind& kind : {kInt8, kBf16})
+    for (const char* activation : {"relu", "gelu", "gelu_tanh", "gelu_sigmoid", "tanh", "sigmoid", "silu"})
+      expect(kind, step_of(random, kind, {9, 40, 50}, activation));
+}
+
+TEST_P(LinearNarrow, ManyRowsAreRoundedPieceByPiece) {
+  Random random;
+  SCOPED_TRACE(random.trace());
+  for (const Kind& kind : {kInt8, kBf16}) expect(kind, step_of(random, kind, {1601, 40, 19}));
+}
+
+TEST_P(LinearNarrow, ARowIsTheSameAloneAndInAnyBatch) {
+  Random random;
+  SCOPED_TRACE(random.trace());
+  for (const Kind& kind : {kInt8, kBf16}) {
+    for (const Case& c : {Case{37, 70, 50}, Case{67, 1500, 100}}) {
+      const Step whole = step_of(random, kind, c, "gelu");
+      const Tensor all = (*run_kernel(kind.kernel(), whole, isa(), 2))[0];
+      for (const auto& [begin, end] : {std::pair<int64_t, int64_t>{0, 1}, {c.rows - 1, c.rows}, {3, 12}, {5, 5 + 30}}) {
+        Step part = whole;
+        part.inputs[0] = rows_of(*whole.inputs[0], begin, end);
+        part.inputs[3] = rows_of(*whole.inputs[3], begin, end);
+        const Tensor some = (*run_kernel(kind.kernel(), part, isa(), 1))[0];
+        EXPECT_TRUE(some.same_bytes(rows_of(all, begin, end))) << kind.factors << ", rows " << begin << " to " << end;
+      }
+    }
+  }
+}
+
+TEST_P(LinearNarrow, RowsThatAreNotFiniteSpoilNoOthers) {
+  Random random;
+  SCOPED_TRACE(random.trace());
+  for (const Kind& kind : {kInt8, kBf16}) {
+    Step step = step_of(random, kind, {5, 40, 20}, "", true, false);
+    const Tensor clean = (*run_kernel(kind.kernel(), step, isa(), 1))[0];
+    auto* x = const_cast<float*>(step.inputs[0]->as<float>());
+    x[40 + 17] = NAN;
+    x[3 * 40 + 39] = INFINITY;
+    const Tensor y = (*run_kernel(kind.kernel(), step, isa(), 1))[0];
+    for (const int64_t row : {0, 2, 4}) EXPECT_TRUE(rows_of(y, row, row + 1).same_bytes(rows_of(clean, row, row + 1)));
+    for (const int64_t row : {1, 3})
+      for (int64_t j = 0; j < 20; ++j) EXPECT_FALSE(std::isfinite(y.as<float>()[row * 20 + j])) << kind.factors;
+  }
+}
+
+TEST_P(LinearNarrow, RowsOfZerosAndTinyNumbersAreZero) {
+  Step step{Op::k_linear,
+            {floats({3, 2}, {0, 0, 1e-38f, -1e-39f, 1e-31f, 0}), floats({2, 1}, {1, 2}), floats({1}, {7})},
+            {{"factors", std::string("int8")}},
+            {1}};
+  const Tensor y = (*run_kernel(linear_int8_kernel(), step, isa(), 1))[0];
+  for (int64_t i = 0; i < 3; ++i) EXPECT_EQ(y.as<float>()[i], 7.0f);
+}
+
+// All factors at their limits: 255 * -127 * k.
+TEST_P(LinearNarrow, LargestSumsOfIntegersAreExact) {
+  constexpr int64_t kDepth = 60000;
+  Step step{Op::k_linear,
+            {filled(DType::kF32, {2, kDepth}, [](int64_t) { return 1.0; }),
+             filled(DType::kF32, {kDepth, 17}, [](int64_t i) { return i % 17 % 2 == 0 ? -1.0 : 1.0; })},
+            {{"factors", std::string("int8")}},
+            {1}};
+  expect(kInt8, step);
+}
+
+INSTANTIATE_TEST_SUITE_P(, LinearNarrow,
+                         testing::Values(Isa::kScalar, Isa::kAvx2, Isa::kAvxVnni, Isa::kAvx512, Isa::kAvx512Vnni,
+                                         Isa::kAvx512Bf16, Isa::kAmx),
+                         [](const auto& test) { return std::string(isa_name(test.param)); });
+
+TEST(LinearNarrowKernels, RoundingLosesLittle) {
+  Random random;
+  SCOPED_TRACE(random.trace());
+  for (const auto& [kind, most] : {std::pair{kInt8, 0.02}, {kBf16, 0.005}}) {
+    const Step step = step_of(random, kind, {20, 768, 64}, "", false, false);
+    Step exact = step;
+    exact.attrs = {{"activation", std::string()}};
+    const Tensor y = (*run_kernel(kind.kernel(), step, available_isas().front(), 1))[0];
+    const Tensor expected = (*run_kernel(linear_kernel(), exact, available_isas().front(), 1))[0];
+    double error = 0, size = 0;
+    for (int64_t i = 0; i < y.numel(); ++i) {
+      error += std::pow(y.at(i) - expected.at(i), 2);
+      size += std::pow(expected.at(i), 2);
+    }
+    EXPECT_LT(std::sqrt(error / size), most) << kind.factors;
+  }
+}
+
+TEST(LinearNarrowKernels, DeclineWithAReason) {
+  Random random;
+  Step step = step_of(random, kInt8, {2, 3, 4});
+  EXPECT_EQ(declined(linear_kernel(), step), "factors of 8 bits are asked for");
+  EXPECT_EQ(declined(linear_bf16_kernel(), step), "factors of bf16 are not asked for");
+  step.constants = {};
+  EXPECT_EQ(declined(linear_int8_kernel(), step), "the weight is not constant");
+}
+
+}  // namespace
+}  // namespace tenon::test
