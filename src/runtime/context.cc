@@ -38,6 +38,7 @@ Result<std::unique_ptr<Context>> Context::create(std::shared_ptr<const Executabl
     TENON_ASSIGN(context->queue_, GpuQueue::create(gpu->device()));
     for (size_t i = 0; i < context->plan().inputs.size(); ++i) context->staged_inputs_.emplace_back(Memory::kPageLocked, &gpu->device());
   }
+  context->find_steps_of_one_thread();
   context->find_unneeded_downloads(options.outputs_on_device);
   context->resolve_roots(kept);
   context->make_regions(kept);
@@ -62,6 +63,14 @@ Context::Context(std::shared_ptr<const Executable> executable, const ContextOpti
     if (pv.kind != engine::PlanValue::Kind::kWeight) continue;
     const bool on_device = pv.place == engine::Place::kDevice;
     data_[v] = on_device ? executable_->gpu()->weight(pv.source) : const_cast<std::byte*>(executable_->file().weight(pv.source));
+  }
+}
+
+// Beside a GPU the pool sleeps: waking it costs more than what ids and masks need.
+void Context::find_steps_of_one_thread() {
+  for (const engine::PlanStep& step : plan().steps) {
+    const auto is_float_value = [&](int v) { return is_float(value(v).type.dtype); };
+    alone_.push_back(queue_ != nullptr && std::ranges::none_of(step.outputs, is_float_value));
   }
 }
 
@@ -187,9 +196,8 @@ Status Context::run() {
 Status Context::run_region(int region) {
   TENON_TRY(bind_data_symbols(region));
   round_up_symbols();
-  TENON_TRY(evaluate(region, symbols_));
-  TENON_TRY(executable_->check_equalities(region, symbols_));
-  TENON_TRY(place(region));
+  TENON_TRY(size_region(region));
+  point_arguments(region);
   const engine::PlanRegion& steps = plan().regions[static_cast<size_t>(region)];
   const int64_t tokens = executable_->tokens(region, symbols_);
   for (int begin = steps.begin, end = begin; begin < steps.end; begin = end) {
@@ -203,6 +211,19 @@ Status Context::run_region(int region) {
     TENON_TRY(run_steps(begin, end, on_device ? executable_->tokens(region, roomy_symbols_) : tokens));
   }
   return queue_ != nullptr ? queue_->wait() : Status();
+}
+
+// Nothing to do where the run before had the same sizes.
+Status Context::size_region(int region) {
+  Region& r = regions_[static_cast<size_t>(region)];
+  if (r.sized && r.symbols == symbols_) return {};
+  r.sized = false;
+  TENON_TRY(evaluate(region, symbols_));
+  TENON_TRY(executable_->check_equalities(region, symbols_));
+  TENON_TRY(place(region));
+  r.symbols = symbols_;
+  r.sized = true;
+  return {};
 }
 
 Status Context::run_steps(int begin, int end, int64_t tokens) {
@@ -284,7 +305,7 @@ ops::RunArgs Context::arguments(int step) const {
           .outputs = {args_.data() + slots.outputs, s.outputs.size()},
           .sizes = {attr_sizes_.data() + slots.attr_sizes, slots.attrs.size()},
           .workspace = workspace_[static_cast<size_t>(step)],
-          .pool = &executable_->pool(),
+          .pool = alone_[static_cast<size_t>(step)] ? nullptr : &executable_->pool(),
           .stream = queue_ != nullptr ? queue_->stream() : nullptr};
 }
 
@@ -346,7 +367,6 @@ Status Context::place(int region) {
       }
     }
   }
-  point_arguments(region);
   return {};
 }
 

@@ -46,6 +46,8 @@ class Context {
   // Host and device; the second is empty without a GPU.
   struct Region {
     std::vector<Side> sides;
+    bool sized = false;
+    std::vector<int64_t> symbols;  // that its sizes and layouts are for, once it is sized
   };
 
   Context(std::shared_ptr<const Executable> executable, const ContextOptions& options);
@@ -67,6 +69,7 @@ class Context {
   Status evaluate(int region, std::span<const int64_t> symbols);
   void measure_items(int region, std::vector<std::vector<size_t>>& bytes);
   void round_up_symbols();
+  Status size_region(int region);
   Status place(int region);
   void point_arguments(int region);
   const PreparedKernel& choose(int step, int64_t tokens) const;
@@ -77,6 +80,7 @@ class Context {
   Status run_on_gpu(int region, int begin, int end, int64_t tokens);
   Status profile_step(int step, const PreparedKernel& kernel);
   Status copy_outputs();
+  void find_steps_of_one_thread();
   void find_unneeded_downloads(bool outputs_on_device);
 
   std::shared_ptr<const Executable> executable_;
@@ -97,6 +101,7 @@ class Context {
   std::vector<ops::Sizes> attr_sizes_;
   std::vector<std::vector<size_t>> item_bytes_, roomy_bytes_;  // per side and arena item of the region in progress
   std::vector<void*> workspace_;       // per step
+  std::vector<bool> alone_;            // per step: runs on the caller's thread alone
   std::vector<bool> skipped_;          // per step: downloads of outputs that are to stay on the device
   std::vector<int> output_values_;     // per output: its value, or the one on the device that its download would copy
   std::vector<TensorView> output_buffers_;

@@ -1,5 +1,6 @@
 // The whole path on the GPU, for every export and checkpoint of the corpus: model -> 16-bit engine -> recorded outputs.
 // Without a GPU the plan is made and looked at.
+#include <cstring>
 #include <filesystem>
 
 #include "builder/builder.h"
@@ -56,6 +57,28 @@ TEST_P(GpuEngine, StaysOnTheGpu) {
   EXPECT_TRUE(seen);
 }
 
+void set_inputs(ExecutionContext& context, const Engine& engine, const GoldenCase& golden, int shape) {
+  context.clear_inputs();
+  for (const TensorInfo& in : engine.inputs()) {
+    const Tensor* t = golden.find(shape, "in", in.name);
+    if (t != nullptr) context.set_input(in.name, {t->dtype(), t->shape(), const_cast<std::byte*>(t->data())});
+  }
+}
+
+std::string bytes_of(const TensorView& view) {
+  int64_t count = 1;
+  for (const int64_t size : view.shape) count *= size;
+  std::string bytes(static_cast<size_t>(count) * dtype_size(view.dtype), '\0');
+  if (bytes.empty()) return bytes;
+  if (!view.on_device) {
+    std::memcpy(bytes.data(), view.data, bytes.size());
+  } else {
+    const auto from = reinterpret_cast<cuda::DevicePtr>(view.data);
+    EXPECT_EQ(gpu()->api().cuMemcpyDtoHAsync(bytes.data(), from, bytes.size(), nullptr), 0);
+  }
+  return bytes;
+}
+
 TEST_P(GpuEngine, AgreesWithTheRecordedOutputs) {
   if (gpu() == nullptr) GTEST_SKIP() << "no GPU";
   const GoldenCase& golden = GetParam();
@@ -70,13 +93,12 @@ TEST_P(GpuEngine, AgreesWithTheRecordedOutputs) {
     const Engine engine = Engine::load(path, {.threads = 1});
     std::filesystem::remove(path);
     ExecutionContext context = engine.create_execution_context();
+    ExecutionContext on_device = engine.create_execution_context({.outputs_on_device = true});
     for (int shape = 0; shape < golden.shapes; ++shape) {
-      context.clear_inputs();
-      for (const TensorInfo& in : engine.inputs()) {
-        const Tensor* t = golden.find(shape, "in", in.name);
-        if (t != nullptr) context.set_input(in.name, {t->dtype(), t->shape(), const_cast<std::byte*>(t->data())});
-      }
+      set_inputs(context, engine, golden, shape);
       context.execute();
+      set_inputs(on_device, engine, golden, shape);
+      on_device.execute();
       for (const auto& out : golden.outputs) {
         const Tensor* expected = golden.find(shape, "out", out.name);
         const auto infos = engine.outputs();
@@ -85,6 +107,7 @@ TEST_P(GpuEngine, AgreesWithTheRecordedOutputs) {
         if (expected == nullptr || !has) continue;
         const TensorView actual = context.output(out.name);
         const Tensor tensor(actual.dtype, actual.shape, nullptr, static_cast<const std::byte*>(actual.data));
+        EXPECT_EQ(bytes_of(context.output(out.name)), bytes_of(on_device.output(out.name))) << out.name;
         double largest = 1;
         for (int64_t i = 0; i < expected->numel(); ++i) largest = std::max(largest, std::abs(expected->at(i)));
         EXPECT_LE(worst_difference(tensor, *expected, golden.valid(shape), out.rows == "tokens"), allowed * largest)
