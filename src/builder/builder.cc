@@ -151,6 +151,7 @@ Result<plan::PlanOptions> optimize(ir::Graph& graph, const BuilderConfig& config
   if (config.optimize) {
     passes::PipelineOptions options;
     options.precision = precision;
+    options.fold_norms = target.kind == kernels::Target::kCuda && target.machine.compute_capability == 90;
     options.dump_dir = config.dump_passes;
     options.disabled = std::set<std::string>(config.disabled_passes.begin(), config.disabled_passes.end());
     TENON_ASSIGN(report, passes::run_pipeline(graph, options));

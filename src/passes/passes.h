@@ -33,7 +33,9 @@ Status fuse_residual_norm(Graph& graph, Decisions& decisions);
 Status fuse_embedding(Graph& graph, Decisions& decisions);
 Status fuse_pointwise(Graph& graph, Decisions& decisions);
 
-// Last, when the engine is to compute in 16 bits: `to` is f16 or bf16.
+// When the engine is to compute in 16 bits: `to` is f16 or bf16.
 Status lower_precision(Graph& graph, DType to, Decisions& decisions);
+// Behind it, for targets whose kernels compute linear_norm.
+Status fold_layer_norm(Graph& graph, Decisions& decisions);
 
 }  // namespace tenon::passes

@@ -56,6 +56,15 @@ constexpr Pass kPipeline[] = {
     {"eliminate-dead-code", eliminate_dead_code, "drop what the fusions replaced"},
 };
 
+// Behind lower-precision, for targets that have kernels for what comes of it.
+constexpr Pass kFoldLayerNorm = {"fold-layer-norm", fold_layer_norm, "norms into the products around them (16 bit, Hopper)"};
+
+std::vector<Pass> all_passes() {
+  std::vector<Pass> all(std::begin(kPipeline), std::end(kPipeline));
+  all.push_back(kFoldLayerNorm);
+  return all;
+}
+
 Status dump(const Graph& graph, const std::string& dir, size_t index, const std::string& name) {
   const std::string path = fmt::format("{}/{:02}_{}.ir", dir, index, name);
   std::ofstream file(path);
@@ -65,7 +74,7 @@ Status dump(const Graph& graph, const std::string& dir, size_t index, const std:
 }
 
 bool is_known_pass(const std::string& name) {
-  return std::any_of(std::begin(kPipeline), std::end(kPipeline), [&](const Pass& p) { return name == p.name; });
+  return std::ranges::any_of(all_passes(), [&](const Pass& p) { return name == p.name; });
 }
 
 Status unknown_pass(const std::string& name) {
@@ -78,7 +87,7 @@ Status unknown_pass(const std::string& name) {
 
 std::vector<PassInfo> pass_list() {
   std::vector<PassInfo> list;
-  for (const Pass& p : kPipeline) {
+  for (const Pass& p : all_passes()) {
     const bool seen = std::any_of(list.begin(), list.end(), [&](const PassInfo& i) { return std::string_view(i.name) == p.name; });
     if (!seen) list.push_back({p.name, p.summary});
   }
@@ -86,7 +95,7 @@ std::vector<PassInfo> pass_list() {
 }
 
 Status run_pass(Graph& graph, const std::string& name, std::vector<Decision>& decisions) {
-  for (const Pass& p : kPipeline)
+  for (const Pass& p : all_passes())
     if (name == p.name) return p.run(graph, decisions);
   return unknown_pass(name);
 }
@@ -108,9 +117,8 @@ Result<PipelineReport> run_pipeline(Graph& graph, const PipelineOptions& options
   }
   PipelineReport report;
   uint64_t before = ir::fingerprint(graph);
-  for (size_t i = 0; i < std::size(kPipeline); ++i) {
-    const Pass& pass = kPipeline[i];
-    if (options.disabled.contains(pass.name)) continue;
+  const auto run = [&](const Pass& pass, size_t number) -> Status {
+    if (options.disabled.contains(pass.name)) return {};
     const auto start = std::chrono::steady_clock::now();
     TENON_TRY(pass.run(graph, report.decisions));
     const uint64_t after = ir::fingerprint(graph);
@@ -119,15 +127,21 @@ Result<PipelineReport> run_pipeline(Graph& graph, const PipelineOptions& options
     if (verify && changed) {
       if (Status s = ops::verify(graph); !s.ok()) return s.with_context(fmt::format("bug in pass {}", pass.name));
     }
-    if (changed && !options.dump_dir.empty()) TENON_TRY(dump(graph, options.dump_dir, i + 1, pass.name));
+    if (changed && !options.dump_dir.empty()) TENON_TRY(dump(graph, options.dump_dir, number, pass.name));
     const std::chrono::duration<double> elapsed = std::chrono::steady_clock::now() - start;
     report.runs.push_back({pass.name, changed, elapsed.count(), graph.nodes().size()});
+    return {};
+  };
+  size_t number = 1;
+  for (const Pass& pass : kPipeline) {
+    TENON_TRY(run(pass, number++));
     if (options.stop_after == pass.name) break;
   }
   if (options.precision != DType::kF32 && options.stop_after.empty()) {
     TENON_TRY(lower_precision(graph, options.precision, report.decisions));
     if (Status s = ops::verify(graph); verify && !s.ok()) return s.with_context("bug in pass lower-precision");
-    if (!options.dump_dir.empty()) TENON_TRY(dump(graph, options.dump_dir, std::size(kPipeline) + 1, "lower-precision"));
+    if (!options.dump_dir.empty()) TENON_TRY(dump(graph, options.dump_dir, number++, "lower-precision"));
+    if (options.fold_norms) TENON_TRY(run(kFoldLayerNorm, number));
   }
   return report;
 }

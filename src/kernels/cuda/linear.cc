@@ -8,7 +8,8 @@
 namespace tenon::kernels::cuda {
 
 Support LinearKernel::supports(const Problem& problem) const {
-  if (problem.op != Op::k_linear) return Support::no("computes linear only");
+  const bool is_norm = folds_norms_ && problem.op == Op::k_linear_norm;
+  if (problem.op != Op::k_linear && !is_norm) return Support::no("computes linear only");
   const DType dtype = problem.inputs[kX].dtype;
   if (dtype != DType::kF16 && dtype != DType::kBF16) return Support::no("computes f16 and bf16 only");
   if (problem.constant.size() <= kW || !problem.constant[kW]) return Support::no("the weight is not constant");
@@ -19,6 +20,9 @@ Support LinearKernel::supports(const Problem& problem) const {
       return Support::no(fmt::format("the weight's size {} is not a multiple of 8", size));
     }
     if (size > kMost) return Support::no(fmt::format("the weight's size {} is too large", size));
+  }
+  if (is_norm && problem.has(kXMoments) && problem.has(kResidualMoments)) {
+    return Support::no("both x and the residual are to be normalised");
   }
   return Support::yes();
 }
@@ -49,6 +53,14 @@ std::vector<std::string> LinearKernel::problem_defines(const Problem& problem) {
           fmt::format("ACTIVATION={}", static_cast<int>(*ops::parse_activation(problem.attrs.text("activation")))),
           fmt::format("HAS_BIAS={}", problem.has(kBias) ? 1 : 0),
           fmt::format("HAS_RESIDUAL={}", problem.has(kResidual) ? 1 : 0)};
+}
+
+std::vector<std::string> LinearKernel::norm_defines(const Problem& problem) {
+  const bool is_norm = problem.op == Op::k_linear_norm;
+  return {fmt::format("VECTOR={}", is_norm ? "float" : "ELEMENT"),
+          fmt::format("NORM_X={}", problem.has(kXMoments) ? 1 : 0),
+          fmt::format("NORM_RESIDUAL={}", problem.has(kResidualMoments) ? 1 : 0),
+          fmt::format("MOMENTS={}", gives_moments(problem) ? 1 : 0)};
 }
 
 Result<LinearOperands> linear_operands(const RunArgs& args, int64_t depth) {

@@ -1,4 +1,5 @@
-// What the CUDA kernels of `linear` share: which problems they take, the packed weight, the operands of a launch.
+// What the CUDA kernels of `linear` share: which problems they take, the packed weight, the operands of a launch. Those
+// of sm_90 compute `linear_norm` too, whose first inputs are the same.
 #pragma once
 
 #include "kernels/cuda/cuda_kernel.h"
@@ -9,18 +10,25 @@ namespace tenon::kernels::cuda {
 // dtype, for every kernel here, so that one stored weight serves every generation of GPUs.
 class LinearKernel : public CudaKernel {
  public:
+  explicit LinearKernel(bool folds_norms = false) : folds_norms_(folds_norms) {}
   Support supports(const Problem& problem) const override;
   std::optional<TensorType> packed_type(const Problem& problem, int index) const override;
   Result<Tensor> prepack(const Problem& problem, int index, const Tensor& w) const override;
   bool in_place(const Problem&, int index) const override { return index == kResidual; }
 
  protected:
-  enum Input { kX, kW, kBias, kResidual };
+  enum Input { kX, kW, kBias, kResidual, kXMoments, kResidualMoments, kGamma };
 
   static int64_t columns(const Problem& problem) { return problem.inputs[kW].shape[1].value(); }
   static int64_t depth(const Problem& problem) { return problem.inputs[kW].shape[0].value(); }
   // ELEMENT, COLUMNS, DEPTH, ACTIVATION, HAS_BIAS, HAS_RESIDUAL.
   static std::vector<std::string> problem_defines(const Problem& problem);
+  // VECTOR, NORM_X, NORM_RESIDUAL, MOMENTS: of kernels that fold norms.
+  static std::vector<std::string> norm_defines(const Problem& problem);
+  static bool gives_moments(const Problem& problem) { return problem.outputs.size() > 1; }
+
+ private:
+  bool folds_norms_;
 };
 
 struct LinearOperands {

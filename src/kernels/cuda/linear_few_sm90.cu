@@ -1,13 +1,19 @@
-// linear for few rows on Hopper: y = activation(x Wᵀ + bias) + residual, x [rows, K], W [N, K], y [rows, N].
+// linear and linear_norm for few rows on Hopper: y = activation(x Wᵀ + bias) + residual, x [rows, K], W [N, K],
+// y [rows, N].
 //
 // Here the time goes into waiting for data, so a tile's K is split over the blocks of a cluster and all SMs load at
 // once: a loader thread fills a ring of stages through TMA (W's before the kernels ahead have ended), one or two
-// warpgroups multiply by wgmma. Then every block gets the partial sums of its share of the tile's columns from its
-// peers, adds them in the order of their ranks and finishes these columns.
+// warpgroups multiply by wgmma. Then every block gets the partial sums of its share of the tile's rows from its peers,
+// adds them in the order of their ranks and finishes these rows: whole panels of columns, so that it can take their
+// moments.
 //
-// Macros: ELEMENT, COLUMNS (N), DEPTH (K), TILE_M, TILE_N, STAGES, SPLIT, ACTIVATION, HAS_BIAS, HAS_RESIDUAL.
+// Macros: ELEMENT, VECTOR (the type of bias and gamma), COLUMNS (N), DEPTH (K), TILE_M, TILE_N, STAGES, SPLIT,
+// ACTIVATION, HAS_BIAS, HAS_RESIDUAL; of linear_norm: NORM_X, NORM_RESIDUAL (they have moments), MOMENTS (y's are
+// wanted).
 #include "activation.cuh"
 #include "cluster.cuh"
+#include "linear_args.cuh"
+#include "moments.cuh"
 #include "pdl.cuh"
 #include "tma.cuh"
 #include "wgmma.cuh"
@@ -16,19 +22,35 @@ using T = ELEMENT;
 
 namespace {
 
-constexpr int kConsumerThreads = TILE_M * 2, kThreads = kConsumerThreads + 32;  // 128 for each 64 rows
+constexpr int kConsumerThreads = TILE_M * 2, kThreads = kConsumerThreads + 32;             // 128 for each 64 rows
 constexpr int kChunk = 64, kChunks = ((DEPTH + kChunk - 1) / kChunk + SPLIT - 1) / SPLIT;  // of one block
 constexpr uint32_t kXBytes = TILE_M * 128, kStageBytes = kXBytes + TILE_N * 128;
 static_assert(STAGES > 1 || kChunks == 1, "a stage is released while the next is multiplied");
 constexpr int kColumnTiles = (COLUMNS + TILE_N - 1) / TILE_N;
-constexpr int kShare = TILE_N / SPLIT, kVectors = kShare / 8;  // columns that a block finishes; four sums are 2 x 2 of y
+// Where the sums are exchanged. Blocks of a cluster are not done at once: peers' sums may arrive while we still
+// multiply.
+constexpr uint32_t kPartialBytes = TILE_M * TILE_N * sizeof(float);
+constexpr bool kOwnPartials = SPLIT > 1;
+constexpr uint32_t kRingBytes = STAGES * kStageBytes;
+constexpr uint32_t kDataBytes = kOwnPartials                 ? kRingBytes + kPartialBytes
+                                : kRingBytes > kPartialBytes ? kRingBytes
+                                                             : kPartialBytes;
 
-TENON_DEVICE uint32_t partial_address(uint32_t partials, int rank, int vector, int thread) {
-  return partials + ((rank * kVectors + vector) * kConsumerThreads + thread) * sizeof(float4);
-}
+// A tile's rows in pairs 8 apart, as a thread holds them after wgmma; a block finishes kPairs of them, in units of one
+// pair and four columns.
+constexpr int kPairs = TILE_M / 2 / SPLIT, kQuads = TILE_N / 4;
+constexpr int kUnits = (kPairs * kQuads + kConsumerThreads - 1) / kConsumerThreads;  // of a thread
+constexpr bool kAllFinish = kUnits * kConsumerThreads == kPairs * kQuads;
+TENON_DEVICE int first_row(int pair) { return pair / 8 * 16 + pair % 8; }
+
+constexpr bool kNorm = NORM_X || NORM_RESIDUAL;
+constexpr int kPanels = COLUMNS / kMomentsPanel, kNormPanels = !kNorm ? 1 : NORM_X ? DEPTH / kMomentsPanel : kPanels;
+static_assert(!(NORM_X && NORM_RESIDUAL) && (!MOMENTS || TILE_N % kMomentsPanel == 0));
 
 TENON_DEVICE void load_stages(uint32_t stages, uint32_t full, uint32_t empty, const TensorMap& x, const TensorMap& w,
                               int row, int column, int first_chunk) {
+  prefetch_map(w);
+  prefetch_map(x);
   const auto load_w = [&](int k) {
     const uint32_t stage = k % STAGES;
     barrier_expect(full + 8 * stage, kStageBytes);
@@ -69,38 +91,65 @@ TENON_DEVICE void multiply_stages(uint32_t stages, uint32_t full, uint32_t empty
   wgmma_result(sums);
 }
 
-// Sums of this block's share of columns over all blocks.
-TENON_DEVICE void exchange(uint32_t partials, uint32_t rank, const float (&sums)[TILE_N / 2], float4 (&share)[kVectors]) {
-  const int thread = threadIdx.x;
+// Where a block keeps what `source` sums of vector `vector` (8 columns) of a pair of its rows; `lane`: of the four that
+// hold it. The permutation spreads the vectors of a pair over the banks.
+TENON_DEVICE uint32_t partial_address(uint32_t partials, int source, int vector, int pair, int lane) {
+  const int slot = (pair * 4 + lane) ^ (vector & 1) ^ (vector & 2) << 1;
+  return partials + ((source * (TILE_N / 8) + vector) * kPairs * 4 + slot) * sizeof(float4);
+}
+
+TENON_DEVICE void send_partials(uint32_t partials, int rank, const float (&sums)[TILE_N / 2]) {
+  const int pair = threadIdx.x / 4, lane = threadIdx.x % 4;
+  const uint32_t peer = peer_address(partials, pair / kPairs);
 #pragma unroll
-  for (int r = 0; r < SPLIT; ++r) {
-    const uint32_t peer = peer_address(partials, r);
-#pragma unroll
-    for (int v = 0; v < kVectors; ++v) {
-      const float* p = sums + (r * kVectors + v) * 4;
-      store_peer(partial_address(peer, rank, v, thread), {p[0], p[1], p[2], p[3]});
-    }
+  for (int v = 0; v < TILE_N / 8; ++v) {
+    const float* p = sums + v * 4;
+    store_peer(partial_address(peer, rank, v, pair % kPairs, lane), {p[0], p[1], p[2], p[3]});
   }
-  cluster_barrier();
+}
+
+// Four columns of a pair of rows.
+struct Unit {
+  float of[2][4];
+};
+TENON_DEVICE Unit add_partials(uint32_t partials, int pair, int quad) {
+  Unit u = {};
 #pragma unroll
-  for (int v = 0; v < kVectors; ++v) {
-    share[v] = {};
+  for (int r = 0; r < SPLIT; ++r)
 #pragma unroll
-    for (int r = 0; r < SPLIT; ++r) {
-      const float4 p = load_shared(partial_address(partials, r, v, thread));
-      share[v] = {share[v].x + p.x, share[v].y + p.y, share[v].z + p.z, share[v].w + p.w};
+    for (int i = 0; i < 2; ++i) {
+      const float4 p = load_shared(partial_address(partials, r, quad / 2, pair, quad % 2 * 2 + i));
+      u.of[0][2 * i] += p.x;
+      u.of[0][2 * i + 1] += p.y;
+      u.of[1][2 * i] += p.z;
+      u.of[1][2 * i + 1] += p.w;
     }
+  return u;
+}
+
+TENON_DEVICE void unpack4(uint2 v, float (&out)[4]) {
+  const float2 low = unpack<T>(v.x), high = unpack<T>(v.y);
+  out[0] = low.x, out[1] = low.y, out[2] = high.x, out[3] = high.y;
+}
+template <class V>
+TENON_DEVICE void load4(const void* from, int index, float (&out)[4]) {
+  const V* at = static_cast<const V*>(from) + index;
+  if constexpr (sizeof(V) == sizeof(T)) {
+    unpack4(*reinterpret_cast<const uint2*>(at), out);
+  } else {
+    const float4 v = *reinterpret_cast<const float4*>(at);
+    out[0] = v.x, out[1] = v.y, out[2] = v.z, out[3] = v.w;
   }
 }
 
 }  // namespace
 
 extern "C" __global__ void __launch_bounds__(kThreads)
-    linear_few_sm90(const __grid_constant__ TensorMap x, const __grid_constant__ TensorMap w, const T* __restrict__ bias,
-                    const T* residual, T* y, int rows) {
-  extern __shared__ unsigned char memory[];
-  const uint32_t stages = (shared_address(memory) + 1023) & ~1023u, partials = stages + STAGES * kStageBytes;
-  const uint32_t full = partials + (SPLIT > 1 ? TILE_M * TILE_N * sizeof(float) : 0), empty = full + 8 * STAGES;
+    linear_few_sm90(const __grid_constant__ TensorMap x, const __grid_constant__ TensorMap w, const LinearArgs args) {
+  extern __shared__ __align__(1024) unsigned char memory[];
+  __shared__ Norm norms[kNorm ? 2 * kPairs : 1];
+  const uint32_t stages = shared_address(memory), partials = kOwnPartials ? stages + kRingBytes : stages;
+  const uint32_t full = stages + kDataBytes, empty = full + 8 * STAGES;
   const int thread = threadIdx.x, tile = blockIdx.x / SPLIT, rank = blockIdx.x % SPLIT;
   const int row = tile / kColumnTiles * TILE_M, column = tile % kColumnTiles * TILE_N;
   if (thread == 0) {
@@ -122,49 +171,68 @@ extern "C" __global__ void __launch_bounds__(kThreads)
     }
     return;
   }
-  // Bias and residual of this block's share come while the product is running.
-  const int lane = thread % 32, y_row = row + thread / 32 * 16 + lane / 4;
-  const int y_column = column + rank * kShare + lane % 4 * 2;
-  uint32_t bias_pairs[kVectors] = {}, residual_pairs[kVectors][2];
-#pragma unroll
-  for (int v = 0; v < kVectors; ++v)
-    if (HAS_BIAS && y_column + v * 8 < COLUMNS)
-      bias_pairs[v] = *reinterpret_cast<const uint32_t*>(bias + y_column + v * 8);
-  const auto y_index = [&](int v, int half) {
-    return static_cast<int64_t>(y_row + half * 8) * COLUMNS + y_column + v * 8;
-  };
-  const auto inside = [&](int v, int half) { return y_row + half * 8 < rows && y_column + v * 8 < COLUMNS; };
+  // Bias, residual and moments of what this block finishes come while the product is running.
+  const int quad = thread % kQuads, y_column = column + quad * 4;
+  const auto pair_of = [&](int unit) { return (unit * kConsumerThreads + thread) / kQuads; };
+  const auto row_of = [&](int pair, int half) { return row + first_row(rank * kPairs + pair) + half * 8; };
+  const auto y_index = [&](int r) { return static_cast<int64_t>(r) * COLUMNS + y_column; };
+  const bool column_inside = COLUMNS % TILE_N == 0 || y_column < COLUMNS;
+  float bias[4] = {}, gamma[4] = {};
+  if (HAS_BIAS && column_inside) load4<VECTOR>(args.bias, y_column, bias);
+  if (NORM_RESIDUAL && column_inside) load4<VECTOR>(args.gamma, y_column, gamma);
   wait_for_previous_kernels();
+  uint2 residual[kUnits][2] = {};
 #pragma unroll
-  for (int v = 0; v < kVectors; ++v)
+  for (int u = 0; u < kUnits; ++u)
 #pragma unroll
-    for (int half = 0; half < 2; ++half)
-      if (HAS_RESIDUAL)
-        residual_pairs[v][half] = inside(v, half) ? *reinterpret_cast<const uint32_t*>(residual + y_index(v, half)) : 0;
+    for (int half = 0; half < 2; ++half) {
+      const int r = row_of(pair_of(u), half);
+      if (HAS_RESIDUAL && (kAllFinish || pair_of(u) < kPairs) && r < args.rows && column_inside)
+        residual[u][half] = *reinterpret_cast<const uint2*>(static_cast<const T*>(args.residual) + y_index(r));
+    }
+  if (kNorm && thread < 2 * kPairs) {
+    const int r = row_of(thread % kPairs, thread / kPairs);
+    const auto* moments = static_cast<const Moments*>(NORM_X ? args.x_moments : args.residual_moments);
+    norms[thread] = r < args.rows ? row_norm<kNormPanels>(moments + r * kNormPanels, args.epsilon) : Norm{};
+  }
 
   float sums[TILE_N / 2];
   multiply_stages(stages, full, empty, sums);
-  float4 share[kVectors];
   if (SPLIT > 1) {
     cluster_wait();
-    exchange(partials, rank, sums, share);
+    send_partials(partials, rank, sums);
+    cluster_barrier();
   } else {
-#pragma unroll
-    for (int v = 0; v < kVectors; ++v) share[v] = {sums[4 * v], sums[4 * v + 1], sums[4 * v + 2], sums[4 * v + 3]};
+    named_barrier(1, kConsumerThreads);  // all have multiplied what lies where the sums go
+    send_partials(partials, rank, sums);
+    named_barrier(1, kConsumerThreads);
   }
 #pragma unroll
-  for (int v = 0; v < kVectors; ++v) {
-    const float2 b = HAS_BIAS ? unpack<T>(bias_pairs[v]) : float2{};
+  for (int u = 0; u < kUnits; ++u) {
+    const int pair = pair_of(u);
+    if (!kAllFinish && pair >= kPairs) break;  // whole warps
+    Unit unit = add_partials(partials, pair, quad);
 #pragma unroll
     for (int half = 0; half < 2; ++half) {
-      float low = activate<ACTIVATION>((half == 0 ? share[v].x : share[v].z) + b.x);
-      float high = activate<ACTIVATION>((half == 0 ? share[v].y : share[v].w) + b.y);
-      if (HAS_RESIDUAL) {
-        const float2 r = unpack<T>(residual_pairs[v][half]);
-        low += r.x;
-        high += r.y;
+      float(&v)[4] = unit.of[half];
+      const Norm norm = kNorm ? norms[half * kPairs + pair] : Norm{};
+      float r[4] = {};
+      if (HAS_RESIDUAL) unpack4(residual[u][half], r);
+#pragma unroll
+      for (int i = 0; i < 4; ++i) {
+        v[i] = activate<ACTIVATION>((NORM_X ? v[i] * norm.scale : v[i]) + bias[i]);
+        v[i] += NORM_RESIDUAL ? (r[i] - norm.mean) * norm.scale * gamma[i] : r[i];
       }
-      if (inside(v, half)) *reinterpret_cast<uint32_t*>(y + y_index(v, half)) = pack<T>(low, high);
+      const int y_row = row_of(pair, half);
+      const bool inside = y_row < args.rows && column_inside;
+      if (inside)
+        *reinterpret_cast<uint2*>(static_cast<T*>(args.y) + y_index(y_row)) = {pack<T>(v[0], v[1]),
+                                                                               pack<T>(v[2], v[3])};
+      if (MOMENTS) {
+        const Moments m = join_lanes<kMomentsPanel / 4>(moments_of(v), 4);
+        if (inside && quad % (kMomentsPanel / 4) == 0)
+          static_cast<Moments*>(args.y_moments)[static_cast<int64_t>(y_row) * kPanels + y_column / kMomentsPanel] = m;
+      }
     }
   }
 }

@@ -1,16 +1,18 @@
-// linear on Hopper; the device sides are linear_sm90.cu (persistent blocks, many rows) and linear_few_sm90.cu (K split
-// over a cluster, few rows).
+// linear and linear_norm on Hopper; the device sides are linear_sm90.cu (persistent blocks, many rows) and
+// linear_few_sm90.cu (K split over a cluster, few rows).
 #include <algorithm>
 #include <cmath>
 
+#include "kernels/cuda/device/linear_args.cuh"
 #include "kernels/cuda/kernels.h"
 #include "kernels/cuda/linear.h"
+#include "ops/linear_norm.h"
 
 namespace tenon::kernels::cuda {
 namespace {
 
 constexpr int kSharedMemory = 227 * 1024;  // of a block on sm_90
-constexpr int kSharedMemorySlack = 1024 + 256;  // alignment, barriers
+constexpr int kSharedMemorySlack = 256;    // barriers
 
 enum class Schedule { kCooperative, kPingPong, kFewRows };
 
@@ -27,13 +29,18 @@ struct Sm90Tile {
   }
   // The order in which K is summed: one of all persistent tiles, one for each split.
   std::string numerics() const {
-    return schedule == Schedule::kFewRows && cluster > 1 ? fmt::format("wgmma-split{}", cluster) : "wgmma";
+    return schedule == Schedule::kFewRows ? fmt::format("wgmma-split{}", cluster) : "wgmma";
   }
   int stage_bytes() const { return (m + n) * 128; }
-  // What is neither a stage nor slack: staging buffers of finished tiles (both consumers'), or partial sums.
+  // What is neither a stage nor slack: partial sums, or staging buffers of finished tiles (both consumers').
   int other_bytes() const {
     if (schedule == Schedule::kFewRows) return cluster > 1 ? m * n * 4 : 0;
     return m * n * 2 * (schedule == Schedule::kPingPong ? 2 : 1);
+  }
+  // Static shared memory: the rows' norms, in whole units of the alignment behind them.
+  int norm_bytes() const {
+    if (schedule == Schedule::kFewRows) return 1024;
+    return m * 8 * (schedule == Schedule::kPingPong ? 2 : 1);
   }
   int chunks(int64_t depth) const {
     const int all = static_cast<int>((depth + 63) / 64);
@@ -42,9 +49,14 @@ struct Sm90Tile {
   int stages(int64_t depth) const {
     // With few rows the blocks of two kernels shall fit side by side: the next one's weights are then on their way.
     const int limit = schedule == Schedule::kFewRows ? kSharedMemory / 2 - 1024 : kSharedMemory;
-    return std::min({8, chunks(depth), (limit - kSharedMemorySlack - other_bytes()) / stage_bytes()});
+    return std::min({8, chunks(depth), (limit - norm_bytes() - kSharedMemorySlack - other_bytes()) / stage_bytes()});
   }
-  int shared_bytes(int64_t depth) const { return stages(depth) * stage_bytes() + other_bytes() + kSharedMemorySlack; }
+  int shared_bytes(int64_t depth) const {
+    const int ring = stages(depth) * stage_bytes();
+    // Without peers the sums of few rows go where the stages were.
+    const bool shares = schedule == Schedule::kFewRows && cluster == 1;
+    return (shares ? std::max(ring, m * n * 4) : ring + other_bytes()) + kSharedMemorySlack;
+  }
 };
 
 constexpr Sm90Tile kSm90Tiles[] = {
@@ -67,8 +79,9 @@ const Sm90Tile* find_sm90_tile(std::string_view text) {
 
 // Estimated clocks. The constants are fitted to times of all tiles at the shapes of BERT-base and -large on one H200
 // (bench/gpu/linear_bench.cc): the chosen tile is 2 % slower than the fastest in the geometric mean.
-double estimate(const Sm90Tile& tile, int64_t rows, int64_t columns, int64_t depth, bool activation, int multiprocessors) {
-  constexpr double kMultiplyAdds = 2048 * 0.68;  // of an SM in a clock
+double estimate(const Sm90Tile& tile, int64_t rows, int64_t columns, int64_t depth, bool activation,
+                int multiprocessors) {
+  constexpr double kMultiplyAdds = 2048 * 0.68;                                  // of an SM in a clock
   constexpr double kFewRowsStart = 4770, kExchange = 350, kFewRowsIngress = 48;  // clocks, clocks, bytes in a clock
   constexpr double kIngress = 64, kClusterIngress = 78, kClusterStart = 720, kTurn = 620;
   const auto up = [](int64_t a, int64_t b) { return static_cast<double>((a + b - 1) / b); };
@@ -82,7 +95,8 @@ double estimate(const Sm90Tile& tile, int64_t rows, int64_t columns, int64_t dep
     const double exchange = cluster ? kExchange + m * n * 4 * sharing / kFewRowsIngress : 0;
     const double load = bytes * sharing / kFewRowsIngress;
     const double waves = std::ceil(blocks / (2.0 * multiprocessors));
-    const double clocks = kFewRowsStart + waves * (std::max(load, product * sharing) + exchange + epilogue / tile.cluster);
+    const double clocks =
+        kFewRowsStart + waves * (std::max(load, product * sharing) + exchange + epilogue / tile.cluster);
     return rows > 2048 ? 2 * clocks : clocks;  // not measured there: keep them behind
   }
   const double tiles = up(rows, tile.m * tile.cluster) * up(columns, tile.n);
@@ -105,12 +119,23 @@ class LinearSm90Launcher final : public Launcher {
         tile_(tile),
         depth_(problem.inputs[1].shape[0].value()),
         columns_(problem.inputs[1].shape[1].value()),
+        epsilon_(problem.op == Op::k_linear_norm ? static_cast<float>(problem.attrs.number("epsilon")) : 0),
+        gives_moments_(problem.outputs.size() > 1),
         type_(problem.inputs[0].dtype == DType::kF16 ? MapType::kF16 : MapType::kBF16) {}
 
   Status launch(const RunArgs& args) const override {
     TENON_ASSIGN(LinearOperands o, linear_operands(args, depth_));
     if (o.rows == 0) return {};
     const bool few = tile_.schedule == Schedule::kFewRows;
+    LinearArgs rest = {.bias = args.input(2).data,
+                       .residual = args.input(3).data,
+                       .x_moments = args.input(4).data,
+                       .residual_moments = args.input(5).data,
+                       .gamma = args.input(6).data,
+                       .y = args.output().data,
+                       .y_moments = gives_moments_ ? args.output(1).data : nullptr,
+                       .rows = o.rows,
+                       .epsilon = epsilon_};
     TensorMap x{}, w{}, residual{}, y{};
     TENON_TRY(encode(x, o.x, o.rows, depth_, tile_.m));
     TENON_TRY(encode(w, o.w, columns_, depth_, few ? tile_.n : tile_.n / tile_.cluster));
@@ -118,7 +143,7 @@ class LinearSm90Launcher final : public Launcher {
     const auto cluster = static_cast<unsigned>(tile_.cluster);
     if (few) {
       const int64_t tiles = (o.rows + tile_.m - 1) / tile_.m * ((columns_ + tile_.n - 1) / tile_.n);
-      void* parameters[] = {&x, &w, &o.bias, &o.residual, &o.y, &o.rows};
+      void* parameters[] = {&x, &w, &rest};
       const Launch launch = {.grid = {static_cast<unsigned>(tiles) * cluster, 1, 1},
                              .block = {static_cast<unsigned>(2 * tile_.m + 32), 1, 1},
                              .shared_bytes = shared,
@@ -131,7 +156,7 @@ class LinearSm90Launcher final : public Launcher {
     const int64_t height = tile_.m * tile_.cluster;
     const int64_t tiles = (o.rows + height - 1) / height * ((columns_ + tile_.n - 1) / tile_.n);
     const int64_t slots = device_.multiprocessors() / tile_.cluster;
-    void* parameters[] = {&x, &w, &residual, &y, &o.bias, &o.rows};
+    void* parameters[] = {&x, &w, &residual, &y, &rest};
     const Launch launch = {.grid = {static_cast<unsigned>(std::min(tiles, slots)) * cluster, 1, 1},
                            .block = {384, 1, 1},
                            .shared_bytes = shared,
@@ -153,11 +178,14 @@ class LinearSm90Launcher final : public Launcher {
   Function function_;
   Sm90Tile tile_;
   int64_t depth_, columns_;
+  float epsilon_;
+  bool gives_moments_;
   MapType type_;
 };
 
 class LinearSm90 final : public LinearKernel {
  public:
+  LinearSm90() : LinearKernel(true) {}
   std::string_view id() const override { return "cuda.linear.sm90"; }
   bool runs_on(int capability) const override { return capability == 90; }
   std::string arch(const Config&, int) const override { return "sm_90a"; }
@@ -178,6 +206,7 @@ class LinearSm90 final : public LinearKernel {
     constexpr double kClock = 1.7e9;
     std::vector<Config> configs;
     for (const Sm90Tile& tile : kSm90Tiles) {
+      if (gives_moments(problem) && tile.n % ops::kMomentsPanel != 0) continue;
       const double clocks = estimate(tile, rows, columns(problem), depth(problem),
                                      !problem.attrs.text("activation").empty(), multiprocessors);
       configs.push_back({.text = tile.text(), .numerics = tile.numerics(), .cost = clocks / kClock});
@@ -200,6 +229,7 @@ class LinearSm90 final : public LinearKernel {
     define("TILE_N", tile->n);
     define("STAGES", tile->stages(depth(problem)));
     define(few ? "SPLIT" : "CLUSTER", tile->cluster);
+    for (std::string& text : norm_defines(problem)) source.defines.push_back(std::move(text));
     if (!few) define("PINGPONG", tile->schedule == Schedule::kPingPong ? 1 : 0);
     return source;
   }

@@ -1,17 +1,22 @@
-// linear for many rows on Hopper: y = activation(x Wᵀ + bias) + residual, x [rows, K], W [N, K], y [rows, N].
+// linear and linear_norm for many rows on Hopper: y = activation(x Wᵀ + bias) + residual, x [rows, K], W [N, K],
+// y [rows, N].
 //
 // Persistent blocks of three warpgroups walk over tiles of y. One thread of the first group, the loader, fills a ring
 // of stages (64 columns of x's and W's tile each) through TMA; the two other groups, the consumers, multiply by wgmma.
 // They share a tile, half of its rows each, or take turns (PINGPONG), so that one multiplies while the other applies
-// its epilogue. Each consumer has a staging buffer, kept by one more thread of the first group: it brings the
-// residual's tile there while the product is still running, and stores the finished tile from there. Blocks of a
-// cluster take tiles that lie above each other: the same tile of W, each loads a part of it for all.
+// its epilogue. Each consumer has a staging buffer, kept by one more warp of the first group: it brings the residual's
+// tile there and works out the norms of the tile's rows while the product is still running, and stores the finished
+// tile from there. Blocks of a cluster take tiles that lie above each other: the same tile of W, each loads a part of
+// it for all.
 //
-// Macros: ELEMENT, COLUMNS (N), DEPTH (K), TILE_M, TILE_N, STAGES, CLUSTER, PINGPONG, ACTIVATION, HAS_BIAS,
-// HAS_RESIDUAL.
+// Macros: ELEMENT, VECTOR (the type of bias and gamma), COLUMNS (N), DEPTH (K), TILE_M, TILE_N, STAGES, CLUSTER,
+// PINGPONG, ACTIVATION, HAS_BIAS, HAS_RESIDUAL; of linear_norm: NORM_X, NORM_RESIDUAL (they have moments), MOMENTS (y's
+// are wanted).
 #include "activation.cuh"
 #include "cluster.cuh"
+#include "linear_args.cuh"
 #include "matrix.cuh"
+#include "moments.cuh"
 #include "pdl.cuh"
 #include "tma.cuh"
 #include "wgmma.cuh"
@@ -27,6 +32,9 @@ constexpr int kPanels = TILE_N / 64;                                // of 64 col
 constexpr uint32_t kXBytes = TILE_M * 128, kWBytes = TILE_N * 128, kStageBytes = kXBytes + kWBytes;
 static_assert(STAGES > 1 || kChunks == 1, "a stage is released while the next is multiplied");
 constexpr uint32_t kPanelBytes = 64 * 128, kStagingBytes = kBlocks * kPanels * kPanelBytes;
+constexpr bool kNorm = NORM_X || NORM_RESIDUAL;
+constexpr int kNormPanels = !kNorm ? 1 : (NORM_X ? DEPTH : COLUMNS) / kMomentsPanel;
+static_assert(!(NORM_X && NORM_RESIDUAL));
 constexpr int kRowTilesOfGroup = 16;  // tiles of y that are near in time are near in x and W, so that L2 holds both
 
 // Shared memory, all by address; the launcher asks for as much (linear_sm90.cc).
@@ -35,11 +43,11 @@ struct Layout {
 };
 TENON_DEVICE Layout make_layout(const void* memory) {
   Layout s;
-  s.stages = (shared_address(memory) + 1023) & ~1023u;
+  s.stages = shared_address(memory);
   s.staging = s.stages + STAGES * kStageBytes;
   s.full = s.staging + kConsumers * kStagingBytes;  // [STAGES] a stage has its bytes
   s.empty = s.full + 8 * STAGES;                    // [STAGES] it has been multiplied
-  s.ready = s.empty + 8 * STAGES;                   // [kConsumers] the staging buffer is free, the residual is in it
+  s.ready = s.empty + 8 * STAGES;                   // [kConsumers] the staging buffer has the residual, norms are there
   s.done = s.ready + 8 * kConsumers;                // [kConsumers] it holds results
   s.turn = s.done + 8 * kConsumers;                 // [kConsumers] the other consumer has seen all stages of its tile
   return s;
@@ -126,34 +134,52 @@ TENON_DEVICE void load_tiles(const Layout& s, const TensorMap& x, const TensorMa
   }
 }
 
-// One thread for each consumer: the residual into its staging buffer, the results out of it.
-TENON_DEVICE void keep_staging(const Layout& s, const TensorMap& residual, const TensorMap& y, int rows, int consumer) {
+using Norms = Norm[kNorm ? kBlocks * 64 : 1];  // of the rows of a consumer's part of a tile
+
+// Of rows `first` and further; one warp.
+TENON_DEVICE void find_norms(Norms& norms, const LinearArgs& args, int first) {
+  const auto* moments = static_cast<const Moments*>(NORM_X ? args.x_moments : args.residual_moments);
+#pragma unroll 1
+  for (int i = threadIdx.x % 32; i < kBlocks * 64; i += 32) {
+    const int64_t row = first + i;
+    norms[i] = row < args.rows ? row_norm<kNormPanels>(moments + row * kNormPanels, args.epsilon) : Norm{};
+  }
+  __syncwarp();
+}
+
+// One warp for each consumer: the residual into its staging buffer, the results out of it.
+TENON_DEVICE void keep_staging(const Layout& s, const TensorMap& residual, const TensorMap& y, const LinearArgs& args,
+                               Norms& norms, int consumer) {
+  const bool leads = threadIdx.x % 32 == 0;
   const uint32_t staging = s.staging + consumer * kStagingBytes;
   const uint32_t ready = s.ready + 8 * consumer, done = s.done + 8 * consumer;
   const int first_row = PINGPONG ? 0 : consumer * kBlocks * 64;
   wait_for_previous_kernels();
-  Tiles tile(rows);
+  Tiles tile(args.rows);
   if (PINGPONG && consumer == 1) tile.next();
   for (uint32_t parity = 0; tile.valid(); parity ^= 1) {
-    if (HAS_RESIDUAL) {
+    if (HAS_RESIDUAL && leads) {
       barrier_expect(ready, kStagingBytes);
       for (int p = 0; p < kPanels; ++p)
         for (int b = 0; b < kBlocks; ++b)
           load_box(staging + (p * kBlocks + b) * kPanelBytes, residual, tile.column + p * 64,
                    tile.row + first_row + b * 64, ready);
-    } else {
-      barrier_arrive(ready);
     }
-    barrier_wait(done, parity);
-    for (int p = 0; p < kPanels; ++p)
-      for (int b = 0; b < kBlocks; ++b)
-        store_box(y, staging + (p * kBlocks + b) * kPanelBytes, tile.column + p * 64, tile.row + first_row + b * 64);
-    commit_stores();
-    wait_stores_read();
+    if (kNorm) find_norms(norms, args, tile.row + first_row);
+    if (leads) {
+      if (kNorm || !HAS_RESIDUAL) barrier_arrive(ready);
+      barrier_wait(done, parity);
+      for (int p = 0; p < kPanels; ++p)
+        for (int b = 0; b < kBlocks; ++b)
+          store_box(y, staging + (p * kBlocks + b) * kPanelBytes, tile.column + p * 64, tile.row + first_row + b * 64);
+      commit_stores();
+      wait_stores_read();
+    }
+    __syncwarp();
     tile.next();
     if (PINGPONG) tile.next();
   }
-  wait_stores();
+  if (leads) wait_stores();
 }
 
 using Accumulators = float[kBlocks][TILE_N / 2];
@@ -197,44 +223,79 @@ TENON_DEVICE void multiply_tile(const Layout& s, Ring& ring, Accumulators& sums,
   release(previous);
 }
 
-// Bias, activation, residual; rounded into the staging buffer.
-TENON_DEVICE void finish_tile(uint32_t staging, const T* bias, const Accumulators& sums, int column) {
-  const uint32_t warp = threadIdx.x / 32 % 4, lane = threadIdx.x % 32, row = warp * 16 + lane % 16;
-  const auto* bias_pairs = reinterpret_cast<const uint32_t*>(bias);
+// Two neighbours of a vector.
+TENON_DEVICE float2 load_pair(const void* vector, int column) {
+  if constexpr (sizeof(VECTOR) == sizeof(T)) return unpack<T>(__ldg(static_cast<const uint32_t*>(vector) + column / 2));
+  return __ldg(static_cast<const float2*>(vector) + column / 2);
+}
+
+// Moments of the rows of panel `p`, of the 64 rows that begin at `row`, when the panel's sums are finished.
+TENON_DEVICE void store_moments(const LinearArgs& args, const float (&sums)[TILE_N / 2], int p, int row, int column) {
+  const int lane = threadIdx.x % 32;
+#pragma unroll
+  for (int half = 0; half < 2; ++half) {
+    float v[16];
+#pragma unroll
+    for (int i = 0; i < 16; ++i) v[i] = sums[p * 32 + i / 2 * 4 + half * 2 + i % 2];
+    const Moments m = join_lanes<4>(moments_of(v), 16);
+    const int64_t r = row + static_cast<int>(threadIdx.x / 32 % 4) * 16 + lane / 4 + half * 8;
+    if (lane % 4 == 0 && r < args.rows && column < COLUMNS)
+      static_cast<Moments*>(args.y_moments)[r * (COLUMNS / kMomentsPanel) + column / kMomentsPanel] = m;
+  }
+}
+
+// Norms, bias, activation, residual; rounded into the staging buffer. The tile's part begins at (row, column).
+TENON_DEVICE void finish_tile(uint32_t staging, const LinearArgs& args, const Norms& norms, Accumulators& sums, int row,
+                              int column) {
+  const int warp = threadIdx.x / 32 % 4, lane = threadIdx.x % 32;
+  Norm norm[kBlocks][2] = {};
+  if (kNorm) {
+#pragma unroll
+    for (int b = 0; b < kBlocks; ++b)
+#pragma unroll
+      for (int half = 0; half < 2; ++half) norm[b][half] = norms[b * 64 + warp * 16 + lane / 4 + half * 8];
+  }
 #pragma unroll
   for (int j = 0; j < TILE_N / 16; ++j) {
-    float2 bias_of[2] = {};
+    float2 bias[2] = {}, gamma[2] = {};
 #pragma unroll
     for (int h = 0; h < 2; ++h) {
-      const int c = column + j * 16 + h * 8 + static_cast<int>(lane % 4) * 2;
-      if (HAS_BIAS && (COLUMNS % TILE_N == 0 || c < COLUMNS)) bias_of[h] = unpack<T>(__ldg(bias_pairs + c / 2));
+      const int c = column + j * 16 + h * 8 + lane % 4 * 2;
+      const bool inside = COLUMNS % TILE_N == 0 || c < COLUMNS;
+      if (HAS_BIAS && inside) bias[h] = load_pair(args.bias, c);
+      if (NORM_RESIDUAL && inside) gamma[h] = load_pair(args.gamma, c);
     }
 #pragma unroll
     for (int b = 0; b < kBlocks; ++b) {
       const uint32_t panel = staging + (j / 4 * kBlocks + b) * kPanelBytes;
-      const uint32_t address = panel + swizzle_128b(row, j % 4 * 32 + lane / 16 * 16);
+      const uint32_t address = panel + swizzle_128b(warp * 16 + lane % 16, j % 4 * 32 + lane / 16 * 16);
       uint32_t residual[4], result[4];
       if (HAS_RESIDUAL) load_matrices(residual, address);
 #pragma unroll
       for (int q = 0; q < 4; ++q) {  // rows 0-7 and 8-15 of the left eight columns, then of the right eight
-        float low = activate<ACTIVATION>(sums[b][j * 8 + q * 2] + bias_of[q / 2].x);
-        float high = activate<ACTIVATION>(sums[b][j * 8 + q * 2 + 1] + bias_of[q / 2].y);
+        float &low = sums[b][j * 8 + q * 2], &high = sums[b][j * 8 + q * 2 + 1];
+        const Norm n = norm[b][q % 2];
+        if (NORM_X) low *= n.scale, high *= n.scale;
+        low = activate<ACTIVATION>(low + bias[q / 2].x);
+        high = activate<ACTIVATION>(high + bias[q / 2].y);
         if (HAS_RESIDUAL) {
           const float2 r = unpack<T>(residual[q]);
-          low += r.x;
-          high += r.y;
+          low += NORM_RESIDUAL ? (r.x - n.mean) * n.scale * gamma[q / 2].x : r.x;
+          high += NORM_RESIDUAL ? (r.y - n.mean) * n.scale * gamma[q / 2].y : r.y;
         }
         result[q] = pack<T>(low, high);
       }
       store_matrices(address, result);
+      if (MOMENTS && j % 4 == 3) store_moments(args, sums[b], j / 4, row + b * 64, column + j / 4 * 64);
     }
   }
 }
 
-TENON_DEVICE void consume_tiles(const Layout& s, const T* bias, int rows, int consumer) {
+TENON_DEVICE void consume_tiles(const Layout& s, const LinearArgs& args, const Norms& norms, int consumer) {
   const uint32_t staging = s.staging + consumer * kStagingBytes;
+  const int first_row = PINGPONG ? 0 : consumer * kBlocks * 64;
   Ring ring;
-  Tiles tile(rows);
+  Tiles tile(args.rows);
   if (PINGPONG && consumer == 1) {
     tile.next();
     ring.skip_tile();
@@ -244,7 +305,7 @@ TENON_DEVICE void consume_tiles(const Layout& s, const T* bias, int rows, int co
     if (PINGPONG) barrier_wait(s.turn + 8 * consumer, consumer == 0 ? parity ^ 1 : parity);
     multiply_tile(s, ring, sums, consumer);
     barrier_wait(s.ready + 8 * consumer, parity);
-    finish_tile(staging, bias, sums, tile.column);
+    finish_tile(staging, args, norms, sums, tile.row + first_row, tile.column);
     fence_async_shared();
     barrier_arrive(s.done + 8 * consumer);
     tile.next();
@@ -260,17 +321,18 @@ TENON_DEVICE void consume_tiles(const Layout& s, const T* bias, int rows, int co
 extern "C" __global__ void __launch_bounds__(kThreads, 1)
     linear_sm90(const __grid_constant__ TensorMap x, const __grid_constant__ TensorMap w,
                 const __grid_constant__ TensorMap residual, const __grid_constant__ TensorMap y,
-                const T* __restrict__ bias, int rows) {
-  extern __shared__ unsigned char memory[];
+                const LinearArgs args) {
+  extern __shared__ __align__(1024) unsigned char memory[];
+  __shared__ Norms norms[kConsumers];
   const Layout s = make_layout(memory);
-  const int thread = threadIdx.x, group = thread / 128;
+  const int thread = threadIdx.x, warp = thread / 32, group = thread / 128;
   if (thread == 0) {
     for (int i = 0; i < STAGES; ++i) {
       barrier_init(s.full + 8 * i, 1);
       barrier_init(s.empty + 8 * i, (PINGPONG ? 1 : kConsumers) * CLUSTER);
     }
     for (int i = 0; i < kConsumers; ++i) {
-      barrier_init(s.ready + 8 * i, 1);
+      barrier_init(s.ready + 8 * i, kNorm && HAS_RESIDUAL ? 2 : 1);
       barrier_init(s.done + 8 * i, 128);
       barrier_init(s.turn + 8 * i, 1);
     }
@@ -285,12 +347,11 @@ extern "C" __global__ void __launch_bounds__(kThreads, 1)
   if (CLUSTER > 1) cluster_barrier();  // peers write here and arrive at our barriers
   if (group == 0) {
     asm volatile("setmaxnreg.dec.sync.aligned.u32 40;");
-    if (thread == 0) load_tiles(s, x, w, rows);
-    if (thread == 32) keep_staging(s, residual, y, rows, 0);
-    if (thread == 64) keep_staging(s, residual, y, rows, 1);
+    if (thread == 0) load_tiles(s, x, w, args.rows);
+    if (warp == 1 || warp == 2) keep_staging(s, residual, y, args, norms[warp - 1], warp - 1);
   } else {
     asm volatile("setmaxnreg.inc.sync.aligned.u32 232;");
-    consume_tiles(s, bias, rows, group - 1);
+    consume_tiles(s, args, norms[group - 1], group - 1);
   }
   if (CLUSTER > 1) {
     __syncwarp();

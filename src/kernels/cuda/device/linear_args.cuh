@@ -1,0 +1,12 @@
+// What the linear kernels of sm_90 are given beside their tensor maps. Read by their host side too, so: plain types
+// only.
+#pragma once
+
+struct LinearArgs {
+  const void *bias = nullptr, *residual = nullptr;
+  // linear_norm: moments of the rows of x and of the residual, and what scales the normalised residual.
+  const void *x_moments = nullptr, *residual_moments = nullptr, *gamma = nullptr;
+  void *y = nullptr, *y_moments = nullptr;
+  int rows = 0;
+  float epsilon = 0;
+};
