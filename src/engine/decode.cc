@@ -5,6 +5,7 @@
 
 #include "engine/engine_generated.h"
 #include "engine/tables.h"
+#include "ops/op_def.h"
 
 namespace tenon::engine {
 namespace {
@@ -107,6 +108,10 @@ Result<PlanStep> step(const fb::Step& s) {
     out.attrs.set(text(a.name()), std::move(v));
     return {};
   }));
+  // An engine of an older version lacks the attributes that came later.
+  for (const ops::AttrDef& a : ops::op_def(out.op).attrs) {
+    if (!a.required && out.attrs.find(a.name) == nullptr) out.attrs.set(a.name, a.fallback);
+  }
   out.inputs = numbers(s.inputs());
   out.outputs = numbers(s.outputs());
   TENON_TRY(each(s.kernels(), [&](const fb::KernelChoice& k) -> Status {

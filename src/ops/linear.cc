@@ -16,7 +16,7 @@ Status infer(InferContext& c) {
     return error(ErrorCode::kBadModel, "unknown activation '{}'", c.attrs.text("activation"));
   }
   if (const std::string& factors = c.attrs.text("factors"); !factors.empty()) {
-    if (factors != "bf16" && factors != "int8") return error(ErrorCode::kBadModel, "unknown factors '{}'", factors);
+    if (factors != "bf16" && factors != "tf32" && factors != "int8") return error(ErrorCode::kBadModel, "unknown factors '{}'", factors);
     if (c.dtype(0) != DType::kF32) return error(ErrorCode::kBadModel, "factors of {} need f32 inputs", factors);
   }
   Shape y = c.shape(0);
@@ -156,7 +156,7 @@ OpDef define_linear() {
                  "'', relu, gelu (erf), gelu_tanh, gelu_sigmoid, tanh, sigmoid or silu"},
                 {"factors", std::string(), false,
                  "what x and W may be rounded to before they are multiplied: '' their own type; of "
-                 "f32: bf16, or int8 (x by row when run, W by column), summed exactly"}},
+                 "f32: tf32 or bf16, or int8 (x by row when run, W by column), summed exactly"}},
       .locality = Locality::kRow,
       .infer = infer,
       .flops = flops,

@@ -13,18 +13,19 @@ AttentionForm::AttentionForm(const ir::Attrs& attrs)
       scale(attrs.number("scale")),
       causal(attrs.integer("causal") != 0) {}
 
-Support supports_attention_rows(const Problem& problem) {
+Support supports_attention_rows(const Problem& problem, DType dtype) {
   if (problem.op != Op::k_attention) return Support::no("computes attention only");
-  constexpr int64_t kVector = 8;  // elements in 16 bytes
+  const bool wide = dtype == DType::kF32;
+  const int64_t vector = wide ? 4 : 8;  // elements in 16 bytes
   const AttentionForm form(problem.attrs);
   for (const int i : {kQ, kK, kV}) {
     const auto index = static_cast<size_t>(i);
     const TensorType& type = problem.inputs[index];
-    if (type.dtype != DType::kF16 && type.dtype != DType::kBF16)
-      return Support::no(fmt::format("input {} is neither f16 nor bf16", i));
+    if (wide ? type.dtype != DType::kF32 : type.dtype != DType::kF16 && type.dtype != DType::kBF16)
+      return Support::no(fmt::format("input {} is {}", i, wide ? "not f32" : "neither f16 nor bf16"));
     const ir::Dim& width = type.shape.back();
-    if (!width.is_const() || width.value() % kVector != 0 || form.columns[index] % kVector != 0) {
-      return Support::no(fmt::format("rows or columns of input {} are no multiples of {}", i, kVector));
+    if (!width.is_const() || width.value() % vector != 0 || form.columns[index] % vector != 0) {
+      return Support::no(fmt::format("rows or columns of input {} are no multiples of {}", i, vector));
     }
   }
   return Support::yes();
@@ -41,7 +42,7 @@ Result<AttentionArgs> attention_args(const AttentionForm& form, const RunArgs& a
     }
   }
   const auto head_0 = [&](const TensorArg& x, int input) -> const void* {
-    return x.as<const uint16_t>() + form.columns[static_cast<size_t>(input)];
+    return x.as<const std::byte>() + form.columns[static_cast<size_t>(input)] * static_cast<int64_t>(dtype_size(x.dtype));
   };
   AttentionArgs a = {};
   a.q = head_0(q, kQ);
@@ -80,7 +81,7 @@ Result<AttentionArgs> attention_args(const AttentionForm& form, const RunArgs& a
 }
 
 std::vector<std::string> element_defines(const Problem& problem) {
-  return {problem.inputs[kQ].dtype == DType::kBF16 ? "ELEMENT=bf16" : "ELEMENT=f16",
+  return {fmt::format("ELEMENT={}", dtype_name(problem.inputs[kQ].dtype)),
           fmt::format("HEAD_DIM={}", problem.attrs.integer("head_dim"))};
 }
 

@@ -21,8 +21,9 @@ struct AttentionForm {
   bool causal;
 };
 
-// f16 or bf16, rows of whole 16-byte vectors. Says nothing about head_dim, bias, causal and window.
-Support supports_attention_rows(const Problem& problem);
+// f16 or bf16, or f32 where that is asked for; rows of whole 16-byte vectors. Says nothing about head_dim, bias, causal and
+// window.
+Support supports_attention_rows(const Problem& problem, DType dtype = DType::kF16);
 
 // The arguments of a launch, or a status when sizes do not fit 32 bits.
 Result<AttentionArgs> attention_args(const AttentionForm& form, const RunArgs& args);

@@ -60,7 +60,7 @@ class LinearSm80 final : public LinearKernel {
     if (tile == nullptr) return std::nullopt;
     DeviceSource source = {.file = "linear_sm80.cu", .entry = "linear_sm80", .defines = problem_defines(problem)};
     const std::pair<const char*, int> sizes[] = {
-        {"TILE_M", tile->m}, {"TILE_N", tile->n}, {"WARPS_M", tile->warps_m}, {"WARPS_N", tile->warps_n}};
+        {"TILE_M", tile->m}, {"TILE_N", tile->n}, {"WARPS_M", tile->warps_m}, {"WARPS_N", tile->warps_n}, {"TERMS", 1}};
     for (const auto& [name, value] : sizes) source.defines.push_back(fmt::format("{}={}", name, value));
     return source;
   }

@@ -1,12 +1,17 @@
-// linear on every GPU with 16-bit tensor cores (sm_80): y = activation(x Wᵀ + bias) + residual, x [rows, K], W [N, K].
+// linear on every GPU with tensor cores for 16 bits and tf32 (sm_80): y = activation(x Wᵀ + bias) + residual,
+// x [rows, K], W [N, K].
 //
-// A block computes one tile of y. Chunks of 64 columns of x's and W's tile go through a ring of stages in shared
-// memory, filled by asynchronous copies two chunks ahead; each warp multiplies its part of the tile by mma.sync.
+// A block computes one tile of y. Chunks of 128 bytes of x's and W's rows go through a ring of stages in shared memory,
+// filled by asynchronous copies two chunks ahead; each warp multiplies its part of the tile by mma.sync.
 //
-// Macros: ELEMENT, COLUMNS (N), DEPTH (K), TILE_M, TILE_N, WARPS_M, WARPS_N, ACTIVATION, HAS_BIAS, HAS_RESIDUAL.
+// f32 is multiplied as tf32 (TERMS 1), or as the sums of two tf32 numbers (TERMS 2): three products then keep all but the
+// last bits of f32 (Ootomo and Yokota, "Recovering single precision accuracy from Tensor Cores", 2022).
+//
+// Macros: ELEMENT, TERMS, COLUMNS (N), DEPTH (K), TILE_M, TILE_N, WARPS_M, WARPS_N, ACTIVATION, HAS_BIAS, HAS_RESIDUAL.
 #include "activation.cuh"
 #include "matrix.cuh"
 #include "pdl.cuh"
+#include "row.cuh"
 #include "tma.cuh"
 
 using T = ELEMENT;
@@ -14,19 +19,20 @@ using T = ELEMENT;
 namespace {
 
 constexpr int kThreads = 32 * WARPS_M * WARPS_N, kStages = 3;
-constexpr int kChunk = 64, kChunks = (DEPTH + kChunk - 1) / kChunk;
+constexpr int kUnit = 16 / sizeof(T);  // elements of a copy
+constexpr int kChunk = 8 * kUnit, kChunks = (DEPTH + kChunk - 1) / kChunk;
 constexpr uint32_t kXBytes = TILE_M * 128, kStageBytes = kXBytes + TILE_N * 128;
 constexpr int kColumnTiles = (COLUMNS + TILE_N - 1) / TILE_N;
 constexpr int kWarpM = TILE_M / WARPS_M, kWarpN = TILE_N / WARPS_N;  // a warp's part of the tile
 constexpr int kMBlocks = kWarpM / 16, kNBlocks = kWarpN / 8;
 
-// `kRows` rows of a matrix with K columns, from row `first` on, 64 columns; zeros outside.
+// `kRows` rows of a matrix with K columns, from row `first` on, a chunk of them; zeros outside.
 template <int kRows>
 TENON_DEVICE void copy_tile(uint32_t to, const T* from, int first, int rows, int chunk) {
   constexpr int kUnits = 8;  // of 16 bytes, in 128-byte rows
 #pragma unroll
   for (int i = threadIdx.x; i < kRows * kUnits; i += kThreads) {
-    const int row = i / kUnits, unit = i % kUnits, k = chunk * kChunk + unit * 8;
+    const int row = i / kUnits, unit = i % kUnits, k = chunk * kChunk + unit * kUnit;
     const bool valid = first + row < rows && k < DEPTH;
     const T* source = valid ? from + static_cast<int64_t>(first + row) * DEPTH + k : from;
     copy_async(to + swizzle_128b(row, unit * 16), source, valid);
@@ -35,35 +41,89 @@ TENON_DEVICE void copy_tile(uint32_t to, const T* from, int first, int rows, int
 
 using Accumulators = float[kMBlocks][kNBlocks][4];
 
+// Four registers of factors, ready to be multiplied: 16-bit elements in pairs, or f32 in TERMS terms of tf32.
+template <class U>
+struct Factors {
+  uint32_t bits[4];
+
+  TENON_DEVICE void load(uint32_t address) { load_matrices(bits, address); }
+  // b's registers are `first` and the next.
+  TENON_DEVICE static void multiply(float (&sums)[4], const Factors& a, const Factors& b, int first) {
+    multiply_16x8x16<U>(sums, a.bits, b.bits[first], b.bits[first + 1]);
+  }
+};
+template <>
+struct Factors<f32> {
+  uint32_t bits[TERMS][4];
+
+  TENON_DEVICE void load(uint32_t address) {
+    load_matrices(bits[0], address);
+#pragma unroll
+    for (int i = 0; i < 4; ++i) {
+      float rest = __uint_as_float(bits[0][i]);
+#pragma unroll
+      for (int t = 0; t < TERMS; ++t) {
+        bits[t][i] = round_to_tf32(__float_as_uint(rest));
+        rest -= __uint_as_float(bits[t][i]);
+      }
+    }
+  }
+  // The small products first; that of the two smallest is below the last bits.
+  TENON_DEVICE static void multiply(float (&sums)[4], const Factors& a, const Factors& b, int first) {
+#pragma unroll
+    for (int t = TERMS - 1; t > 0; --t) {
+      multiply_16x8x8_tf32(sums, a.bits[t], b.bits[0][first], b.bits[0][first + 1]);
+      multiply_16x8x8_tf32(sums, a.bits[0], b.bits[t][first], b.bits[t][first + 1]);
+    }
+    multiply_16x8x8_tf32(sums, a.bits[0], b.bits[0][first], b.bits[0][first + 1]);
+  }
+};
+
 // One chunk of this warp's part.
 TENON_DEVICE void multiply_chunk(uint32_t x, uint32_t w, Accumulators& sums) {
   const int lane = threadIdx.x % 32;
 #pragma unroll
-  for (int k = 0; k < kChunk; k += 16) {
-    uint32_t a[kMBlocks][4];
+  for (int k = 0; k < 128; k += 32) {  // bytes of the rows
+    Factors<T> a[kMBlocks];
 #pragma unroll
-    for (int i = 0; i < kMBlocks; ++i) load_matrices(a[i], x + swizzle_128b(i * 16 + lane % 16, k * 2 + lane / 16 * 16));
+    for (int i = 0; i < kMBlocks; ++i) a[i].load(x + swizzle_128b(i * 16 + lane % 16, k + lane / 16 * 16));
 #pragma unroll
     for (int j = 0; j < kNBlocks; j += 2) {
-      uint32_t b[4];  // two blocks of eight columns of y, each in two halves of k
-      load_matrices(b, w + swizzle_128b(j * 8 + lane / 16 * 8 + lane % 8, k * 2 + lane / 8 % 2 * 16));
+      Factors<T> b;  // two blocks of eight columns of y, each in two halves of k
+      b.load(w + swizzle_128b(j * 8 + lane / 16 * 8 + lane % 8, k + lane / 8 % 2 * 16));
 #pragma unroll
       for (int i = 0; i < kMBlocks; ++i) {
-        multiply_16x8x16<T>(sums[i][j], a[i], b[0], b[1]);
-        multiply_16x8x16<T>(sums[i][j + 1], a[i], b[2], b[3]);
+        Factors<T>::multiply(sums[i][j], a[i], b, 0);
+        Factors<T>::multiply(sums[i][j + 1], a[i], b, 2);
       }
     }
   }
 }
 
-// Two neighbours of y.
-TENON_DEVICE void finish_pair(T* y, const T* residual, int64_t at, float2 v, float2 bias) {
-  v = {activate<ACTIVATION>(v.x + bias.x), activate<ACTIVATION>(v.y + bias.y)};
+// Two neighbours of a row. Of 16 bits: at an even place; of 32: the second may lie behind the last column.
+template <class U>
+struct Pair {
+  TENON_DEVICE static float2 load(const U* from, bool) { return unpack<U>(*reinterpret_cast<const uint32_t*>(from)); }
+  TENON_DEVICE static void store(U* to, float2 v, bool) { *reinterpret_cast<uint32_t*>(to) = pack<U>(v.x, v.y); }
+  TENON_DEVICE static float activated(float x) { return activate<ACTIVATION>(x); }
+};
+template <>
+struct Pair<f32> {
+  TENON_DEVICE static float2 load(const f32* from, bool both) { return {from[0], both ? from[1] : 0.f}; }
+  TENON_DEVICE static void store(f32* to, float2 v, bool both) {
+    to[0] = v.x;
+    if (both) to[1] = v.y;
+  }
+  TENON_DEVICE static float activated(float x) { return activate_exactly<ACTIVATION>(x); }
+};
+
+TENON_DEVICE void finish_pair(T* y, const T* residual, int64_t at, float2 v, float2 bias, bool both) {
+  v = {Pair<T>::activated(v.x + bias.x), Pair<T>::activated(v.y + bias.y)};
   if (HAS_RESIDUAL) {
-    const float2 r = unpack<T>(*reinterpret_cast<const uint32_t*>(residual + at));
+    const float2 r = Pair<T>::load(residual + at, both);
     v = {v.x + r.x, v.y + r.y};
   }
-  *reinterpret_cast<uint32_t*>(y + at) = pack<T>(v.x, v.y);
+  Pair<T>::store(y + at, v, both);
 }
 
 }  // namespace
@@ -99,13 +159,14 @@ extern "C" __global__ void __launch_bounds__(kThreads)
   for (int j = 0; j < kNBlocks; ++j) {
     const int c = column + warp_column + j * 8 + lane % 4 * 2;
     if (c >= COLUMNS) continue;
-    const float2 pair = HAS_BIAS ? unpack<T>(*reinterpret_cast<const uint32_t*>(bias + c)) : float2{};
+    const bool both = c + 1 < COLUMNS;
+    const float2 pair = HAS_BIAS ? Pair<T>::load(bias + c, both) : float2{};
 #pragma unroll
     for (int i = 0; i < kMBlocks; ++i) {
       const int r = row + warp_row + i * 16 + lane / 4;
       const int64_t at = static_cast<int64_t>(r) * COLUMNS + c;
-      if (r < rows) finish_pair(y, residual, at, {sums[i][j][0], sums[i][j][1]}, pair);
-      if (r + 8 < rows) finish_pair(y, residual, at + 8 * COLUMNS, {sums[i][j][2], sums[i][j][3]}, pair);
+      if (r < rows) finish_pair(y, residual, at, {sums[i][j][0], sums[i][j][1]}, pair, both);
+      if (r + 8 < rows) finish_pair(y, residual, at + 8 * COLUMNS, {sums[i][j][2], sums[i][j][3]}, pair, both);
     }
   }
 }

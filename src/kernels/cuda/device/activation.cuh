@@ -46,6 +46,21 @@ TENON_DEVICE float gelu_tanh(float x) {
   return half_x + half_x * tanh_approx(t);
 }
 
+// To the last bits of f32.
+template <int kActivation>
+TENON_DEVICE float activate_exactly(float x) {
+  const auto logistic = [](float t) { return 1.f / (1.f + ::expf(-t)); };
+  if (kActivation == kRelu) return fmaxf(x, 0.f);
+  if (kActivation == kGelu) return 0.5f * x * ::erfcf(-0.70710678118654752f * x);
+  if (kActivation == kGeluTanh) return 0.5f * x * (1.f + ::tanhf(0.79788456080286536f * (x + 0.044715f * x * x * x)));
+  if (kActivation == kGeluSigmoid) return x * logistic(1.702f * x);
+  if (kActivation == kTanh) return ::tanhf(x);
+  if (kActivation == kSigmoid) return logistic(x);
+  if (kActivation == kSilu) return x * logistic(x);
+  return x;
+}
+
+// For results that are rounded to 16 bits.
 template <int kActivation>
 TENON_DEVICE float activate(float x) {
   if (kActivation == kRelu) return fmaxf(x, 0.f);

@@ -42,6 +42,20 @@ TENON_DEVICE void multiply_16x8x16(float (&d)[4], const uint32_t (&a)[4], uint32
 TENON_MMA(f16)
 TENON_MMA(bf16)
 
+// f32 rounded to the 19 bits that the tensor cores read of it (tf32: 8 of exponent, 10 of mantissa).
+TENON_DEVICE uint32_t round_to_tf32(uint32_t x) {
+  uint32_t r;
+  asm("cvt.rna.tf32.f32 %0, %1;" : "=r"(r) : "f"(__uint_as_float(x)));
+  return r;
+}
+// d += a b in tf32: a 16x8, b 8x8; registers as above, each with one element of 4 bytes in place of two of 2.
+TENON_DEVICE void multiply_16x8x8_tf32(float (&d)[4], const uint32_t (&a)[4], uint32_t b0, uint32_t b1) {
+  asm volatile(
+      "mma.sync.aligned.m16n8k8.row.col.f32.tf32.tf32.f32 {%0, %1, %2, %3}, {%4, %5, %6, %7}, {%8, %9}, {%0, %1, %2, %3};"
+      : "+f"(d[0]), "+f"(d[1]), "+f"(d[2]), "+f"(d[3])
+      : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b0), "r"(b1));
+}
+
 // 16 bytes from global to shared memory, past L1; zeros when `valid` is false (the address is then not read).
 TENON_DEVICE void copy_async(uint32_t to, const void* from, bool valid) {
   asm volatile("cp.async.cg.shared.global [%0], [%1], 16, %2;" ::"r"(to), "l"(from), "r"(valid ? 16 : 0) : "memory");

@@ -1,0 +1,73 @@
+// attention in f32: the device side is attention_f32.cu.
+#include "kernels/cuda/attention_problem.h"
+#include "kernels/cuda/kernels.h"
+
+namespace tenon::kernels::cuda {
+namespace {
+
+constexpr int64_t kF32Rows = 64, kF32Keys = 32, kF32Threads = 256;  // of a block, as in the device code
+
+class AttentionF32Launcher final : public Launcher {
+ public:
+  AttentionF32Launcher(const Problem& problem, const Device& device, Function function)
+      : form_(problem.attrs), device_(device), function_(function) {}
+
+  int shared_bytes() const {
+    const int64_t pitch = (form_.head_dim / 4 | 1) * 4;
+    return static_cast<int>(4 * ((kF32Rows + 4 * kF32Keys) * pitch + kF32Rows * kF32Keys));
+  }
+
+  Status launch(const RunArgs& args) const override {
+    TENON_ASSIGN(AttentionArgs a, attention_args(form_, args));
+    if (a.q_rows == 0) return {};
+    const auto tiles = static_cast<unsigned>((a.q_rows + kF32Rows - 1) / kF32Rows);
+    const Launch launch = {.grid = {static_cast<unsigned>(form_.heads), tiles, 1},
+                           .block = {kF32Threads, 1, 1},
+                           .shared_bytes = static_cast<unsigned>(shared_bytes())};
+    void* parameters[] = {&a};
+    return launch_kernel(device_, function_, args.stream, launch, parameters);
+  }
+
+ private:
+  AttentionForm form_;
+  const Device& device_;
+  Function function_;
+};
+
+class AttentionF32 final : public CudaKernel {
+ public:
+  std::string_view id() const override { return "cuda.attention.f32"; }
+
+  Support supports(const Problem& problem) const override {
+    if (Support s = supports_attention_rows(problem, DType::kF32); !s) return s;
+    const int64_t dim = problem.attrs.integer("head_dim");
+    if (dim % 4 != 0 || dim > 128) return Support::no(fmt::format("head_dim {} is not a multiple of 4 up to 128", dim));
+    return Support::yes();
+  }
+
+  std::vector<Config> configs(const Problem&) const override {
+    return {{.text = "", .numerics = "fma-online-32", .cost = 0}};
+  }
+
+  std::optional<DeviceSource> code(const Problem& problem, const Config&, int) const override {
+    return DeviceSource{.file = "attention_f32.cu", .entry = "attention", .defines = visibility_defines(problem)};
+  }
+
+  Result<std::unique_ptr<Launcher>> load(const Problem& problem, const Config&, const Device& device,
+                                         Function function) const override {
+    auto launcher = std::make_unique<AttentionF32Launcher>(problem, device, function);
+    TENON_TRY(tenon::cuda::check(
+        device.api().cuFuncSetAttribute(function, tenon::cuda::kFunctionMaxDynamicShared, launcher->shared_bytes()),
+        "reserving shared memory for attention"));
+    return std::unique_ptr<Launcher>(std::move(launcher));
+  }
+};
+
+}  // namespace
+
+const Kernel& attention_f32_kernel() {
+  static const AttentionF32 kernel;
+  return kernel;
+}
+
+}  // namespace tenon::kernels::cuda

@@ -1,0 +1,152 @@
+// linear in f32 on GPUs of every generation since sm_80, by tf32 tensor cores: one product where the plan allows
+// factors of tf32, three where it wants all of f32. The device side is linear_sm80.cu.
+#include <limits>
+
+#include "kernels/cuda/kernels.h"
+#include "kernels/cuda/linear.h"
+#include "ops/activation.h"
+
+namespace tenon::kernels::cuda {
+namespace {
+
+struct F32Tile {
+  const char* text;
+  int m, n, warps_m, warps_n;
+
+  unsigned shared_bytes() const { return static_cast<unsigned>(3 * (m + n) * 128 + 1024); }  // three stages, alignment
+};
+constexpr F32Tile kF32Tiles[] = {
+    {"tile=128x128", 128, 128, 2, 4}, {"tile=64x64", 64, 64, 2, 2}, {"tile=32x64", 32, 64, 1, 4}};
+
+const F32Tile* find_f32_tile(std::string_view text) {
+  for (const F32Tile& tile : kF32Tiles)
+    if (tile.text == text) return &tile;
+  return nullptr;
+}
+
+class LinearF32Launcher final : public Launcher {
+ public:
+  LinearF32Launcher(const Device& device, Function function, const F32Tile& tile, int64_t depth, int64_t columns)
+      : device_(device), function_(function), tile_(tile), depth_(depth), columns_(columns) {}
+
+  Status launch(const RunArgs& args) const override {
+    TENON_ASSIGN(LinearOperands o, linear_operands(args, depth_));
+    if (o.rows == 0) return {};
+    const int64_t tiles = (o.rows + tile_.m - 1) / tile_.m * ((columns_ + tile_.n - 1) / tile_.n);
+    void* parameters[] = {&o.x, &o.w, &o.bias, &o.residual, &o.y, &o.rows};
+    const Launch launch = {.grid = {static_cast<unsigned>(tiles), 1, 1},
+                           .block = {static_cast<unsigned>(32 * tile_.warps_m * tile_.warps_n), 1, 1},
+                           .shared_bytes = tile_.shared_bytes()};
+    return launch_kernel(device_, function_, args.stream, launch, parameters);
+  }
+
+ private:
+  const Device& device_;
+  Function function_;
+  F32Tile tile_;
+  int64_t depth_, columns_;
+};
+
+// W [K, N] constant, stored transposed, [N, K]; K a multiple of 4.
+class LinearF32 final : public CudaKernel {
+ public:
+  std::string_view id() const override { return "cuda.linear.f32"; }
+
+  Support supports(const Problem& problem) const override {
+    if (problem.op != Op::k_linear) return Support::no("computes linear only");
+    if (problem.inputs[kX].dtype != DType::kF32) return Support::no("computes f32 only");
+    const std::string& factors = problem.attrs.text("factors");
+    if (!factors.empty() && factors != "tf32") return Support::no(fmt::format("factors of {} are asked for", factors));
+    if (problem.constant.size() <= kW || !problem.constant[kW]) return Support::no("the weight is not constant");
+    if (!ir::all_const(problem.inputs[kW].shape)) return Support::no("the weight's shape is symbolic");
+    constexpr int64_t kMost = std::numeric_limits<int>::max() / 256;
+    if (depth(problem) % 4 != 0 || depth(problem) == 0) return Support::no("the depth is not a multiple of 4");
+    if (depth(problem) > kMost || columns(problem) > kMost || columns(problem) == 0)
+      return Support::no("the weight's size is out of range");
+    return Support::yes();
+  }
+
+  // For many rows first; all sum over K in the same order.
+  std::vector<Config> configs(const Problem& problem) const override {
+    std::vector<Config> configs;
+    const char* numerics = problem.attrs.text("factors").empty() ? "mma-tf32x3" : "mma-tf32";
+    for (const F32Tile& tile : kF32Tiles) configs.push_back({.text = tile.text, .numerics = numerics});
+    return configs;
+  }
+
+  // The largest tile that fills the GPU.
+  Config config_for(const Problem& problem, int64_t rows, int multiprocessors) const override {
+    const std::vector<Config> all = configs(problem);
+    for (size_t i = 0; i + 1 < all.size(); ++i) {
+      const F32Tile& tile = kF32Tiles[i];
+      const int64_t tiles = (rows + tile.m - 1) / tile.m * ((columns(problem) + tile.n - 1) / tile.n);
+      if (tiles >= multiprocessors) return all[i];
+    }
+    return all.back();
+  }
+
+  std::optional<TensorType> packed_type(const Problem& problem, int index) const override {
+    if (index != kW) return std::nullopt;
+    return TensorType{DType::kF32, {ir::Dim(columns(problem)), ir::Dim(depth(problem))}};
+  }
+
+  Result<Tensor> prepack(const Problem&, int, const Tensor& w) const override {
+    const int64_t k = w.shape()[0], n = w.shape()[1];
+    std::byte* bytes = nullptr;
+    TENON_ASSIGN(Tensor packed, Tensor::allocate(DType::kF32, {n, k}, &bytes));
+    const auto* from = w.as<const float>();
+    auto* to = reinterpret_cast<float*>(bytes);
+    constexpr int64_t kBlock = 16;  // square blocks: both sides stay in cache
+    for (int64_t i = 0; i < k; i += kBlock)
+      for (int64_t j = 0; j < n; j += kBlock)
+        for (int64_t c = j; c < std::min(n, j + kBlock); ++c)
+          for (int64_t r = i; r < std::min(k, i + kBlock); ++r) to[c * k + r] = from[r * n + c];
+    return packed;
+  }
+
+  bool in_place(const Problem&, int index) const override { return index == kResidual; }
+
+  std::optional<DeviceSource> code(const Problem& problem, const Config& config, int) const override {
+    const F32Tile* tile = find_f32_tile(config.text);
+    if (tile == nullptr) return std::nullopt;
+    DeviceSource source = {.file = "linear_sm80.cu", .entry = "linear_sm80", .defines = {"ELEMENT=f32"}};
+    const std::pair<const char*, int64_t> sizes[] = {
+        {"TERMS", problem.attrs.text("factors").empty() ? 2 : 1},
+        {"COLUMNS", columns(problem)},
+        {"DEPTH", depth(problem)},
+        {"ACTIVATION", static_cast<int>(*ops::parse_activation(problem.attrs.text("activation")))},
+        {"HAS_BIAS", problem.has(kBias) ? 1 : 0},
+        {"HAS_RESIDUAL", problem.has(kResidual) ? 1 : 0},
+        {"TILE_M", tile->m},
+        {"TILE_N", tile->n},
+        {"WARPS_M", tile->warps_m},
+        {"WARPS_N", tile->warps_n}};
+    for (const auto& [name, value] : sizes) source.defines.push_back(fmt::format("{}={}", name, value));
+    return source;
+  }
+
+  Result<std::unique_ptr<Launcher>> load(const Problem& problem, const Config& config, const Device& device,
+                                         Function function) const override {
+    const F32Tile* tile = find_f32_tile(config.text);
+    if (tile == nullptr) return error(ErrorCode::kInternal, "{} has no config '{}'", id(), config.text);
+    TENON_TRY(tenon::cuda::check(device.api().cuFuncSetAttribute(function, tenon::cuda::kFunctionMaxDynamicShared,
+                                                                 static_cast<int>(tile->shared_bytes())),
+                                 "asking for shared memory"));
+    return std::unique_ptr<Launcher>(
+        std::make_unique<LinearF32Launcher>(device, function, *tile, depth(problem), columns(problem)));
+  }
+
+ private:
+  enum Input { kX, kW, kBias, kResidual };
+  static int64_t columns(const Problem& problem) { return problem.inputs[kW].shape[1].value(); }
+  static int64_t depth(const Problem& problem) { return problem.inputs[kW].shape[0].value(); }
+};
+
+}  // namespace
+
+const Kernel& linear_f32_kernel() {
+  static const LinearF32 kernel;
+  return kernel;
+}
+
+}  // namespace tenon::kernels::cuda
