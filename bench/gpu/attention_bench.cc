@@ -1,7 +1,7 @@
 // Speed of the attention kernels on the GPU: f16, heads of 64, Q, K and V merged in one matrix of packed rows.
 //
-//   attention_bench                  prints "S batch heads us TFLOP/s kernel config", S "mixed": random lengths 32 to
-//   384
+//   attention_bench [S…]             prints "S batch heads us TFLOP/s kernel config", S "mixed": random lengths 32 to
+//                                    384; of these S only
 //
 // Random data, a CUDA graph of 32 dependent launches (as in a model: the next kernel starts while the one ahead ends),
 // median of nine replays. attention_peer.py times PyTorch's scaled_dot_product_attention at the same shapes.
@@ -179,20 +179,28 @@ void bench(const cuda::Device& device, cuda::Stream stream, const std::string& n
 
 }  // namespace
 
-int main() {
+int main(int argc, char** argv) {
+  const std::vector<std::string> only(argv + 1, argv + argc);
+  const auto wanted = [&](const std::string& s) {
+    return only.empty() || std::find(only.begin(), only.end(), s) != only.end();
+  };
   const cuda::Device& device = *require(cuda::Device::open());
   require(device.use());
   cuda::Stream stream = nullptr;
   require(cuda::check(device.api().cuStreamCreate(&stream, 1), "creating a stream"));
   fmt::print("# {}, {} SMs\n# S batch heads us TFLOP/s kernel config\n", device.name(), device.multiprocessors());
   for (const int64_t heads : {12, 16}) {
-    for (const int64_t s : {32, 128, 384, 512})
-      bench(device, stream, std::to_string(s), std::vector<int64_t>(static_cast<size_t>(kTokens / s), s), heads);
+    for (const int64_t s : {32, 128, 384, 512}) {
+      if (wanted(std::to_string(s)))
+        bench(device, stream, std::to_string(s), std::vector<int64_t>(static_cast<size_t>(kTokens / s), s), heads);
+    }
     std::mt19937 engine(1);
     std::vector<int64_t> mixed;
     for (int64_t left = kTokens; left > 0; left -= mixed.back())
       mixed.push_back(std::min(left, std::uniform_int_distribution<int64_t>(32, 384)(engine)));
-    bench(device, stream, "mixed", mixed, heads);
-    for (const int64_t s : {32, 128, 384, 512}) bench(device, stream, std::to_string(s), {s}, heads);
+    if (wanted("mixed")) bench(device, stream, "mixed", mixed, heads);
+    for (const int64_t s : {32, 128, 384, 512}) {
+      if (wanted(std::to_string(s))) bench(device, stream, std::to_string(s), {s}, heads);
+    }
   }
 }

@@ -1,8 +1,14 @@
 """PyTorch's scaled_dot_product_attention (f16, heads of 64, views of one merged QKV matrix) at the shapes and in the
 manner of attention_bench.cc.
 
-    python attention_peer.py                       prints "S batch heads us TFLOP/s backend"
+    python attention_peer.py [S...]                prints "S batch heads us TFLOP/s backend"
+
+The clock depends on what ran before (the chip is limited by its power), so compare in turns:
+
+    for i in 1 2 3; do attention_bench 128 384 512; python attention_peer.py 128 384 512; done
 """
+import sys
+
 import torch
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
@@ -41,8 +47,9 @@ def measure(s, batch, heads, backend):
 
 if __name__ == "__main__":
     print("#", torch.cuda.get_device_name(), "torch", torch.__version__)
+    lengths = [int(s) for s in sys.argv[1:]] or [32, 128, 384, 512]
     for heads in (12, 16):
-        for s, batch in [(s, TOKENS // s) for s in (32, 128, 384, 512)] + [(s, 1) for s in (32, 128, 384, 512)]:
+        for s, batch in [(s, TOKENS // s) for s in lengths] + [(s, 1) for s in lengths]:
             for backend in (SDPBackend.FLASH_ATTENTION, SDPBackend.CUDNN_ATTENTION):
                 try:
                     measure(s, batch, heads, backend)

@@ -103,7 +103,7 @@ TEST_P(CudaAttention, AgreesWithReferenceOnMixedBatches) {
 
 TEST_P(CudaAttention, AgreesWithReferenceInEveryHeadSize) {
   SCOPED_TRACE(random_.trace());
-  for (const auto& [heads, head_dim] : {std::pair<int64_t, int64_t>{4, 32}, {2, 128}, {1, 16}, {3, 80}, {12, 64}}) {
+  for (const auto& [heads, head_dim] : {std::pair<int64_t, int64_t>{4, 32}, {2, 128}, {1, 16}, {3, 80}, {2, 96}, {12, 64}}) {
     SCOPED_TRACE(fmt::format("{} heads of {}", heads, head_dim));
     expect_all_like_reference(packed(random_, {.dtype = GetParam(), .heads = heads, .head_dim = head_dim},
                                      {.lengths = {40, 129, 1}, .surplus = 3}));
@@ -214,6 +214,32 @@ TEST_P(CudaAttention, KeepsLargeScoresFinite) {
   expect_all_like_reference(step, 2);
 }
 
+// Each block of keys has greater scores than all before: what is summed so far is rescaled again and again.
+TEST_P(CudaAttention, FollowsScoresThatRise) {
+  SCOPED_TRACE(random_.trace());
+  Step step = packed(random_, {.dtype = GetParam(), .heads = 2}, {.lengths = {500, 130}});
+  const Tensor x = *step.inputs[1];
+  const int64_t width = x.shape()[1];
+  step.inputs[0] = filled(GetParam(), x.shape(), [&](int64_t j) { return std::abs(x.at(j)); });
+  step.inputs[1] = filled(GetParam(), x.shape(), [&](int64_t j) {
+    return std::abs(x.at(j)) * static_cast<double>(j / width) / 40;
+  });
+  expect_all_like_reference(step, 2);
+}
+
+TEST_P(CudaAttention, ConfigsOfOneTagGiveTheSameBits) {
+  if (gpu() == nullptr) GTEST_SKIP() << "no GPU";
+  SCOPED_TRACE(random_.trace());
+  const Step step = packed(random_, {.dtype = GetParam(), .heads = 3}, {.lengths = {400, 1, 129, 64}, .surplus = 5});
+  const auto built = build(step);
+  std::map<std::string, Tensor> results;
+  for (const kernels::Config& config : hopper().configs((*built)->problem)) {
+    SCOPED_TRACE(config.text);
+    const Tensor y = (*run_cuda_kernel(hopper(), step, config))[0];
+    EXPECT_TRUE(results.emplace(config.numerics, y).first->second.same_bytes(y));
+  }
+}
+
 // Sequences alone, in a batch, and beside NaN.
 TEST_P(CudaAttention, ASequenceDoesNotDependOnItsNeighbours) {
   if (gpu() == nullptr) GTEST_SKIP() << "no GPU";
@@ -256,7 +282,7 @@ TEST(CudaAttentionForms, OthersAreDeclinedByName) {
   const auto hopper_reason = [&](const Form& form) {
     return hopper().supports((*build(dense(random, form, 1, 3, 3)))->problem).reason;
   };
-  EXPECT_EQ(hopper_reason({.head_dim = 48}), "head_dim 48 is not 32, 64 or 128");
+  EXPECT_EQ(hopper_reason({.head_dim = 48}), "head_dim 48 is not 32, 64, 96 or 128");
   EXPECT_EQ(hopper_reason({.causal = true}), "keys are hidden by position");
   EXPECT_EQ(reason(dense(random, {.head_dim = 20}, 1, 3, 3)), "rows or columns of input 0 are no multiples of 8");
 }

@@ -5,12 +5,24 @@
 #include "wgmma.cuh"
 
 // Describes rows of kRowBytes (128 or 64) written with the swizzle of that width: 8-row groups one after the other.
-// `panel` is the distance to the next columns in bytes, where a transposed operand has more than one row's worth.
+// `panel` is the distance to the next columns in bytes, where a transposed operand has more than one row's worth. Only
+// the descriptor's low word depends on the address, so that a step in the rows is one 32-bit addition.
 template <int kRowBytes>
-TENON_DEVICE uint64_t wgmma_rows(uint32_t address, uint32_t panel = 16) {
-  constexpr uint64_t kGroupStride = 8 * kRowBytes >> 4, kSwizzle = kRowBytes == 128 ? 1 : 2;
-  return ((address & 0x3ffff) >> 4) | static_cast<uint64_t>(panel >> 4) << 16 | kGroupStride << 32 | kSwizzle << 62;
-}
+struct WgmmaRows {
+  uint32_t low;
+  TENON_DEVICE explicit WgmmaRows(uint32_t address, uint32_t panel = 16)
+      : low((address & 0x3ffff) >> 4 | panel >> 4 << 16) {}
+  // What lies so many bytes further.
+  TENON_DEVICE WgmmaRows operator+(int bytes) const {
+    WgmmaRows further = *this;
+    further.low += bytes >> 4;
+    return further;
+  }
+  TENON_DEVICE uint64_t descriptor() const {
+    constexpr uint64_t kGroupStride = 8 * kRowBytes >> 4, kSwizzle = kRowBytes == 128 ? 1 : 2;
+    return low | kGroupStride << 32 | kSwizzle << 62;
+  }
+};
 
 // d (+)= A B, A 64 x 16 with the fragments of four mma.sync 16 x 16 matrices, one per warp.
 // kTransposed false: B's rows are its N, 16 of their columns are K. true: 16 rows are K, their columns are N.
@@ -34,4 +46,5 @@ struct WgmmaRegisters;
   TENON_WGMMA_REGISTERS(bf16, N, 1, a0, a1, a2, a3, b, p)
 TENON_WGMMA_REGISTERS_ALL(32, "%16", "%17", "%18", "%19", "%20", "%21")
 TENON_WGMMA_REGISTERS_ALL(64, "%32", "%33", "%34", "%35", "%36", "%37")
+TENON_WGMMA_REGISTERS_ALL(96, "%48", "%49", "%50", "%51", "%52", "%53")
 TENON_WGMMA_REGISTERS_ALL(128, "%64", "%65", "%66", "%67", "%68", "%69")
