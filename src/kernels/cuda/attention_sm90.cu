@@ -86,9 +86,9 @@ struct Loader {
     __syncwarp();
     MetSequences<kRows>& sequences = shared.met[met.slot];
     sequences.collect(a, tile.begin, tile.end);
+    barrier_arrive(full);  // every lane, which may have written a sequence
     __syncwarp();
     if (issues) {
-      barrier_arrive(full);
       for (int i = 0; i < sequences.count; ++i) {
         const Sequence& s = sequences.sequences[i];
         for (int first = s.k_begin; first < s.k_end; first += kKeys) {
@@ -433,7 +433,7 @@ extern "C" __global__ void __launch_bounds__(kMostThreads, 1)
       barrier_init(shared_address(&shared.block_empty[slot]), kWarps);
     }
     for (int slot = 0; slot < kQuerySlots; ++slot) {
-      barrier_init(shared_address(&shared.queries_full[slot]), 2);  // the queries, and the sequences that they meet
+      barrier_init(shared_address(&shared.queries_full[slot]), 1 + 32);  // the queries; sequences from all lanes
       barrier_init(shared_address(&shared.queries_empty[slot]), kWarps);
     }
     barrier_init_done();
