@@ -103,7 +103,8 @@ TEST_P(CudaAttention, AgreesWithReferenceOnMixedBatches) {
 
 TEST_P(CudaAttention, AgreesWithReferenceInEveryHeadSize) {
   SCOPED_TRACE(random_.trace());
-  for (const auto& [heads, head_dim] : {std::pair<int64_t, int64_t>{4, 32}, {2, 128}, {1, 16}, {3, 80}, {2, 96}, {12, 64}}) {
+  using HeadsAndSize = std::pair<int64_t, int64_t>;
+  for (const auto& [heads, head_dim] : {HeadsAndSize{4, 32}, {2, 128}, {1, 16}, {3, 80}, {2, 96}, {12, 64}}) {
     SCOPED_TRACE(fmt::format("{} heads of {}", heads, head_dim));
     expect_all_like_reference(packed(random_, {.dtype = GetParam(), .heads = heads, .head_dim = head_dim},
                                      {.lengths = {40, 129, 1}, .surplus = 3}));
