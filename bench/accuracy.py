@@ -1,14 +1,17 @@
 #!/usr/bin/env python3
 """Task accuracy of the assembled MiniLM checkpoints, from text to answers with the command line alone.
 
-usage: accuracy.py TENON SST2_CHECKPOINT SQUAD_CHECKPOINT DATA_DIR
+usage: accuracy.py TENON SST2_CHECKPOINT SQUAD_CHECKPOINT DATA_DIR [--minilm CHECKPOINT] [BUILD_OPTION …]
 
 Expected (measured with PyTorch in fp32): SST-2 dev 789 of 872; SQuAD F1 73.74 on the ten articles that training left out.
-Needs only Python's standard library.
+With --minilm (a sentence-transformers folder) also Spearman's correlation on STS-B dev. Options such as --int8 go to
+`tenon build`. Needs only Python's standard library.
 """
+import argparse
 import collections
 import csv
 import json
+import math
 import pathlib
 import re
 import string
@@ -60,16 +63,54 @@ def squad(tenon, engine, data, folder):
     return 100 * sum(scores) / len(scores), 100 * sum(exact) / len(exact), len(scores)
 
 
+def ranks(values):
+    """1 for the least; equal values share their mean rank."""
+    order = sorted(range(len(values)), key=values.__getitem__)
+    out = [0.0] * len(values)
+    i = 0
+    while i < len(order):
+        j = i
+        while j + 1 < len(order) and values[order[j + 1]] == values[order[i]]:
+            j += 1
+        for k in range(i, j + 1):
+            out[order[k]] = (i + j) / 2 + 1
+        i = j + 1
+    return out
+
+
+def correlation(a, b):
+    ma, mb = sum(a) / len(a), sum(b) / len(b)
+    covariance = sum((x - ma) * (y - mb) for x, y in zip(a, b))
+    return covariance / math.sqrt(sum((x - ma) ** 2 for x in a) * sum((y - mb) ** 2 for y in b))
+
+
+def stsb(tenon, engine, data, folder):
+    rows = [r for r in csv.reader((data / "stsb" / "stsb-en-dev.csv").open()) if len(r) == 3]
+    texts = write_lines(folder / "stsb.txt", [r[0] for r in rows] + [r[1] for r in rows])
+    subprocess.run([tenon, "run", engine, "--texts", texts, "--out", folder / "stsb.json"], check=True, stdout=subprocess.DEVNULL)
+    vectors = next(iter(json.loads((folder / "stsb.json").read_text()).values()))
+    scores = [sum(x * y for x, y in zip(a, b)) / math.sqrt(sum(x * x for x in a) * sum(y * y for y in b))
+              for a, b in zip(vectors[:len(rows)], vectors[len(rows):])]
+    return correlation(ranks(scores), ranks([float(r[2]) for r in rows])), len(rows)
+
+
 def main():
-    if len(sys.argv) != 5:
-        sys.exit(__doc__)
-    tenon, data = sys.argv[1], pathlib.Path(sys.argv[4])
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    for name in ("tenon", "sst2", "squad"):
+        parser.add_argument(name)
+    parser.add_argument("data", type=pathlib.Path)
+    parser.add_argument("--minilm")
+    args, options = parser.parse_known_args()
     with tempfile.TemporaryDirectory() as name:
         folder = pathlib.Path(name)
-        for model, engine in ((sys.argv[2], "sst2.tenon"), (sys.argv[3], "squad.tenon")):
-            subprocess.run([tenon, "build", model, "-o", folder / engine, "-q"], check=True, stdout=subprocess.DEVNULL)
-        print("SST-2: %d of %d" % sst2(tenon, folder / "sst2.tenon", data, folder))
-        print("SQuAD: F1 %.2f, EM %.2f over %d questions" % squad(tenon, folder / "squad.tenon", data, folder))
+        for model in ("sst2", "squad", "minilm"):
+            if getattr(args, model):
+                subprocess.run([args.tenon, "build", getattr(args, model), "-o", folder / f"{model}.tenon", "-q", *options], check=True,
+                               stdout=subprocess.DEVNULL)
+        print("SST-2: %d of %d" % sst2(args.tenon, folder / "sst2.tenon", args.data, folder), flush=True)
+        print("SQuAD: F1 %.2f, EM %.2f over %d questions" % squad(args.tenon, folder / "squad.tenon", args.data, folder), flush=True)
+        if args.minilm:
+            print("STS-B: Spearman %.4f over %d pairs" % stsb(args.tenon, folder / "minilm.tenon", args.data, folder))
 
 
 if __name__ == "__main__":

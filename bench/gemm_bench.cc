@@ -1,13 +1,12 @@
 // Speed of the packed product on the shapes of BERT-base's encoder, beside the processor's peak measured in the same
 // run.
 //
-//   gemm_bench [threads] [isa]
+//   gemm_bench [threads] [isa] [f32, bf16 or int8]
 //
 // Twelve layers of random weights, so that they stream from memory as in a model; rates are of the best round over all
-// layers (other processes only ever add time), the last column is the median. "%" is of the best rate of fused
-// multiply-adds on registers seen in the run, on as many threads.
+// layers (other processes only ever add time), the last column is the median. "%" is of the best rate of multiply-adds
+// on registers seen in the run, on as many threads. Narrow products include rounding x.
 #include <fmt/core.h>
-#include <time.h>
 
 #include <algorithm>
 #include <cstdlib>
@@ -17,73 +16,16 @@
 #include <utility>
 #include <vector>
 
+#include "bench/peak.h"
 #include "kernels/cpu/gemm.h"
+#include "kernels/cpu/narrow_gemm.h"
 
 namespace {
 
 using namespace tenon;
 using namespace tenon::kernels::cpu;
-
-// Seconds. With one thread the time that this thread ran, which other processes disturb less; else wall time.
-double now(const ThreadPool& pool) {
-  timespec t{};
-  clock_gettime(pool.threads() == 1 ? CLOCK_THREAD_CPUTIME_ID : CLOCK_MONOTONIC, &t);
-  return static_cast<double>(t.tv_sec) + 1e-9 * static_cast<double>(t.tv_nsec);
-}
-
-// Runs twelve independent multiply-adds on registers `times` times; floating-point operations done.
-double multiply_add(Isa isa, int64_t times) {
-#if defined(__x86_64__)
-  const auto flops = [&](int lanes) { return 2.0 * 12 * lanes * static_cast<double>(times); };
-  if (isa == Isa::kAvx512) {
-    for (int64_t i = 0; i < times; ++i) {
-      asm volatile(
-          "vfmadd231ps %%zmm0, %%zmm0, %%zmm4\n vfmadd231ps %%zmm0, %%zmm0, %%zmm5\n vfmadd231ps %%zmm0, %%zmm0, "
-          "%%zmm6\n"
-          "vfmadd231ps %%zmm0, %%zmm0, %%zmm7\n vfmadd231ps %%zmm0, %%zmm0, %%zmm8\n vfmadd231ps %%zmm0, %%zmm0, "
-          "%%zmm9\n"
-          "vfmadd231ps %%zmm0, %%zmm0, %%zmm10\n vfmadd231ps %%zmm0, %%zmm0, %%zmm11\n vfmadd231ps %%zmm0, %%zmm0, "
-          "%%zmm12\n"
-          "vfmadd231ps %%zmm0, %%zmm0, %%zmm13\n vfmadd231ps %%zmm0, %%zmm0, %%zmm14\n vfmadd231ps %%zmm0, %%zmm0, "
-          "%%zmm15\n" ::
-              : "xmm4", "xmm5", "xmm6", "xmm7", "xmm8", "xmm9", "xmm10", "xmm11", "xmm12", "xmm13", "xmm14", "xmm15");
-    }
-    return flops(16);
-  }
-  if (isa == Isa::kAvx2) {
-    for (int64_t i = 0; i < times; ++i) {
-      asm volatile(
-          "vfmadd231ps %%ymm0, %%ymm0, %%ymm4\n vfmadd231ps %%ymm0, %%ymm0, %%ymm5\n vfmadd231ps %%ymm0, %%ymm0, "
-          "%%ymm6\n"
-          "vfmadd231ps %%ymm0, %%ymm0, %%ymm7\n vfmadd231ps %%ymm0, %%ymm0, %%ymm8\n vfmadd231ps %%ymm0, %%ymm0, "
-          "%%ymm9\n"
-          "vfmadd231ps %%ymm0, %%ymm0, %%ymm10\n vfmadd231ps %%ymm0, %%ymm0, %%ymm11\n vfmadd231ps %%ymm0, %%ymm0, "
-          "%%ymm12\n"
-          "vfmadd231ps %%ymm0, %%ymm0, %%ymm13\n vfmadd231ps %%ymm0, %%ymm0, %%ymm14\n vfmadd231ps %%ymm0, %%ymm0, "
-          "%%ymm15\n" ::
-              : "xmm4", "xmm5", "xmm6", "xmm7", "xmm8", "xmm9", "xmm10", "xmm11", "xmm12", "xmm13", "xmm14", "xmm15");
-    }
-    return flops(8);
-  }
-#endif
-  (void)isa;
-  (void)times;
-  return 0;
-}
-
-double peak_gflops(Isa isa, ThreadPool& pool) {
-  constexpr int64_t kTimes = 1'000'000;
-  double best = 0;
-  for (int round = 0; round < 5; ++round) {
-    const double start = now(pool);
-    pool.parallel_for(pool.threads(), [&](int64_t begin, int64_t end, int) {
-      for (int64_t i = begin; i < end; ++i) multiply_add(isa, kTimes);
-    });
-    const double flops = multiply_add(isa, 1) * static_cast<double>(kTimes) * pool.threads();
-    best = std::max(best, flops / (now(pool) - start) * 1e-9);
-  }
-  return best;
-}
+using bench::measured_peak;
+using bench::now;
 
 struct Shape {
   const char* name;
@@ -101,6 +43,10 @@ struct Aligned {
       : data(static_cast<float*>(std::aligned_alloc(64, static_cast<size_t>((floats + 15) / 16 * 64)))) {}
   ~Aligned() { std::free(data); }
   Aligned(Aligned&& o) noexcept : data(std::exchange(o.data, nullptr)) {}
+  Aligned& operator=(Aligned&& o) noexcept {
+    std::swap(data, o.data);
+    return *this;
+  }
   float* data;
 };
 
@@ -118,21 +64,32 @@ int main(int argc, char** argv) {
   Isa isa = available_isas().front();
   for (Isa i : available_isas())
     if (argc > 2 && isa_name(i) == argv[2]) isa = i;
+  const std::string type = argc > 3 ? argv[3] : "f32";
   const VectorCode& code = vector_code(isa);
+  const Factors factors = type == "int8" ? Factors::kInt8 : Factors::kBf16;
+  const bool widens = type == "bf16" && code.bf16.tile == nullptr, narrow = type != "f32" && !widens;
   std::mt19937 generator(std::random_device{}());
   std::vector<std::vector<Aligned>> weights;
   for (int layer = 0; layer < kLayers; ++layer) {
     auto& w = weights.emplace_back();
-    for (const Shape& s : kShapes) w.push_back(random_floats(packed_size(s.k, s.n), generator));
+    for (const Shape& s : kShapes) {
+      w.push_back(random_floats(packed_size(s.k, s.n), generator));
+      if (type == "f32") continue;
+      const Aligned floats = std::move(w.back());
+      w.back() = Aligned((packed_bytes(factors, s.k, s.n) + 3) / 4);
+      pack_narrow(factors, floats.data, s.k, s.n, reinterpret_cast<std::byte*>(w.back().data));
+    }
   }
-  double peak = peak_gflops(isa, pool);
-  fmt::print("isa {}, {} threads, peak {:.0f} GFLOP/s\n{:>6}", isa_name(isa), pool.threads(), peak, "T");
+  double peak = measured_peak(isa, type, pool);
+  fmt::print("{}, {}, {} threads, peak {:.0f} G/s\n{:>6}", type, isa_name(isa), pool.threads(), peak, "T");
   for (const Shape& s : kShapes) fmt::print("{:>18}", s.name);
   fmt::print("{:>26}\n", "all 12 layers");
   for (const int64_t t : {1, 8, 16, 32, 128, 384, 1024}) {
     const Aligned x = random_floats(t * 3072, generator), residual = random_floats(t * 3072, generator), y(t * 3072);
     const Aligned bias = random_floats(3072, generator);
-    const Aligned workspace(static_cast<int64_t>(gemm_workspace(code, t, 3072, pool.threads()) / sizeof(float)));
+    const size_t bytes = narrow ? narrow_gemm_workspace(code, factors, t, 3072, pool.threads())
+                                : gemm_workspace(code, t, 3072, pool.threads(), widens);
+    const Aligned workspace(static_cast<int64_t>(bytes / sizeof(float)));
     const int rounds = t > 300 ? 5 : t > 30 ? 15 : 31;
     std::vector<std::vector<double>> times(std::size(kShapes) + 1);
     for (int round = 0; round < rounds; ++round) {
@@ -141,27 +98,43 @@ int main(int argc, char** argv) {
         for (size_t s = 0; s < std::size(kShapes); ++s) {
           const Shape& shape = kShapes[s];
           const double start = now(pool);
-          gemm(code,
-               {.x = x.data,
-                .x_stride = shape.k,
-                .w = weights[static_cast<size_t>(layer)][s].data,
-                .y = y.data,
-                .y_stride = shape.n,
-                .rows = t,
-                .k = shape.k,
-                .columns = shape.n,
-                .epilogue = {.bias = bias.data,
-                             .residual = shape.n == 768 ? residual.data : nullptr,
-                             .residual_stride = shape.n,
-                             .activation = shape.activation}},
-               workspace.data, &pool);
+          const float* w = weights[static_cast<size_t>(layer)][s].data;
+          const Epilogue epilogue{.bias = bias.data,
+                                  .residual = shape.n == 768 ? residual.data : nullptr,
+                                  .residual_stride = shape.n,
+                                  .activation = shape.activation};
+          if (narrow) {
+            narrow_gemm(code,
+                        {.factors = factors,
+                         .x = x.data,
+                         .w = reinterpret_cast<const std::byte*>(w),
+                         .y = y.data,
+                         .rows = t,
+                         .k = shape.k,
+                         .columns = shape.n,
+                         .epilogue = epilogue},
+                        workspace.data, &pool);
+          } else {
+            gemm(code,
+                 {.x = x.data,
+                  .x_stride = shape.k,
+                  .w = w,
+                  .w_is_bf16 = widens,
+                  .y = y.data,
+                  .y_stride = shape.n,
+                  .rows = t,
+                  .k = shape.k,
+                  .columns = shape.n,
+                  .epilogue = epilogue},
+                 workspace.data, &pool);
+          }
           spent[s] += (now(pool) - start);
           spent.back() += (now(pool) - start);
         }
       }
       for (size_t s = 0; s < spent.size(); ++s) times[s].push_back(spent[s]);
     }
-    peak = std::max(peak, peak_gflops(isa, pool));
+    peak = std::max(peak, measured_peak(isa, type, pool));
     double total = 0;
     fmt::print("{:>6}", t);
     for (size_t s = 0; s < times.size(); ++s) {

@@ -41,7 +41,9 @@ struct BuilderConfig {
   // Where the engine is to run: "cpu"; "cuda", the GPU of this machine; "sm_90", a kind of GPU, which need not be here; "auto",
   // the GPU if there is one.
   std::string target = "cpu";
-  std::string precision = "fp32";              // "fp32", "fp16" or "bf16"; 16 bits need a GPU
+  // "fp32"; GPUs: "fp16", "bf16"; CPUs: "bf16" and "int8", which the factors of matrix products are rounded to; "best": fp16 on
+  // a GPU, bf16 where this processor multiplies bf16, else fp32.
+  std::string precision = "fp32";
   bool optimize = true;                        // false: the graph as imported, on the reference kernels
   bool gather_masked = true;                   // masked-word checkpoints compute the asked rows only (hf/checkpoint.h)
   // Time the kernels' configs on this machine's GPU and take the fastest, instead of those that Tenon's own table or estimate

@@ -8,8 +8,9 @@ namespace {
 
 constexpr EnvVariable kTable[] = {
     {"TENON_THREADS", "0", "Threads of a CPU engine; 0: as many as the process may use."},
-    {"TENON_ISA", "best", "Instruction set of the CPU kernels: best, amx, avx512_bf16, avx512_vnni, avx512, avx_vnni, avx2 or scalar. "
-     "For tests and bisecting."},
+    {"TENON_ISA", "best",
+     "Instruction set of the CPU kernels: best, amx, avx512_bf16, avx512_vnni, avx512, avx_vnni, avx2 or scalar. For tests "
+     "and bisecting."},
     {"TENON_NVRTC", "", "Path of libnvrtc.so, which builds engines for NVIDIA GPUs; empty: look in the usual places."},
     {"TENON_CACHE", "1", "0: builds keep no compiled GPU kernels and no timings on disk."},
     {"TENON_CACHE_DIR", "", "Folder for compiled GPU kernels and timings; empty: tenon in $XDG_CACHE_HOME or ~/.cache."},

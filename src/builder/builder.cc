@@ -13,6 +13,7 @@
 #include "plan/gpu_timer.h"
 #include "hf/checkpoint.h"
 #include "ir/text.h"
+#include "kernels/cpu/isa.h"
 #include "network/network_impl.h"
 #include "onnx/import.h"
 
@@ -89,13 +90,23 @@ Result<TargetChoice> choose_target(const BuilderConfig& config) {
   return TargetChoice{kernels::Target::kCuda, std::move(machine)};
 }
 
-Result<DType> parse_precision(const BuilderConfig& config, kernels::Target target) {
-  if (config.precision == "fp32") return DType::kF32;
-  if (config.precision != "fp16" && config.precision != "bf16") {
-    return error(ErrorCode::kInvalidArgument, "there is no precision \"{}\": fp32, fp16 or bf16", config.precision);
-  }
-  if (target != kernels::Target::kCuda) return error(ErrorCode::kUnsupported, "{} needs a GPU: --target cuda or sm_90", config.precision);
-  return config.precision == "fp16" ? DType::kF16 : DType::kBF16;
+struct Precision {
+  DType floats = DType::kF32;  // GPUs: of everything
+  std::string factors;         // CPUs: of the linears
+};
+
+Result<Precision> parse_precision(const BuilderConfig& config, kernels::Target target) {
+  const bool on_gpu = target == kernels::Target::kCuda;
+  std::string name = config.precision;
+  if (name == "best") name = on_gpu ? "fp16" : kernels::cpu::chosen_isa() >= kernels::cpu::Isa::kAvx512Bf16 ? "bf16" : "fp32";
+  if (name == "fp32") return Precision{};
+  if (target == kernels::Target::kReference) return error(ErrorCode::kUnsupported, "{} needs the optimised kernels", name);
+  if (name == "fp16" && !on_gpu) return error(ErrorCode::kUnsupported, "fp16 needs a GPU: --target cuda or sm_90");
+  if (name == "int8" && on_gpu) return error(ErrorCode::kUnsupported, "int8 needs a CPU: --target cpu");
+  if (name == "fp16") return Precision{DType::kF16, ""};
+  if (name == "bf16") return on_gpu ? Precision{DType::kBF16, ""} : Precision{DType::kF32, "bf16"};
+  if (name == "int8") return Precision{DType::kF32, "int8"};
+  return error(ErrorCode::kInvalidArgument, "there is no precision \"{}\": fp32, fp16, bf16, int8 or best", name);
 }
 
 engine::Metadata metadata_of(const Compiled& compiled, const BuilderConfig& config) {
@@ -146,11 +157,12 @@ Result<ir::Model> import_model(const std::string& path, bool gather_masked) {
 // Rewrites the graph. Returns how to plan it.
 Result<plan::PlanOptions> optimize(ir::Graph& graph, const BuilderConfig& config, passes::PipelineReport& report) {
   TENON_ASSIGN(const TargetChoice target, choose_target(config));
-  TENON_ASSIGN(const DType precision, parse_precision(config, target.kind));
+  TENON_ASSIGN(const Precision precision, parse_precision(config, target.kind));
   progress(config, "optimize", 0);
   if (config.optimize) {
     passes::PipelineOptions options;
-    options.precision = precision;
+    options.precision = precision.floats;
+    options.factors = precision.factors;
     options.fold_norms = target.kind == kernels::Target::kCuda && target.machine.compute_capability == 90;
     options.dump_dir = config.dump_passes;
     options.disabled = std::set<std::string>(config.disabled_passes.begin(), config.disabled_passes.end());

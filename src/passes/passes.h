@@ -38,4 +38,7 @@ Status lower_precision(Graph& graph, DType to, Decisions& decisions);
 // Behind it, for targets whose kernels compute linear_norm.
 Status fold_layer_norm(Graph& graph, Decisions& decisions);
 
+// Last, for CPUs: `factors` of linears are bf16 or int8.
+Status lower_linears(Graph& graph, const std::string& factors, Decisions& decisions);
+
 }  // namespace tenon::passes

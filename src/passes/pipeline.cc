@@ -143,6 +143,10 @@ Result<PipelineReport> run_pipeline(Graph& graph, const PipelineOptions& options
     if (!options.dump_dir.empty()) TENON_TRY(dump(graph, options.dump_dir, number++, "lower-precision"));
     if (options.fold_norms) TENON_TRY(run(kFoldLayerNorm, number));
   }
+  if (!options.factors.empty() && options.stop_after.empty()) {
+    TENON_TRY(lower_linears(graph, options.factors, report.decisions));
+    if (!options.dump_dir.empty()) TENON_TRY(dump(graph, options.dump_dir, std::size(kPipeline) + 1, "lower-linears"));
+  }
   return report;
 }
 

@@ -118,9 +118,8 @@ void dot_tile(const DotTile& t) {
   asm("" : "+r"(a[1]));  // or the compiler finds a pointer for each row, and there are not so many registers
   const std::byte* b = t.b;
   const int64_t a_stride = t.a_stride, panel_stride = t.b_panel_stride;
-  // Without anything to fetch, what is there is fetched again.
-  const char* next = t.prefetch != nullptr ? t.prefetch : reinterpret_cast<const char*>(t.b);
-  const int64_t step = t.prefetch != nullptr ? t.prefetch_step : 0;
+  const Prefetch next = t.prefetch;
+  const char* from = next.from;
   for (int64_t g = t.groups; g > 0; g -= kUnroll) {
     HWY_UNROLL(2)
     for (int u = 0; u < kUnroll; ++u) {
@@ -131,8 +130,7 @@ void dot_tile(const DotTile& t) {
       HWY_UNROLL(32)
       for (int r = 0; r < kRows; ++r)
         add_row<kDot>(sum[r], *reinterpret_cast<const int32_t*>(a[r / kNear] + r % kNear * a_stride + u * 4), column);
-      __builtin_prefetch(next, 0, 2);
-      next += step;
+      prefetch(from, next);
     }
     a[0] += kUnroll * 4;
     a[1] += kUnroll * 4;
@@ -229,7 +227,7 @@ void amx_tile(const DotTile& t) {
   asm volatile("tilezero %%tmm0\n tilezero %%tmm1\n tilezero %%tmm2\n tilezero %%tmm3" ::);
   constexpr int64_t kRow = 64;  // bytes of a tile's row
   const std::byte *a = t.a, *b = t.b;
-  const char* next = t.prefetch;
+  const char* from = t.prefetch.from;
   for (int64_t g = 0; g < t.groups; g += kGroupStep) {
     tile_load<6>(b, kRow);
     tile_load<4>(a, t.a_stride);
@@ -243,9 +241,7 @@ void amx_tile(const DotTile& t) {
       tile_dot<kDot, 1, 4, 7>();
     }
     if constexpr (kTall && kBroad) tile_dot<kDot, 3, 5, 7>();
-    if (next != nullptr) {
-      for (int i = 0; i < kGroupStep; ++i, next += t.prefetch_step) __builtin_prefetch(next, 0, 2);
-    }
+    for (int i = 0; i < kGroupStep; ++i) prefetch(from, t.prefetch);
     a += kRow;
     b += kRow * kGroupStep;
   }
@@ -299,18 +295,12 @@ constexpr DotCode bf16_code(Isa) { return {}; }
 // The least and the greatest of x and 0; both NaN where x holds NaN or infinity.
 void row_range(const float* x, int64_t k, float* low, float* high) {
   constexpr int kWays = 4;  // hide the latency of one comparison
-  const DI di;
-  const auto no_sign = hn::Set(di, 0x7fffffff);
-  V least[kWays], greatest[kWays];
-  hn::Vec<DI> bits[kWays];
-  for (int i = 0; i < kWays; ++i) {
-    least[i] = greatest[i] = hn::Zero(d);
-    bits[i] = hn::Zero(di);
-  }
+  V least[kWays], greatest[kWays], spoilt[kWays];
+  for (int i = 0; i < kWays; ++i) least[i] = greatest[i] = spoilt[i] = hn::Zero(d);
   const auto take = [&](int i, V v) {
     least[i] = hn::Min(v, least[i]);
     greatest[i] = hn::Max(v, greatest[i]);
-    bits[i] = hn::Max(bits[i], hn::And(hn::BitCast(di, v), no_sign));
+    spoilt[i] = hn::MulAdd(v, hn::Zero(d), spoilt[i]);  // NaN where v is not finite
   };
   int64_t j = 0;
   for (; j + kWays * kLanes <= k; j += kWays * kLanes) {
@@ -322,37 +312,51 @@ void row_range(const float* x, int64_t k, float* low, float* high) {
   for (int i = 1; i < kWays; ++i) {
     least[0] = hn::Min(least[0], least[i]);
     greatest[0] = hn::Max(greatest[0], greatest[i]);
-    bits[0] = hn::Max(bits[0], bits[i]);
+    spoilt[0] = hn::Add(spoilt[0], spoilt[i]);
   }
-  constexpr int32_t kInfinity = 0x7f800000;
-  const bool finite = hn::GetLane(hn::MaxOfLanes(di, bits[0])) < kInfinity;
-  *low = finite ? hn::GetLane(hn::MinOfLanes(d, least[0])) : NAN;
-  *high = finite ? hn::GetLane(hn::MaxOfLanes(d, greatest[0])) : NAN;
+  const float nan_or_zero = hn::GetLane(hn::SumOfLanes(d, spoilt[0]));
+  *low = hn::GetLane(hn::MinOfLanes(d, least[0])) + nan_or_zero;
+  *high = hn::GetLane(hn::MaxOfLanes(d, greatest[0])) + nan_or_zero;
 }
+
+#if HWY_TARGET != HWY_SCALAR
+// Sixteen (eight) elements as integers; x * inverse + zero lies within half a step of 0 … 255 (ops/quantize.h), or
+// row.step is NaN and nobody looks.
+template <class T>
+HWY_INLINE void quantize_lanes(V x, V inverse, Raw zero, T* out) {
+#if HWY_CAP_GE512
+  const Raw q = _mm512_add_epi32(_mm512_cvtps_epi32(hn::Mul(x, inverse).raw), zero);
+  if constexpr (sizeof(T) == 1)
+    _mm_storeu_si128(reinterpret_cast<__m128i*>(out), _mm512_cvtusepi32_epi8(q));
+  else
+    _mm256_storeu_si256(reinterpret_cast<__m256i*>(out), _mm512_cvtepi32_epi16(_mm512_min_epi32(q, broadcast(255))));
+#else
+  const Raw q = _mm256_add_epi32(_mm256_cvtps_epi32(hn::Mul(x, inverse).raw), zero);
+  const Raw least = _mm256_min_epi32(q, broadcast(255));
+  const __m128i words = _mm_packs_epi32(_mm256_castsi256_si128(least), _mm256_extracti128_si256(least, 1));
+  if constexpr (sizeof(T) == 1)
+    _mm_storel_epi64(reinterpret_cast<__m128i*>(out), _mm_packus_epi16(words, words));
+  else
+    _mm_storeu_si128(reinterpret_cast<__m128i*>(out), words);
+#endif
+}
+#endif
 
 template <class T>
 void quantize_row(const float* x, int64_t k, int64_t padded, const ops::RowScale& row, std::byte* bytes) {
   auto* out = reinterpret_cast<T*>(bytes);
-  const DI di;
-#if HWY_TARGET == HWY_SCALAR
-  for (int64_t j = 0; j < k; ++j) out[j] = static_cast<T>(ops::quantize(x[j], row));
-  int64_t end = k;
-#else
-  const hn::Rebind<T, D> dt;
-  const V inverse = set(row.inverse);
-  const auto zero = hn::Set(di, row.zero), lowest = hn::Zero(di), highest = hn::Set(di, 255);
-  const auto quantized = [&](V v) {
-    const auto q = hn::Add(hn::NearestInt(hn::Mul(v, inverse)), zero);
-    return hn::DemoteTo(dt, hn::Min(hn::Max(q, lowest), highest));
-  };
   int64_t end = 0;
-  for (; end + kLanes <= k; end += kLanes) hn::StoreU(quantized(load(x + end)), dt, out + end);
+#if HWY_TARGET == HWY_SCALAR
+  for (; end < k; ++end) out[end] = static_cast<T>(ops::quantize(x[end], row));
+#else
+  const V inverse = set(row.inverse);
+  const Raw zero = broadcast(row.zero);
+  for (; end + kLanes <= k; end += kLanes) quantize_lanes(load(x + end), inverse, zero, out + end);
   if (const int64_t n = k - end; n > 0) {
-    hn::StoreU(quantized(load(x + end, n)), dt, out + end);
+    quantize_lanes(load(x + end, n), inverse, zero, out + end);
     end += kLanes;
   }
 #endif
-  (void)di;
   for (; end < padded; ++end) out[end] = 0;
 }
 

@@ -37,8 +37,8 @@ void gemm_tile(const GemmTile& t) {
   }
   const float* a = t.a;
   const float* b = t.b;
-  const char* next = t.prefetch;
-  const int64_t step = t.prefetch_step;
+  const Prefetch next = t.prefetch;
+  const char* from = next.from;
   const int64_t a_stride = t.a_stride, panel_stride = t.b_panel_stride;
   for (int64_t k = t.k; k > 0; --k) {
     V column[kVectors];
@@ -50,10 +50,7 @@ void gemm_tile(const GemmTile& t) {
       HWY_UNROLL(32)
       for (int v = 0; v < kVectors; ++v) sum[r][v] = hn::MulAdd(x, column[v], sum[r][v]);
     }
-    if (next != nullptr) {
-      __builtin_prefetch(next, 0, 2);
-      next += step;
-    }
+    prefetch(from, next);
     a += a_stride;
     b += kPanel;
   }
@@ -123,60 +120,59 @@ HWY_INLINE V activate(V x) {
   return x;
 }
 
-// Reads row `r` of a tile of sums as f32.
+// The elements [column, column + n) of a tile of sums as f32; n is kLanes but at the right edge.
 struct PlainSums {
   const float* sums;
-  PlainSums(const void* c, int64_t stride, int r, const Dequantize&)
-      : sums(static_cast<const float*>(c) + r * stride) {}
-  HWY_INLINE V at(int64_t j) const { return load(sums + j); }
-  HWY_INLINE V at(int64_t j, int64_t n) const { return load(sums + j, n); }
+  int64_t stride;
+  PlainSums(const void* c, int64_t c_stride, const Dequantize&, int64_t column, int64_t)
+      : sums(static_cast<const float*>(c) + column), stride(c_stride) {}
+  HWY_INLINE V at(int r) const { return load(sums + r * stride); }
+  HWY_INLINE V at(int r, int64_t n) const { return load(sums + r * stride, n); }
 };
 
 struct Int8Sums {
   using DI = hn::RebindToSigned<D>;
   const int32_t* sums;
-  const Dequantize& scales;
-  V step;
-  hn::Vec<DI> zero;
-  Int8Sums(const void* c, int64_t stride, int r, const Dequantize& q)
-      : sums(static_cast<const int32_t*>(c) + r * stride),
-        scales(q),
-        step(set(q.rows[r].step)),
-        zero(hn::Set(DI(), q.rows[r].zero)) {}
-  HWY_INLINE V value(hn::Vec<DI> sum, hn::Vec<DI> column_sum, V column_step) const {
-    const auto exact = hn::Sub(sum, hn::Mul(zero, column_sum));
-    return hn::Mul(hn::ConvertTo(d, exact), hn::Mul(step, column_step));
+  int64_t stride;
+  const ops::RowScale* rows;
+  V column_step;
+  hn::Vec<DI> column_sum;
+  Int8Sums(const void* c, int64_t c_stride, const Dequantize& q, int64_t column, int64_t n)
+      : sums(static_cast<const int32_t*>(c) + column), stride(c_stride), rows(q.rows) {
+    column_step = n < kLanes ? load(q.column_steps + column, n) : load(q.column_steps + column);
+    column_sum = n < kLanes ? hn::MaskedLoad(hn::FirstN(DI(), static_cast<size_t>(n)), DI(), q.column_sums + column)
+                            : hn::LoadU(DI(), q.column_sums + column);
   }
-  HWY_INLINE V at(int64_t j) const {
-    return value(hn::LoadU(DI(), sums + j), hn::LoadU(DI(), scales.column_sums + j), load(scales.column_steps + j));
+  HWY_INLINE V value(int r, hn::Vec<DI> sum) const {
+    const auto exact = hn::Sub(sum, hn::Mul(column_sum, hn::Set(DI(), rows[r].zero)));
+    return hn::Mul(hn::ConvertTo(d, exact), hn::Mul(column_step, set(rows[r].step)));
   }
-  HWY_INLINE V at(int64_t j, int64_t n) const {
-    const auto first = hn::FirstN(DI(), static_cast<size_t>(n));
-    return value(hn::MaskedLoad(first, DI(), sums + j), hn::MaskedLoad(first, DI(), scales.column_sums + j),
-                 load(scales.column_steps + j, n));
+  HWY_INLINE V at(int r) const { return value(r, hn::LoadU(DI(), sums + r * stride)); }
+  HWY_INLINE V at(int r, int64_t n) const {
+    return value(r, hn::MaskedLoad(hn::FirstN(DI(), static_cast<size_t>(n)), DI(), sums + r * stride));
   }
 };
 
 template <Activation kActivation, class Sums>
 void epilogue_rows(const void* sums, int64_t stride, float* y, int64_t y_stride, int rows, int64_t columns,
                    const Epilogue& e) {
-  for (int r = 0; r < rows; ++r, y += y_stride) {
-    const Sums row(sums, stride, r, e.dequantize);
-    const float* residual = e.residual == nullptr ? nullptr : e.residual + r * e.residual_stride;
-    int64_t j = 0;
-    for (; j + kLanes <= columns; j += kLanes) {
-      V x = row.at(j);
-      if (e.bias != nullptr) x = hn::Add(x, load(e.bias + j));
-      x = activate<kActivation>(x);
-      if (residual != nullptr) x = hn::Add(x, load(residual + j));
-      store(x, y + j);
+  int64_t j = 0;
+  for (; j + kLanes <= columns; j += kLanes) {
+    const Sums column(sums, stride, e.dequantize, j, kLanes);
+    const V bias = e.bias == nullptr ? hn::Zero(d) : load(e.bias + j);
+    for (int r = 0; r < rows; ++r) {
+      V x = activate<kActivation>(hn::Add(column.at(r), bias));
+      if (e.residual != nullptr) x = hn::Add(x, load(e.residual + r * e.residual_stride + j));
+      store(x, y + r * y_stride + j);
     }
-    if (const int64_t n = columns - j; n > 0) {
-      V x = row.at(j, n);
-      if (e.bias != nullptr) x = hn::Add(x, load(e.bias + j, n));
-      x = activate<kActivation>(x);
-      if (residual != nullptr) x = hn::Add(x, load(residual + j, n));
-      store(x, y + j, n);
+  }
+  if (const int64_t n = columns - j; n > 0) {
+    const Sums column(sums, stride, e.dequantize, j, n);
+    const V bias = e.bias == nullptr ? hn::Zero(d) : load(e.bias + j, n);
+    for (int r = 0; r < rows; ++r) {
+      V x = activate<kActivation>(hn::Add(column.at(r, n), bias));
+      if (e.residual != nullptr) x = hn::Add(x, load(e.residual + r * e.residual_stride + j, n));
+      store(x, y + r * y_stride + j, n);
     }
   }
 }

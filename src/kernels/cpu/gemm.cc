@@ -58,13 +58,18 @@ class Worker {
       }
       for (int64_t p = panels.begin; p < panels.end; p += code_.tile_panels) {
         const int count = static_cast<int>(std::min<int64_t>(code_.tile_panels, panels.end - p));
-        const int next_count = static_cast<int>(std::min<int64_t>(code_.tile_panels, panels.end - p - count));
         const Panels own = panels_at(p, count, k, depth);
+        // The next panels are fetched while the tiles of these are computed; after the last the first of the next
+        // depth.
+        const bool wraps = p + count == panels.end;
+        const int64_t next_k = wraps ? k + depth : k, next = wraps ? panels.begin : p + count;
+        const int64_t next_count = next_k < g_.k ? std::min<int64_t>(code_.tile_panels, panels.end - next) : 0;
+        const int64_t next_bytes = std::min(block_k_, g_.k - next_k) * kPanel * element();
         for (int64_t t = tiles.begin; t < tiles.end; ++t) {
           const int64_t i = t - tiles.begin;
-          const Prefetch next = prefetch_of(i, tiles.end - tiles.begin, next_count, g_.w_is_bf16 ? depth / 2 : depth,
-                                            [&](int64_t panel) { return panel_at(p + count + panel, k); });
-          run_tile(t, packed_ + i * depth * kPackWidth, p, count, own, k, depth, next);
+          run_tile(t, packed_ + i * depth * kPackWidth, p, count, own, k, depth,
+                   prefetch_of(i, tiles.end - tiles.begin, panel_at(next, next_k), next_count, next_bytes,
+                               panel_stride(), depth));
         }
       }
     }
@@ -75,10 +80,12 @@ class Worker {
     int64_t stride = 0;
   };
 
+  int64_t element() const { return g_.w_is_bf16 ? bytes_of(Factors::kBf16) : 4; }
+  int64_t panel_stride() const {
+    return (g_.w_is_bf16 ? padded_depth(Factors::kBf16, g_.k) : g_.k) * kPanel * element();
+  }
   const std::byte* panel_at(int64_t panel, int64_t k) const {
-    const auto* w = static_cast<const std::byte*>(g_.w);
-    if (!g_.w_is_bf16) return w + (panel * g_.k + k) * kPanel * 4;
-    return w + (panel * padded_depth(Factors::kBf16, g_.k) + k) * kPanel * 2;
+    return static_cast<const std::byte*>(g_.w) + panel * panel_stride() + k * kPanel * element();
   }
 
   // `depth` rows of `count` panels as f32.
@@ -105,8 +112,7 @@ class Worker {
                .rows = rows,
                .panels = panels,
                .accumulate = k > 0,
-               .prefetch = next.from,
-               .prefetch_step = next.step};
+               .prefetch = next};
     const bool partial = columns < panels * kPanel;
     if (partial) {
       t.c = scratch_;

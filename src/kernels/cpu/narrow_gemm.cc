@@ -86,22 +86,20 @@ class NarrowWorker {
           vector_code_.widen_int8(panel_at(p + i), layout_.depth / 4, widened_ + i * tile.b_panel_stride);
       }
       for (int64_t t = tiles.begin; t < tiles.end; ++t) {
-        const Prefetch next = prefetch_of(t - tiles.begin, tiles.end - tiles.begin, next_count, tile.groups,
-                                          [&](int64_t panel) { return panel_at(p + count + panel); });
-        run_tile(tile, t, p, next);
+        tile.prefetch = prefetch_of(t - tiles.begin, tiles.end - tiles.begin, panel_at(p + count), next_count,
+                                    panel_stride(), panel_stride(), tile.groups);
+        run_tile(tile, t, p);
       }
     }
   }
 
-  void run_tile(DotTile tile, int64_t index, int64_t panel, const Prefetch& next) const {
+  void run_tile(DotTile tile, int64_t index, int64_t panel) const {
     const int64_t row = index * code_.rows, column = panel * kPanel, y_row = first_row_ + row;
     const int rows = static_cast<int>(std::min<int64_t>(code_.rows, rows_ - row));
     const int64_t columns = std::min<int64_t>(tile.panels * kPanel, g_.columns - column);
     tile.a = x_ + row * layout_.stride;
     tile.a_stride = layout_.stride;
     tile.rows = rows;
-    tile.prefetch = next.from;
-    tile.prefetch_step = next.step;
     code_.tile(tile);
 
     Epilogue e = g_.epilogue;

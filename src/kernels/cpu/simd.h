@@ -29,6 +29,15 @@ HWY_INLINE void store(V v, float* p) { hn::StoreU(v, d, p); }
 HWY_INLINE V load(const float* p, int64_t n) { return hn::MaskedLoad(hn::FirstN(d, static_cast<size_t>(n)), d, p); }
 HWY_INLINE void store(V v, float* p, int64_t n) { hn::BlendedStore(v, hn::FirstN(d, static_cast<size_t>(n)), d, p); }
 
+// One step of a prefetch.
+HWY_INLINE void prefetch(const char*& from, const Prefetch& p) {
+  if (p.panels == 0) return;
+  __builtin_prefetch(from, 0, 2);
+  if (p.panels > 1) __builtin_prefetch(from + p.stride, 0, 2);
+  if (p.panels > 2) __builtin_prefetch(from + 2 * p.stride, 0, 2);
+  from += p.step;
+}
+
 }  // namespace
 }  // namespace tenon::kernels::cpu::HWY_NAMESPACE
 HWY_AFTER_NAMESPACE();

@@ -33,20 +33,19 @@ inline int row_parts(int64_t tiles, int64_t groups, int64_t tiles_of_block, int 
   return best;
 }
 
-// What the tiles [begin, end) fetch of the next `panels` panels while they compute: so many tiles share one panel.
-struct Prefetch {
-  const char* from = nullptr;
-  int64_t step = 0;
-};
-
-template <class PanelAt>
-Prefetch prefetch_of(int64_t tile, int64_t tiles, int64_t panels, int64_t lines, PanelAt&& panel_at) {
-  constexpr int64_t kLine = 64;  // bytes of a cache line
+// The part that `tile` of `tiles` fetches of the panels that come next, in `steps` steps.
+inline Prefetch prefetch_of(int64_t tile, int64_t tiles, const std::byte* first, int64_t panels, int64_t panel_bytes,
+                            int64_t stride, int64_t steps) {
+  const auto* from = reinterpret_cast<const char*>(first);
+  if (tiles < panels) {  // several panels a tile
+    const int64_t each = ceil_div(panels, tiles), count = std::min(each, panels - tile * each);
+    if (count <= 0) return {};
+    return {from + tile * each * stride, ceil_div(panel_bytes, steps), static_cast<int>(count), stride};
+  }
   if (panels == 0) return {};
-  const int64_t sharers = std::max<int64_t>(1, tiles / panels);
+  const int64_t sharers = tiles / panels, part = ceil_div(panel_bytes, sharers);
   if (tile >= sharers * panels) return {};
-  const int64_t step = ceil_div(kLine, sharers);
-  return {reinterpret_cast<const char*>(panel_at(tile / sharers)) + tile % sharers * lines * step, step};
+  return {from + tile / sharers * stride + tile % sharers * part, ceil_div(part, steps), 1, stride};
 }
 
 }  // namespace tenon::kernels::cpu

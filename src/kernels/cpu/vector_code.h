@@ -23,6 +23,16 @@ inline constexpr int kGroupStep = 16;  // groups of one tile of AMX: 64 bytes of
 
 enum class Activation : int32_t { kNone, kRelu, kGelu, kGeluTanh, kGeluSigmoid, kTanh, kSigmoid, kSilu };
 
+// Memory that is needed soon, to be brought into the second-level cache: at every step of a tile the lines at `from`,
+// from + stride … of so many panels, then `from` moves on. Spread thinly, because fetches in a burst take the line
+// buffers that the loads of b need.
+struct Prefetch {
+  const char* from = nullptr;
+  int64_t step = 0;    // bytes
+  int panels = 0;      // 0 to 3
+  int64_t stride = 0;  // bytes from one panel to the next
+};
+
 // C[r, j] = (accumulate ? C[r, j] : 0) + sum_k A[k, r] * B[k, j], summed in the order of k with fused multiply-adds:
 // the result of an element depends neither on the tile's shape nor on the element's place in it.
 struct GemmTile {
@@ -36,10 +46,7 @@ struct GemmTile {
   int rows = 0;    // 1 … tile_rows
   int panels = 0;  // 1 … tile_panels; all panels * 16 columns of C are written
   bool accumulate = false;
-  // Memory that is needed soon: every k brings the line at `prefetch` + k * `prefetch_step` bytes into the second-level
-  // cache. Spread thinly, because fetches in a burst take the line buffers that the loads of b need. Null: none.
-  const char* prefetch = nullptr;
-  int64_t prefetch_step = 0;
+  Prefetch prefetch = {};  // a step is one k
 };
 
 // C[r, j] = sum over groups of A[r, group] . B[group, j], in s32 for integers (exact), in f32 for bf16 (in an order
@@ -48,14 +55,13 @@ struct DotTile {
   const std::byte* a = nullptr;
   int64_t a_stride = 0;  // bytes from one row to the next
   const std::byte* b = nullptr;
-  int64_t b_panel_stride = 0;      // bytes
-  void* c = nullptr;               // 4 bytes an element
-  int64_t c_stride = 0;            // elements from one row to the next
-  int64_t groups = 0;              // a multiple of kGroupStep
-  int rows = 0;                    // 1 … DotCode::rows; up to `row_step` - 1 more rows of A and C may be touched
-  int panels = 0;                  // 1 … DotCode::panels
-  const char* prefetch = nullptr;  // as in GemmTile, every group
-  int64_t prefetch_step = 0;
+  int64_t b_panel_stride = 0;  // bytes
+  void* c = nullptr;           // 4 bytes an element
+  int64_t c_stride = 0;        // elements from one row to the next
+  int64_t groups = 0;          // a multiple of kGroupStep
+  int rows = 0;                // 1 … DotCode::rows; up to `row_step` - 1 more rows of A and C may be touched
+  int panels = 0;              // 1 … DotCode::panels
+  Prefetch prefetch = {};      // a step is one group
 };
 
 // Products of narrow factors of one kind.

@@ -1,0 +1,113 @@
+// The processor's best rate of multiply-adds on registers, for one instruction set and one type of factors.
+#pragma once
+
+#include <time.h>
+
+#include <algorithm>
+#include <string>
+
+#include "base/thread_pool.h"
+#include "kernels/cpu/vector_code.h"
+
+namespace tenon::bench {
+
+using kernels::cpu::Isa;
+
+// Seconds. With one thread the time that this thread ran, which other processes disturb less; else wall time.
+inline double now(const ThreadPool& pool) {
+  timespec t{};
+  clock_gettime(pool.threads() == 1 ? CLOCK_THREAD_CPUTIME_ID : CLOCK_MONOTONIC, &t);
+  return static_cast<double>(t.tv_sec) + 1e-9 * static_cast<double>(t.tv_nsec);
+}
+
+#if defined(__x86_64__)
+#define TENON_TWELVE(f) f(4) f(5) f(6) f(7) f(8) f(9) f(10) f(11) f(12) f(13) f(14) f(15)
+#define TENON_CLOBBERED \
+  "xmm3", "xmm4", "xmm5", "xmm6", "xmm7", "xmm8", "xmm9", "xmm10", "xmm11", "xmm12", "xmm13", "xmm14", "xmm15"
+// Twelve independent sums, or four tiles of them, grow `times` times.
+#define TENON_PEAK(name, f)                                                               \
+  inline void name(int64_t times) {                                                       \
+    for (int64_t i = 0; i < times; ++i) asm volatile(TENON_TWELVE(f)::: TENON_CLOBBERED); \
+  }
+#define TENON_OP(n) "vfmadd231ps %%zmm0, %%zmm0, %%zmm" #n "\n"
+TENON_PEAK(fma_512, TENON_OP)
+#undef TENON_OP
+#define TENON_OP(n) "vfmadd231ps %%ymm0, %%ymm0, %%ymm" #n "\n"
+TENON_PEAK(fma_256, TENON_OP)
+#undef TENON_OP
+#define TENON_OP(n) "vpdpbusd %%zmm0, %%zmm0, %%zmm" #n "\n"
+TENON_PEAK(bytes_512, TENON_OP)
+#undef TENON_OP
+#define TENON_OP(n) "%{vex%} vpdpbusd %%ymm0, %%ymm0, %%ymm" #n "\n"
+TENON_PEAK(bytes_256, TENON_OP)
+#undef TENON_OP
+#define TENON_OP(n) "vpmaddwd %%zmm0, %%zmm0, %%zmm3\n vpaddd %%zmm3, %%zmm" #n ", %%zmm" #n "\n"
+TENON_PEAK(words_512, TENON_OP)
+#undef TENON_OP
+#define TENON_OP(n) "vpmaddwd %%ymm0, %%ymm0, %%ymm3\n vpaddd %%ymm3, %%ymm" #n ", %%ymm" #n "\n"
+TENON_PEAK(words_256, TENON_OP)
+#undef TENON_OP
+#define TENON_OP(n) "vdpbf16ps %%zmm0, %%zmm0, %%zmm" #n "\n"
+TENON_PEAK(bf16_512, TENON_OP)
+#undef TENON_OP
+#undef TENON_PEAK
+#undef TENON_CLOBBERED
+#undef TENON_TWELVE
+
+inline void bytes_amx(int64_t times) {
+  for (int64_t i = 0; i < times; ++i)
+    asm volatile(
+        "tdpbusd %%tmm6, %%tmm4, %%tmm0\n tdpbusd %%tmm7, %%tmm4, %%tmm1\n"
+        "tdpbusd %%tmm6, %%tmm5, %%tmm2\n tdpbusd %%tmm7, %%tmm5, %%tmm3" ::);
+}
+inline void bf16_amx(int64_t times) {
+  for (int64_t i = 0; i < times; ++i)
+    asm volatile(
+        "tdpbf16ps %%tmm6, %%tmm4, %%tmm0\n tdpbf16ps %%tmm7, %%tmm4, %%tmm1\n"
+        "tdpbf16ps %%tmm6, %%tmm5, %%tmm2\n tdpbf16ps %%tmm7, %%tmm5, %%tmm3" ::);
+}
+
+// What to run, and operations (two a multiply-add) of one time.
+struct Peak {
+  void (*run)(int64_t times) = nullptr;
+  double operations = 0;
+};
+
+// `factors`: f32, bf16 or int8. Where bf16 has no instruction, that of f32 is the limit.
+inline Peak peak_of(Isa isa, const std::string& factors) {
+  constexpr double kTiles = 4.0 * 16 * 16 * 2, kSums = 12.0 * 2;
+  const bool wide = isa >= Isa::kAvx512;
+  if (factors == "int8") {
+    if (isa == Isa::kAmx) return {bytes_amx, kTiles * 64};
+    if (isa >= Isa::kAvx512Vnni) return {bytes_512, kSums * 64};
+    if (isa == Isa::kAvxVnni) return {bytes_256, kSums * 32};
+    return wide ? Peak{words_512, kSums * 32} : Peak{words_256, kSums * 16};
+  }
+  if (factors == "bf16" && isa == Isa::kAmx) return {bf16_amx, kTiles * 32};
+  if (factors == "bf16" && isa == Isa::kAvx512Bf16) return {bf16_512, kSums * 32};
+  return wide ? Peak{fma_512, kSums * 16} : Peak{fma_256, kSums * 8};
+}
+
+// The best of five rounds, in 1e9 operations a second on all threads of the pool.
+inline double measured_peak(Isa isa, const std::string& factors, ThreadPool& pool) {
+  if (isa < Isa::kAvx2) return 0;
+  const Peak peak = peak_of(isa, factors);
+  const auto& code = kernels::cpu::vector_code(isa);
+  constexpr int64_t kTimes = 500'000;
+  double best = 0;
+  for (int round = 0; round < 5; ++round) {
+    const double start = now(pool);
+    pool.parallel_for(pool.threads(), [&](int64_t begin, int64_t end, int) {
+      if (code.int8.begin != nullptr) code.int8.begin();
+      for (int64_t i = begin; i < end; ++i) peak.run(kTimes);
+      if (code.int8.end != nullptr) code.int8.end();
+    });
+    best = std::max(best, peak.operations * static_cast<double>(kTimes) * pool.threads() / (now(pool) - start) * 1e-9);
+  }
+  return best;
+}
+#else
+inline double measured_peak(Isa, const std::string&, ThreadPool&) { return 0; }
+#endif
+
+}  // namespace tenon::bench
