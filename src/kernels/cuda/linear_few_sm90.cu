@@ -98,13 +98,24 @@ TENON_DEVICE uint32_t partial_address(uint32_t partials, int source, int vector,
   return partials + ((source * (TILE_N / 8) + vector) * kPairs * 4 + slot) * sizeof(float4);
 }
 
-TENON_DEVICE void send_partials(uint32_t partials, int rank, const float (&sums)[TILE_N / 2]) {
+// The sums to the blocks that finish them, and theirs to us.
+TENON_DEVICE void exchange(uint32_t partials, uint32_t arrived, int rank, const float (&sums)[TILE_N / 2]) {
   const int pair = threadIdx.x / 4, lane = threadIdx.x % 4;
-  const uint32_t peer = peer_address(partials, pair / kPairs);
+  const uint32_t peer = peer_address(partials, pair / kPairs), peer_arrived = peer_address(arrived, pair / kPairs);
 #pragma unroll
   for (int v = 0; v < TILE_N / 8; ++v) {
-    const float* p = sums + v * 4;
-    store_peer(partial_address(peer, rank, v, pair % kPairs, lane), {p[0], p[1], p[2], p[3]});
+    const float4 four = {sums[v * 4], sums[v * 4 + 1], sums[v * 4 + 2], sums[v * 4 + 3]};
+    const int at = pair % kPairs;
+    if (SPLIT > 1) {
+      store_peer(partial_address(peer, rank, v, at, lane), four, peer_arrived);
+    } else {
+      store_shared(partial_address(partials, 0, v, at, lane), four);
+    }
+  }
+  if (SPLIT > 1) {
+    barrier_wait(arrived, 0);
+  } else {
+    named_barrier(1, kConsumerThreads);
   }
 }
 
@@ -149,7 +160,7 @@ extern "C" __global__ void __launch_bounds__(kThreads)
   extern __shared__ __align__(1024) unsigned char memory[];
   __shared__ Norm norms[kNorm ? 2 * kPairs : 1];
   const uint32_t stages = shared_address(memory), partials = kOwnPartials ? stages + kRingBytes : stages;
-  const uint32_t full = stages + kDataBytes, empty = full + 8 * STAGES;
+  const uint32_t full = stages + kDataBytes, empty = full + 8 * STAGES, arrived = empty + 8 * STAGES;
   const int thread = threadIdx.x, tile = blockIdx.x / SPLIT, rank = blockIdx.x % SPLIT;
   const int row = tile / kColumnTiles * TILE_M, column = tile % kColumnTiles * TILE_N;
   if (thread == 0) {
@@ -157,7 +168,9 @@ extern "C" __global__ void __launch_bounds__(kThreads)
       barrier_init(full + 8 * i, 1);
       barrier_init(empty + 8 * i, TILE_M / 64);
     }
+    barrier_init(arrived, 1);
     barrier_init_done();
+    barrier_expect(arrived, kPartialBytes);
   }
   allow_next_kernel();
   __syncthreads();
@@ -167,7 +180,6 @@ extern "C" __global__ void __launch_bounds__(kThreads)
     if (SPLIT > 1) {
       __syncwarp();
       cluster_wait();
-      cluster_barrier();
     }
     return;
   }
@@ -198,15 +210,10 @@ extern "C" __global__ void __launch_bounds__(kThreads)
 
   float sums[TILE_N / 2];
   multiply_stages(stages, full, empty, sums);
-  if (SPLIT > 1) {
-    cluster_wait();
-    send_partials(partials, rank, sums);
-    cluster_barrier();
-  } else {
-    named_barrier(1, kConsumerThreads);  // all have multiplied what lies where the sums go
-    send_partials(partials, rank, sums);
-    named_barrier(1, kConsumerThreads);
-  }
+  if (SPLIT > 1) cluster_wait();
+  // The norms are written; without peers: what lies where the sums go has been multiplied.
+  if (kNorm || !kOwnPartials) named_barrier(1, kConsumerThreads);
+  exchange(partials, arrived, rank, sums);
 #pragma unroll
   for (int u = 0; u < kUnits; ++u) {
     const int pair = pair_of(u);

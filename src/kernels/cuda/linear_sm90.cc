@@ -69,6 +69,8 @@ constexpr Sm90Tile kSm90Tiles[] = {
     {Schedule::kFewRows, 64, 32, 4},       {Schedule::kFewRows, 64, 64, 1},       {Schedule::kFewRows, 64, 64, 2},
     {Schedule::kFewRows, 64, 64, 4},       {Schedule::kFewRows, 64, 64, 8},       {Schedule::kFewRows, 128, 64, 1},
     {Schedule::kFewRows, 128, 64, 2},      {Schedule::kFewRows, 128, 64, 4},      {Schedule::kFewRows, 128, 128, 1},
+    {Schedule::kFewRows, 64, 128, 1},      {Schedule::kFewRows, 64, 128, 2},      {Schedule::kFewRows, 64, 128, 4},
+    {Schedule::kFewRows, 64, 128, 8},      {Schedule::kFewRows, 128, 64, 8},      {Schedule::kFewRows, 128, 32, 4},
 };
 
 const Sm90Tile* find_sm90_tile(std::string_view text) {
@@ -81,20 +83,23 @@ const Sm90Tile* find_sm90_tile(std::string_view text) {
 // (bench/gpu/linear_bench.cc): the chosen tile is 2 % slower than the fastest in the geometric mean.
 double estimate(const Sm90Tile& tile, int64_t rows, int64_t columns, int64_t depth, bool activation,
                 int multiprocessors) {
-  constexpr double kMultiplyAdds = 2048 * 0.68;                                  // of an SM in a clock
-  constexpr double kFewRowsStart = 4770, kExchange = 350, kFewRowsIngress = 48;  // clocks, clocks, bytes in a clock
+  constexpr double kMultiplyAdds = 2048 * 0.68, kFewRowsMultiplyAdds = 2048 * 0.46;  // of an SM in a clock
+  constexpr double kFewRowsStart = 4340, kFewRowsIngress = 64, kExchange = 100;      // clocks, bytes in a clock, clocks
   constexpr double kIngress = 64, kClusterIngress = 78, kClusterStart = 720, kTurn = 620;
   const auto up = [](int64_t a, int64_t b) { return static_cast<double>((a + b - 1) / b); };
   const double k = 64 * static_cast<double>(tile.chunks(depth)), m = tile.m, n = tile.n;
-  const double product = m * n * k / kMultiplyAdds, bytes = (m + n) * 2 * k;
+  const bool few = tile.schedule == Schedule::kFewRows;
+  const double product = m * n * k / (few ? kFewRowsMultiplyAdds : kMultiplyAdds), bytes = (m + n) * 2 * k;
   const double epilogue = m * n / 44 + (activation ? m * n / 16 : 0);
   const bool cluster = tile.cluster > 1;
-  if (tile.schedule == Schedule::kFewRows) {
+  if (few) {
     const double blocks = up(rows, tile.m) * up(columns, tile.n) * tile.cluster;
-    const double sharing = std::clamp(blocks / multiprocessors, 1.0, 2.0);  // blocks on an SM
-    const double exchange = cluster ? kExchange + m * n * 4 * sharing / kFewRowsIngress : 0;
+    const double usable = tile.cluster > 2 ? multiprocessors / 1.1 : multiprocessors;  // large clusters leave some idle
+    const int resident = std::min(4, 228 * 1024 / (tile.shared_bytes(depth) + tile.norm_bytes() + 1024));  // on an SM
+    const double sharing = std::clamp(blocks / usable, 1.0, static_cast<double>(resident));
+    const double exchange = cluster ? kExchange * tile.cluster + m * n * 4 * sharing / kFewRowsIngress : m * n / 40;
     const double load = bytes * sharing / kFewRowsIngress;
-    const double waves = std::ceil(blocks / (2.0 * multiprocessors));
+    const double waves = std::ceil(blocks / (resident * usable));
     const double clocks =
         kFewRowsStart + waves * (std::max(load, product * sharing) + exchange + epilogue / tile.cluster);
     return rows > 2048 ? 2 * clocks : clocks;  // not measured there: keep them behind
