@@ -17,7 +17,7 @@ int build(const BuildArgs& args) {
   config.tokenizer = args.tokenizer;
   config.task = args.task;
   config.target = args.target;
-  config.precision = args.fp16 ? "fp16" : args.bf16 ? "bf16" : args.int8 ? "int8" : args.best ? "best" : "fp32";
+  config.precision = args.fp16 ? "fp16" : args.bf16 ? "bf16" : args.int8 ? "int8" : args.tf32 ? "tf32" : args.best ? "best" : "fp32";
   config.tune = args.tune;
   config.timing_cache = args.timing_cache;
   config.workspace_limit = args.workspace_limit;

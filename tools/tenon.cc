@@ -50,6 +50,7 @@ void add_build(CLI::App& app, BuildArgs& a) {
   CLI::Option* fp16 = verb->add_flag("--fp16", a.fp16, "compute in 16-bit floats (GPU)");
   CLI::Option* bf16 = verb->add_flag("--bf16", a.bf16, "compute in bfloat16; on a CPU: matrix products only")->excludes(fp16);
   CLI::Option* int8 = verb->add_flag("--int8", a.int8, "8-bit matrix products, scales of rows found when run (CPU)")->excludes(fp16)->excludes(bf16);
+  verb->add_flag("--tf32", a.tf32, "32-bit floats whose matrix products the tensor cores round to tf32 (GPU)")->excludes(fp16)->excludes(bf16)->excludes(int8);
   verb->add_flag("--best", a.best, "GPU: fp16; CPU: bf16 where this processor multiplies bf16")->excludes(fp16)->excludes(bf16)->excludes(int8);
   verb->add_flag("--tune", a.tune, "time the kernels' configs on this GPU (seconds) and take the fastest; default: Tenon's own table");
   verb->add_option("--timing-cache", a.timing_cache, "file of timings: read if it is there, with --tune written back; default with\n"

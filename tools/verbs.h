@@ -30,7 +30,7 @@ struct BuildArgs : CommonArgs {
   std::vector<std::string> min_shapes, opt_shapes, max_shapes;  // "input_ids:1x16,attention_mask:1x16"
   std::vector<std::string> disabled_passes;
   std::string dump_passes, tokenizer, task, target = "cpu";
-  bool no_optimize = false, all_positions = false, fp16 = false, bf16 = false, int8 = false, best = false;
+  bool no_optimize = false, all_positions = false, fp16 = false, bf16 = false, int8 = false, tf32 = false, best = false;
   bool tune = false;
   std::string timing_cache;
   uint64_t workspace_limit = 0;

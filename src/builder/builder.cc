@@ -92,7 +92,7 @@ Result<TargetChoice> choose_target(const BuilderConfig& config) {
 
 struct Precision {
   DType floats = DType::kF32;  // GPUs: of everything
-  std::string factors;         // CPUs: of the linears
+  std::string factors;         // of the linears, where floats stay f32
 };
 
 Result<Precision> parse_precision(const BuilderConfig& config, kernels::Target target) {
@@ -102,11 +102,12 @@ Result<Precision> parse_precision(const BuilderConfig& config, kernels::Target t
   if (name == "fp32") return Precision{};
   if (target == kernels::Target::kReference) return error(ErrorCode::kUnsupported, "{} needs the optimised kernels", name);
   if (name == "fp16" && !on_gpu) return error(ErrorCode::kUnsupported, "fp16 needs a GPU: --target cuda or sm_90");
+  if (name == "tf32" && !on_gpu) return error(ErrorCode::kUnsupported, "tf32 needs a GPU: --target cuda or sm_90");
   if (name == "int8" && on_gpu) return error(ErrorCode::kUnsupported, "int8 needs a CPU: --target cpu");
   if (name == "fp16") return Precision{DType::kF16, ""};
   if (name == "bf16") return on_gpu ? Precision{DType::kBF16, ""} : Precision{DType::kF32, "bf16"};
-  if (name == "int8") return Precision{DType::kF32, "int8"};
-  return error(ErrorCode::kInvalidArgument, "there is no precision \"{}\": fp32, fp16, bf16, int8 or best", name);
+  if (name == "int8" || name == "tf32") return Precision{DType::kF32, name};
+  return error(ErrorCode::kInvalidArgument, "there is no precision \"{}\": fp32, tf32, fp16, bf16, int8 or best", name);
 }
 
 engine::Metadata metadata_of(const Compiled& compiled, const BuilderConfig& config) {

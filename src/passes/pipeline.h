@@ -16,7 +16,7 @@ struct PipelineOptions {
   std::string stop_after;          // name of the last pass to run; empty: all
   DType precision = DType::kF32;   // f16 or bf16: what floats are computed in
   bool fold_norms = false;         // the target's kernels compute linear_norm in that precision
-  std::string factors;             // bf16 or int8: what linears round their factors to (CPUs); empty: nothing
+  std::string factors;             // bf16, int8 (CPUs) or tf32 (GPUs): what linears round their factors to; empty: nothing
   bool verify = false;             // check the graph after every pass (always on in dev builds)
 };
 

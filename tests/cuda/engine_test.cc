@@ -82,7 +82,7 @@ std::string bytes_of(const TensorView& view) {
 TEST_P(GpuEngine, AgreesWithTheRecordedOutputs) {
   if (gpu() == nullptr) GTEST_SKIP() << "no GPU";
   const GoldenCase& golden = GetParam();
-  for (const auto& [precision, allowed] : {std::pair{"fp32", 1e-4}, {"fp16", 0.02}, {"bf16", 0.15}}) {
+  for (const auto& [precision, allowed] : {std::pair{"fp32", 1e-4}, {"tf32", 0.02}, {"fp16", 0.02}, {"bf16", 0.15}}) {
     SCOPED_TRACE(precision);
     const std::string path = testing::TempDir() + "/gpu_" + test_name(golden) + ".tenon";
     BuilderConfig config;

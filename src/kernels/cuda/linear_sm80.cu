@@ -5,7 +5,8 @@
 // filled by asynchronous copies two chunks ahead; each warp multiplies its part of the tile by mma.sync.
 //
 // f32 is multiplied as tf32 (TERMS 1), or as the sums of two tf32 numbers (TERMS 2): three products then keep all but the
-// last bits of f32 (Ootomo and Yokota, "Recovering single precision accuracy from Tensor Cores", 2022).
+// last bits of f32, if the sums of chunks are added outside of the tensor cores, which cut instead of rounding (Ootomo and
+// Yokota, "Recovering single precision accuracy from Tensor Cores", 2022).
 //
 // Macros: ELEMENT, TERMS, COLUMNS (N), DEPTH (K), TILE_M, TILE_N, WARPS_M, WARPS_N, ACTIVATION, HAS_BIAS, HAS_RESIDUAL.
 #include "activation.cuh"
@@ -40,6 +41,7 @@ TENON_DEVICE void copy_tile(uint32_t to, const T* from, int first, int rows, int
 }
 
 using Accumulators = float[kMBlocks][kNBlocks][4];
+constexpr bool kSumsByChunk = sizeof(T) == 4 && TERMS > 1;
 
 // Four registers of factors, ready to be multiplied: 16-bit elements in pairs, or f32 in TERMS terms of tf32.
 template <class U>
@@ -100,6 +102,15 @@ TENON_DEVICE void multiply_chunk(uint32_t x, uint32_t w, Accumulators& sums) {
   }
 }
 
+TENON_DEVICE void add(Accumulators& sums, const Accumulators& part) {
+#pragma unroll
+  for (int i = 0; i < kMBlocks; ++i)
+#pragma unroll
+    for (int j = 0; j < kNBlocks; ++j)
+#pragma unroll
+      for (int q = 0; q < 4; ++q) sums[i][j][q] += part[i][j][q];
+}
+
 // Two neighbours of a row. Of 16 bits: at an even place; of 32: the second may lie behind the last column.
 template <class U>
 struct Pair {
@@ -153,7 +164,13 @@ extern "C" __global__ void __launch_bounds__(kThreads)
     __syncthreads();  // chunk k is there for all; all are done with chunk k - 1, whose stage is filled next
     fetch(k + kStages - 1);
     const uint32_t stage = stages + k % kStages * kStageBytes;
-    multiply_chunk(stage + warp_row * 128, stage + kXBytes + warp_column * 128, sums);
+    if constexpr (kSumsByChunk) {
+      Accumulators part = {};
+      multiply_chunk(stage + warp_row * 128, stage + kXBytes + warp_column * 128, part);
+      add(sums, part);
+    } else {
+      multiply_chunk(stage + warp_row * 128, stage + kXBytes + warp_column * 128, sums);
+    }
   }
 #pragma unroll
   for (int j = 0; j < kNBlocks; ++j) {
