@@ -3,7 +3,7 @@
 
 usage: ship_timings.py TENON OUT.jsonl [--sizes minilm,base,large] [--precisions fp16,bf16] [--cache FILE]
 
-Times, with `tenon tune`, the configs of encoders of these sizes (two layers with random weights have every problem of the whole
+Times, with `tenon tune`, all configs of encoders of these sizes (two layers with random weights have every problem of the whole
 model) at every range of token counts, and writes what builds without `--tune` choose by: src/plan/tuned/h200.jsonl for an H200.
 What ties a timing to one version of the kernels is left out: the table is advice for all later ones, and a config that no longer
 exists is passed over. --cache keeps the full timings. Needs torch and transformers. Takes a minute or two.
@@ -55,7 +55,7 @@ def main():
             config = BertConfig(num_hidden_layers=2, **SIZES[size])
             BertForQuestionAnswering(config).save_pretrained(folder / size)
             for precision in args.precisions.split(","):
-                command = [args.tenon, "tune", folder / size, "--" + precision, "--timing-cache", cache, "--json"]
+                command = [args.tenon, "tune", folder / size, "--" + precision, "--candidates", "0", "--timing-cache", cache, "--json"]
                 done = subprocess.run([str(c) for c in command], capture_output=True, text=True)
                 if done.returncode != 0:
                     sys.exit(done.stdout[-2000:] + done.stderr[-4000:])

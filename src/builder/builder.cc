@@ -7,6 +7,7 @@
 #include <set>
 
 #include "builder/tuning.h"
+#include "builder/weights_ahead.h"
 #include "engine/writer.h"
 #include "kernels/cuda/driver.h"
 #include "plan/device_code.h"
@@ -233,9 +234,10 @@ Result<BuildReport> build(ir::Model model, const std::string& folder, const std:
   engine::place_weights(compiled.planned.plan);
 
   const auto count = static_cast<double>(std::max<size_t>(1, compiled.planned.weights.size()));
+  WeightsAhead weights(compiled.planned);
   const engine::WeightSource source = [&](int index) {
     progress(config, "pack weights", index / count);
-    return compiled.planned.make_weight(index);
+    return weights.next();  // the writer asks for them in order
   };
   TENON_ASSIGN(const engine::WriteResult written, engine::write_engine(engine, compiled.planned.plan, metadata_of(compiled, config), source));
   progress(config, "done", 1);

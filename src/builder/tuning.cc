@@ -51,7 +51,13 @@ std::vector<engine::Decision> describe_choices(std::span<const plan::ConfigProbl
   std::vector<engine::Decision> out;
   for (const plan::ConfigProblem& p : problems) {
     const std::string node = fmt::format("{} in {} steps: {}", p.kernel->id(), p.steps, p.text);
-    for (const auto& size : p.sizes) {
+    for (size_t i = 0; i < p.sizes.size(); ++i) {
+      const auto& size = p.sizes[i];
+      // Ranges without timings that share a config are one.
+      const auto* next = i + 1 < p.sizes.size() ? &p.sizes[i + 1] : nullptr;
+      const bool joins = next != nullptr && next->choice.config.text == size.choice.config.text && size.choice.timings.empty() &&
+                         next->choice.timings.empty() && next->choice.origin == size.choice.origin;
+      if (joins) continue;
       const std::string range = size.max_tokens > 0 ? fmt::format("to {} tokens", size.max_tokens) : "more";
       std::string reason = fmt::format("{}: {}", range, size.choice.config.text);
       for (const plan::Timing& t : size.choice.timings) {

@@ -62,7 +62,7 @@ Status run(const Heat& heat, const Machine& machine, ConfigTimer& timer, TimingC
   if (ready.empty()) return {};
   TENON_ASSIGN(const RaceResult raced, race(ready.size(), [&](size_t i) { return timer.seconds(ready[i]); }));
   for (size_t i = 0; i < ready.size(); ++i) {
-    result.timings.push_back({heat.configs[ready[i]].text, raced.medians[i] * 1e6, raced.spreads[i]});
+    result.timings.push_back(make_timing(heat.configs[ready[i]].text, raced.medians[i] * 1e6, raced.spreads[i]));
   }
   std::swap(result.timings[0], result.timings[raced.winner]);
   std::stable_sort(result.timings.begin() + 1, result.timings.end(), [](const Timing& a, const Timing& b) { return a.us < b.us; });

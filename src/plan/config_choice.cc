@@ -6,6 +6,7 @@
 #include "ir/text.h"
 #include "kernels/cuda/cuda_kernel.h"
 #include "kernels/cuda/nvrtc.h"
+#include "ops/op_def.h"
 
 namespace tenon::plan {
 namespace {
@@ -46,8 +47,16 @@ Dim rows_of(const Problem& problem) { return problem.inputs.empty() ? Dim(1) : l
 Problem with_rows(const Problem& problem, const Dim& rows) {
   const Dim was = rows_of(problem);
   Problem out = problem;
+  // [batch, seq, 768] and [tokens, 768] become [rows, 768], statistics of each row [tokens, 12, 2] become [rows, 12, 2].
   const auto replace = [&](Shape& shape) {
-    if (shape.size() >= 2 && leading(shape) == was) shape = {rows, shape.back()};
+    Dim product = 1;
+    for (size_t axis = 0; axis + 1 < shape.size(); ++axis) {
+      product = product * shape[axis];
+      if (product != was) continue;
+      shape.erase(shape.begin(), shape.begin() + static_cast<std::ptrdiff_t>(axis) + 1);
+      shape.insert(shape.begin(), rows);
+      return;
+    }
   };
   for (size_t i = 0; i < out.inputs.size(); ++i)
     if (out.present[i] && !out.constant[i]) replace(out.inputs[i].shape);
@@ -59,18 +68,22 @@ std::string problem_text(const Problem& problem) {
   const Problem p = with_rows(problem, Dim::symbol("rows"));
   std::string out = std::string(ir::op_name(p.op)) + "(";
   for (size_t i = 0; i < p.inputs.size(); ++i) {
+    if (std::none_of(p.present.begin() + static_cast<std::ptrdiff_t>(i), p.present.end(), [](bool given) { return given; })) break;
     out += i > 0 ? ", " : "";
     out += !p.present[i] ? "_" : (p.constant[i] ? "const " : "") + p.inputs[i].to_string();
   }
   out += ") ->";
   for (const ir::TensorType& type : p.outputs) out += " " + type.to_string();
-  out += " {";
-  bool first = true;
+  // Defaults are left out: an attribute that an op gains later changes no text.
+  std::string attributes;
   for (const auto& [name, value] : p.attrs.all()) {
-    out += (first ? "" : ", ") + name + " = " + ir::print(value);
-    first = false;
+    const std::string given = ir::print(value);
+    const bool is_default = std::any_of(ops::op_def(p.op).attrs.begin(), ops::op_def(p.op).attrs.end(), [&, &own = name](const ops::AttrDef& a) {
+      return a.name == own && !a.required && ir::print(a.fallback) == given;
+    });
+    if (!is_default) attributes += (attributes.empty() ? " {" : ", ") + name + " = " + given;
   }
-  return out + "}";
+  return attributes.empty() ? out : out + attributes + "}";
 }
 
 std::vector<Config> ranked_configs(const Kernel& kernel, const Problem& problem, int64_t rows, const Machine& machine) {

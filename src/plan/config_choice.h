@@ -44,11 +44,11 @@ struct ConfigProblem {
 // The rows of a problem: all axes of its first input but the last.
 ir::Dim rows_of(const kernels::Problem& problem);
 
-// The problem with so many rows, each activation as a matrix [rows, columns].
+// The problem with so many rows: axes of activations that make up the rows become one.
 kernels::Problem with_rows(const kernels::Problem& problem, const ir::Dim& rows);
 
 // "linear(f16[rows,768], const f16[768,2304], const f16[2304]) -> f16[rows,2304] {activation = "gelu"}": equal for all problems
-// that take equally long. Models of one size share them.
+// that take equally long, so models of one size share it.
 std::string problem_text(const kernels::Problem& problem);
 
 // What is worth timing at so many rows: the best guess first, then by rising estimate.

@@ -17,6 +17,7 @@ using kernels::Problem;
 constexpr size_t kAlignment = 256;
 constexpr size_t kRotation = size_t{128} << 20;  // bytes that weights are taken from in turn; the L2 cache of an H200 has 60 MB
 constexpr double kGraphSeconds = 1e-3;           // that a graph of launches shall take
+constexpr double kWarmUpSeconds = 0.03;          // until the clock has settled to what the power allows
 constexpr int kFewestLaunches = 6, kMostLaunches = 64;
 
 size_t aligned(size_t bytes) { return (bytes + kAlignment - 1) / kAlignment * kAlignment; }
@@ -82,7 +83,9 @@ Status GpuTimer::compile(std::span<const Work> work, const std::function<void(do
     std::string arch = kernel.arch(config, machine_.compute_capability);
     if (seen.insert(cuda::code_name(*source, arch)).second) requests.push_back({std::move(*source), std::move(arch)});
   }
-  return cache_.prepare(requests, progress);
+  // What does not compile is left out of its races (prepare). Without a compiler nothing can be timed.
+  const Status compiled = cache_.prepare(requests, progress);
+  return compiled.code() == ErrorCode::kNoDevice ? compiled : Status();
 }
 
 Result<cuda::Function> GpuTimer::function(const ConfigProblem& problem, const Config& config) {
@@ -176,8 +179,12 @@ Result<std::vector<std::string>> GpuTimer::prepare(const ConfigProblem& problem,
     // All do the same number of launches: they differ in nothing but the config.
     const double estimate = config.cost > 0 ? config.cost : 1e-4;
     launches_ = std::clamp(static_cast<int>(kGraphSeconds / estimate), launches_, kMostLaunches);
-    TENON_ASSIGN(const cuda::Function code, function(problem, config));
-    auto loaded = problem.kernel->as_cuda()->load(problem.problem, config, device_, code);
+    const auto code = function(problem, config);
+    if (!code.ok()) {
+      reason = code.status().message();
+      continue;
+    }
+    auto loaded = problem.kernel->as_cuda()->load(problem.problem, config, device_, *code);
     if (!loaded.ok()) {
       reason = loaded.status().message();
       continue;
@@ -191,11 +198,15 @@ Result<std::vector<std::string>> GpuTimer::prepare(const ConfigProblem& problem,
     launcher = std::move(*loaded);
   }
   TENON_TRY(reserve(workspace_, scratch, false));
-  // The first run records the graph, and wakes the GPU.
-  for (size_t i = 0; i < configs.size(); ++i) {
-    if (launchers_[i] == nullptr) continue;
-    const auto first = seconds(i);
-    if (!first.ok()) return first.status().with_context(fmt::format("{} {}", problem.kernel->id(), configs[i].text));
+  // The first runs record the graphs.
+  double warm = 0;
+  for (bool first = true; first || (warm > 0 && warm < kWarmUpSeconds); first = false) {
+    for (size_t i = 0; i < configs.size(); ++i) {
+      if (launchers_[i] == nullptr) continue;
+      const auto one = seconds(i);
+      if (!one.ok()) return one.status().with_context(fmt::format("{} {}", problem.kernel->id(), configs[i].text));
+      warm += *one * launches_;
+    }
   }
   return reasons;
 }

@@ -53,21 +53,20 @@ Result<std::string> KernelCache::get(const CodeRequest& request) {
   const std::string name = cuda::code_name(request.source, request.arch);
   {
     const std::lock_guard lock(mutex_);
-    if (const auto it = cubins_.find(name); it != cubins_.end()) return it->second;
+    if (const auto it = codes_.find(name); it != codes_.end()) return it->second;
   }
-  std::string cubin;
-  if (Result<std::string> kept = folder_.empty() ? Status(ErrorCode::kNotFound, "") : load(name); kept.ok()) {
-    cubin = std::move(*kept);
+  Result<std::string> code = folder_.empty() ? Status(ErrorCode::kNotFound, "no folder") : load(name);
+  if (code.ok()) {
     ++reused_;
-  } else {
-    TENON_ASSIGN(cuda::Compiled compiled, cuda::compile(request.source, request.arch));
-    cubin = std::move(compiled.cubin);
-    store(name, cubin);
+  } else if (Result<cuda::Compiled> compiled = cuda::compile(request.source, request.arch); compiled.ok()) {
+    code = std::move(compiled->cubin);
+    store(name, *code);
     ++compiled_;
+  } else {
+    code = compiled.status();
   }
   const std::lock_guard lock(mutex_);
-  cubins_[name] = cubin;
-  return cubin;
+  return codes_.insert_or_assign(name, std::move(code)).first->second;
 }
 
 Status KernelCache::prepare(std::span<const CodeRequest> requests, const std::function<void(double)>& progress) {
@@ -82,8 +81,7 @@ Status KernelCache::prepare(std::span<const CodeRequest> requests, const std::fu
     for (size_t i = next++; i < requests.size(); i = next++) {
       const auto code = get(requests[i]);
       const std::lock_guard lock(mutex);
-      if (!code.ok()) failed = code.status();
-      if (!failed.ok()) return;
+      if (!code.ok() && failed.ok()) failed = code.status();
       if (progress) progress(static_cast<double>(++done) / static_cast<double>(requests.size()));
     }
   });

@@ -31,7 +31,8 @@ class KernelCache {
   // Errors: no-device (no NVRTC), internal with the compiler's log.
   Result<std::string> get(const CodeRequest& request);
 
-  // Fills the cache with several, by all threads. `progress` is told how much is done, from 0 to 1. Errors: as get.
+  // Fills the cache with several, by all threads. `progress` is told how much is done, from 0 to 1. Errors: the first of get,
+  // which gives it again for that request; the others are compiled nevertheless.
   Status prepare(std::span<const CodeRequest> requests, const std::function<void(double)>& progress = {});
 
   int compiled() const { return compiled_; }
@@ -44,7 +45,7 @@ class KernelCache {
 
   std::string folder_;
   std::mutex mutex_;
-  std::map<std::string, std::string> cubins_;  // by name
+  std::map<std::string, Result<std::string>> codes_;  // by name
   std::atomic<int> compiled_ = 0, reused_ = 0;
 };
 

@@ -43,7 +43,7 @@ std::optional<Timing> read_timing(const Json& item) {
   if (!item.is_array() || item.size() != 3 || !item[0].is_string()) return std::nullopt;
   const auto us = amount(item[1]), spread = amount(item[2]);
   if (!us || !spread) return std::nullopt;
-  return Timing{item[0].get<std::string>(), *us, *spread};
+  return make_timing(item[0].get<std::string>(), *us, *spread);
 }
 
 std::optional<std::pair<TimingKey, TimingEntry>> read_line(std::string_view text) {
@@ -72,10 +72,12 @@ std::optional<std::pair<TimingKey, TimingEntry>> read_line(std::string_view text
   return std::pair(std::move(key), std::move(entry));
 }
 
-// Three decimals are more than a timing has.
-double rounded(double v) { return std::round(v * 1e3) / 1e3; }
-
 }  // namespace
+
+Timing make_timing(std::string config, double us, double spread) {
+  const auto rounded = [](double v) { return std::round(v * 1e3) / 1e3; };
+  return {std::move(config), rounded(us), rounded(spread)};
+}
 
 const Timing* TimingEntry::find(std::string_view config_text) const {
   const auto it = std::find_if(timings.begin(), timings.end(), [&](const Timing& t) { return t.config == config_text; });
@@ -118,7 +120,7 @@ std::string TimingCache::text() const {
     if (!entry.code.empty()) line["code"] = entry.code;
     if (entry.driver != 0) line["driver"] = entry.driver;
     if (!entry.timings.empty()) line["timings"] = nlohmann::ordered_json::array();
-    for (const Timing& t : entry.timings) line["timings"].push_back({t.config, rounded(t.us), rounded(t.spread)});
+    for (const Timing& t : entry.timings) line["timings"].push_back({t.config, t.us, t.spread});
     out += line.dump(-1, ' ', false, Json::error_handler_t::replace) + "\n";
   }
   return out;

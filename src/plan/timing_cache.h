@@ -31,9 +31,12 @@ struct TimingKey {
 
 struct Timing {
   std::string config;  // Config::text
-  double us = 0;       // median microseconds of one launch; 0: not timed
-  double spread = 0;   // (longest - shortest) / median
+  double us = 0;       // median microseconds of one launch, in whole nanoseconds; 0: not timed
+  double spread = 0;   // (longest - shortest) / median, in thousandths
 };
+
+// The numbers as a file holds them, so that what was timed now and what was read are the same.
+Timing make_timing(std::string config, double us, double spread);
 
 struct TimingEntry {
   std::string config;            // the choice
