@@ -8,10 +8,10 @@ using kernels::cpu::linear_bf16_kernel;
 using kernels::cpu::linear_int8_kernel;
 using kernels::cpu::linear_kernel;
 
-struct Case {
+struct NarrowCase {
   int64_t rows, k, n;
 };
-const std::vector<Case> kCases{{1, 1, 1},      {1, 7, 16},    {7, 1, 17},     {8, 33, 48},
+const std::vector<NarrowCase> kNarrowCases{{1, 1, 1},      {1, 7, 16},    {7, 1, 17},     {8, 33, 48},
                                {3, 127, 129},  {127, 64, 47}, {129, 96, 96},  {130, 1027, 33},
                                {17, 2100, 65}, {33, 256, 64}, {49, 130, 100}, {0, 5, 3}};
 
@@ -21,7 +21,7 @@ struct Kind {
 };
 constexpr Kind kInt8{"int8", linear_int8_kernel}, kBf16{"bf16", linear_bf16_kernel};
 
-Step step_of(Random& random, const Kind& kind, const Case& c, const std::string& activation = "", bool bias = true,
+Step step_of(Random& random, const Kind& kind, const NarrowCase& c, const std::string& activation = "", bool bias = true,
              bool residual = true) {
   Step step{Op::k_linear,
             {random.tensor(DType::kF32, {c.rows, c.k}, -1, 1), random.tensor(DType::kF32, {c.k, c.n}, -1, 1),
@@ -59,7 +59,7 @@ TEST_P(LinearNarrow, AgreesWithReferenceAtOddShapes) {
   Random random;
   SCOPED_TRACE(random.trace());
   for (const Kind& kind : {kInt8, kBf16}) {
-    for (const Case& c : kCases) {
+    for (const NarrowCase& c : kNarrowCases) {
       SCOPED_TRACE(fmt::format("{}, {} x {} x {}", kind.factors, c.rows, c.k, c.n));
       expect(kind, step_of(random, kind, c, "", random.chance(0.5), random.chance(0.5)));
     }
@@ -91,7 +91,7 @@ TEST_P(LinearNarrow, ARowIsTheSameAloneAndInAnyBatch) {
   Random random;
   SCOPED_TRACE(random.trace());
   for (const Kind& kind : {kInt8, kBf16}) {
-    for (const Case& c : {Case{37, 70, 50}, Case{67, 1500, 100}}) {
+    for (const NarrowCase& c : {NarrowCase{37, 70, 50}, NarrowCase{67, 1500, 100}}) {
       const Step whole = step_of(random, kind, c, "gelu");
       const Tensor all = (*run_kernel(kind.kernel(), whole, isa(), 2))[0];
       for (const auto& [begin, end] : {std::pair<int64_t, int64_t>{0, 1}, {c.rows - 1, c.rows}, {3, 12}, {5, 5 + 30}}) {

@@ -27,8 +27,12 @@ class GatherLauncher final : public Launcher {
     const int axis = axis_of(attrs_, x.rank());
     const int64_t size = x.dim(axis), count = args.input(1).numel();
     const auto* indices = args.input(1).as<const Index>();
-    const bool inside = std::all_of(indices, indices + count, [&](Index i) { return i >= -size && i < size; });
-    if (!inside) return reference_error(Op::k_gather, attrs_, args);
+    Index least = 0, greatest = 0;
+    for (int64_t j = 0; j < count; ++j) {
+      least = std::min(least, indices[j]);
+      greatest = std::max(greatest, indices[j]);
+    }
+    if (count > 0 && (least < -size || greatest >= size)) return reference_error(Op::k_gather, attrs_, args);
     const int64_t outer = size_product(x.shape, 0, axis);
     const int64_t bytes = size_product(x.shape, axis + 1, x.rank()) * static_cast<int64_t>(dtype_size(x.dtype));
     for (int64_t o = 0; o < outer; ++o) {

@@ -105,14 +105,21 @@ class PackLauncher final : public Launcher {
   Status launch(const RunArgs& args) const override {
     const TensorArg mask = args.input(0);
     if (!valid_mask(mask, kept_)) return reference_error(Op::k_pack_tokens, attrs_, args);
-    const int64_t batch = mask.dim(0), seq = mask.dim(1), capacity = args.output(kGather).dim(0);
+    if (mask.dtype != DType::kI64) return pack(args, [&](int64_t i) { return mask_at(mask, i); });
+    const auto* bits = mask.as<const int64_t>();
+    return pack(args, [&](int64_t i) { return bits[i]; });
+  }
+
+ private:
+  enum Output { kRowOffsets, kKeyBegin, kKeyEnd, kGather, kPositions, kKeptRows };
+
+  template <class MaskAt>
+  Status pack(const RunArgs& args, MaskAt&& at) const {
+    const int64_t batch = args.input(0).dim(0), seq = args.input(0).dim(1), capacity = args.output(kGather).dim(0);
     auto* gather = args.output(kGather).as<int32_t>();
     auto* positions = args.output(kPositions).as<int32_t>();
-    auto* kept_rows = args.output(kKeptRows).as<int32_t>();
     int64_t rows = 0;
     const auto add = [&](int64_t b, int64_t s) {
-      for (int64_t i = 0; i < kept_.size(); ++i)
-        if (kept_.position(i, seq) == s) kept_rows[b * kept_.size() + i] = static_cast<int32_t>(rows);
       if (rows < capacity) {
         gather[rows] = static_cast<int32_t>(b * seq + s);
         positions[rows] = static_cast<int32_t>(s);
@@ -120,13 +127,17 @@ class PackLauncher final : public Launcher {
       ++rows;
     };
     for (int64_t b = 0; b < batch; ++b) {
-      args.output(kRowOffsets).as<int32_t>()[b] = static_cast<int32_t>(rows);
+      const int64_t first = rows;
       for (int64_t s = kept_.next(-1, seq); s < seq; s = kept_.next(s, seq))
-        if (mask_at(mask, b * seq + s) == 0) add(b, s);
-      args.output(kKeyBegin).as<int32_t>()[b] = static_cast<int32_t>(rows);
+        if (at(b * seq + s) == 0) add(b, s);
+      const int64_t keys = rows;
       for (int64_t s = 0; s < seq; ++s)
-        if (mask_at(mask, b * seq + s) == 1) add(b, s);
+        if (at(b * seq + s) == 1) add(b, s);
+      args.output(kRowOffsets).as<int32_t>()[b] = static_cast<int32_t>(first);
+      args.output(kKeyBegin).as<int32_t>()[b] = static_cast<int32_t>(keys);
       args.output(kKeyEnd).as<int32_t>()[b] = static_cast<int32_t>(rows);
+      if (rows <= capacity)
+        find_kept_rows(args, b, {positions + first, positions + keys}, {positions + keys, positions + rows});
     }
     args.output(kRowOffsets).as<int32_t>()[batch] = static_cast<int32_t>(rows);
     if (rows > capacity) return reference_error(Op::k_pack_tokens, attrs_, args);
@@ -135,8 +146,19 @@ class PackLauncher final : public Launcher {
     return {};
   }
 
- private:
-  enum Output { kRowOffsets, kKeyBegin, kKeyEnd, kGather, kPositions, kKeptRows };
+  // Where the kept positions of a sequence stand, among its hidden ones or its keys: both ascend.
+  void find_kept_rows(const RunArgs& args, int64_t b, std::span<const int32_t> hidden,
+                      std::span<const int32_t> keys) const {
+    const auto* all = args.output(kPositions).as<const int32_t>();
+    const int64_t seq = args.input(0).dim(1);
+    for (int64_t i = 0; i < kept_.size(); ++i) {
+      const auto position = static_cast<int32_t>(kept_.position(i, seq));
+      auto found = std::lower_bound(keys.begin(), keys.end(), position);
+      if (found == keys.end() || *found != position) found = std::lower_bound(hidden.begin(), hidden.end(), position);
+      args.output(kKeptRows).as<int32_t>()[b * kept_.size() + i] = static_cast<int32_t>(&*found - all);
+    }
+  }
+
   Attrs attrs_;
   Kept kept_;
 };
