@@ -230,10 +230,10 @@ void amx_tile(const DotTile& t) {
   const char* from = t.prefetch.from;
   for (int64_t g = 0; g < t.groups; g += kGroupStep) {
     tile_load<6>(b, kRow);
-    tile_load<4>(a, t.a_stride);
+    tile_load<4>(a, kRow);
     tile_dot<kDot, 0, 4, 6>();
     if constexpr (kTall) {
-      tile_load<5>(a + kAmxRows * t.a_stride, t.a_stride);
+      tile_load<5>(a + t.a_stride, kRow);
       tile_dot<kDot, 2, 5, 6>();
     }
     if constexpr (kBroad) {
@@ -242,7 +242,7 @@ void amx_tile(const DotTile& t) {
     }
     if constexpr (kTall && kBroad) tile_dot<kDot, 3, 5, 7>();
     for (int i = 0; i < kGroupStep; ++i) prefetch(from, t.prefetch);
-    a += kRow;
+    a += kRow * kAmxRows;
     b += kRow * kGroupStep;
   }
   auto* c = static_cast<int32_t*>(t.c);
@@ -343,8 +343,7 @@ HWY_INLINE void quantize_lanes(V x, V inverse, Raw zero, T* out) {
 #endif
 
 template <class T>
-void quantize_row(const float* x, int64_t k, int64_t padded, const ops::RowScale& row, std::byte* bytes) {
-  auto* out = reinterpret_cast<T*>(bytes);
+void quantize_piece(const float* x, int64_t k, int64_t size, const ops::RowScale& row, T* out) {
   int64_t end = 0;
 #if HWY_TARGET == HWY_SCALAR
   for (; end < k; ++end) out[end] = static_cast<T>(ops::quantize(x[end], row));
@@ -357,11 +356,10 @@ void quantize_row(const float* x, int64_t k, int64_t padded, const ops::RowScale
     end += kLanes;
   }
 #endif
-  for (; end < padded; ++end) out[end] = 0;
+  for (; end < size; ++end) out[end] = 0;
 }
 
-void round_row(const float* x, int64_t k, int64_t padded, std::byte* bytes) {
-  auto* out = reinterpret_cast<uint16_t*>(bytes);
+void round_piece(const float* x, int64_t k, int64_t size, uint16_t* out) {
   int64_t end = 0;
 #if HWY_TARGET == HWY_SCALAR
   for (; end < k; ++end) out[end] = BF16(x[end]).bits;
@@ -383,7 +381,26 @@ void round_row(const float* x, int64_t k, int64_t padded, std::byte* bytes) {
     end += kLanes;
   }
 #endif
-  for (; end < padded; ++end) out[end] = 0;
+  for (; end < size; ++end) out[end] = 0;
+}
+
+// Elements of a row in a piece that begins at `first`.
+HWY_INLINE int64_t filled(int64_t k, int64_t first, int64_t size) {
+  const int64_t rest = k - first;
+  return rest < 0 ? 0 : rest < size ? rest : size;
+}
+
+template <class T>
+void quantize_row(const float* x, int64_t k, const ops::RowScale& row, const Pieces& out) {
+  for (int64_t i = 0; i < out.count; ++i)
+    quantize_piece(x + i * out.size, filled(k, i * out.size, out.size), out.size, row,
+                   reinterpret_cast<T*>(out.to + i * out.stride));
+}
+
+void round_row(const float* x, int64_t k, const Pieces& out) {
+  for (int64_t i = 0; i < out.count; ++i)
+    round_piece(x + i * out.size, filled(k, i * out.size, out.size), out.size,
+                reinterpret_cast<uint16_t*>(out.to + i * out.stride));
 }
 
 void widen_int8(const std::byte* panel, int64_t groups, std::byte* bytes) {

@@ -18,7 +18,7 @@ struct Layout {
     element = code.wide ? 2 : bytes_of(of);
     depth = padded_depth(of, k);
     // An odd number of lines, so that the rows of a tile do not meet in few sets of the cache.
-    stride = ceil_div(depth * element, kLine) / 2 * 2 * kLine + kLine;
+    stride = blocked() ? depth * element : ceil_div(depth * element, kLine) / 2 * 2 * kLine + kLine;
     rows = std::min(all_rows, kChunkRows * threads);
     const int64_t touched = ceil_div(rows, code.row_step) * code.row_step;
     row_bytes = touched * stride;
@@ -26,6 +26,13 @@ struct Layout {
         of == Factors::kInt8 ? ceil_div(rows * static_cast<int64_t>(sizeof(ops::RowScale)), kLine) * kLine : 0;
     tile_bytes = ceil_div(code.rows, code.row_step) * code.row_step * code.panels * kPanel * 4;
     thread_bytes = tile_bytes + (code.wide ? code.panels * kPanel * depth * element : 0);
+  }
+  bool blocked() const { return code.row_step > 1; }
+  // Where row i of a chunk goes.
+  Pieces row_at(std::byte* chunk, int64_t i) const {
+    if (!blocked()) return {chunk + i * stride, 1, depth, 0};
+    const int64_t step = code.row_step, block = i / step;
+    return {chunk + block * step * stride + i % step * kLine, depth * element / kLine, kLine / element, step * kLine};
   }
   size_t bytes(int threads) const { return static_cast<size_t>(row_bytes + scale_bytes + threads * thread_bytes); }
 
@@ -98,7 +105,7 @@ class NarrowWorker {
     const int rows = static_cast<int>(std::min<int64_t>(code_.rows, rows_ - row));
     const int64_t columns = std::min<int64_t>(tile.panels * kPanel, g_.columns - column);
     tile.a = x_ + row * layout_.stride;
-    tile.a_stride = layout_.stride;
+    tile.a_stride = layout_.blocked() ? code_.row_step * layout_.stride : layout_.stride;
     tile.rows = rows;
     code_.tile(tile);
 
@@ -131,15 +138,15 @@ void round_rows(const VectorCode& code, const NarrowGemm& g, const Layout& layou
   auto* scales = reinterpret_cast<ops::RowScale*>(chunk + layout.row_bytes);
   for (int64_t i = begin; i < end; ++i) {
     const float* x = g.x + (first + i) * g.k;
-    std::byte* out = chunk + i * layout.stride;
+    const Pieces out = layout.row_at(chunk, i);
     if (g.factors == Factors::kBf16) {
-      code.round_row(x, g.k, layout.depth, out);
+      code.round_row(x, g.k, out);
       continue;
     }
     float low = 0, high = 0;
     code.row_range(x, g.k, &low, &high);
     scales[i] = ops::row_scale(low, high);
-    code.quantize_row(x, g.k, layout.depth, scales[i], out);
+    code.quantize_row(x, g.k, scales[i], out);
   }
 }
 

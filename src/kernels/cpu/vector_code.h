@@ -49,6 +49,12 @@ struct GemmTile {
   Prefetch prefetch = {};  // a step is one k
 };
 
+// Where a rounded row goes: `count` pieces of `size` elements, `stride` bytes apart. Sizes are multiples of 16.
+struct Pieces {
+  std::byte* to = nullptr;
+  int64_t count = 1, size = 0, stride = 0;
+};
+
 // C[r, j] = sum over groups of A[r, group] . B[group, j], in s32 for integers (exact), in f32 for bf16 (in an order
 // that depends on neither r nor j).
 struct DotTile {
@@ -68,8 +74,10 @@ struct DotTile {
 struct DotCode {
   void (*tile)(const DotTile&) = nullptr;  // null: the instruction set has none
   int rows = 0, panels = 0;                // most of a tile
-  int row_step = 1;                        // tiles touch multiples of this many rows
-  bool wide = false;                       // 8-bit factors are handed over as 16-bit ones
+  // 1: rows of A are a_stride bytes apart. Else AMX: so many rows stand together, 64 bytes of each in turn, their
+  // blocks a_stride bytes apart, and tiles touch whole blocks.
+  int row_step = 1;
+  bool wide = false;  // 8-bit factors are handed over as 16-bit ones
   // Called by a thread before its first and after its last tile; null: nothing to do.
   void (*begin)() = nullptr;
   void (*end)() = nullptr;
@@ -172,10 +180,10 @@ struct VectorCode {
 
   // The least and the greatest of a row's elements and 0; both NaN where it holds NaN or infinity.
   void (*row_range)(const float* x, int64_t k, float* low, float* high);
-  // One row of x [k] as `padded` 8-bit (int8.wide: 16-bit) integers; those behind k are of no consequence.
-  void (*quantize_row)(const float* x, int64_t k, int64_t padded, const ops::RowScale&, std::byte* out);
-  // One row of x [k] as `padded` bf16, zeros behind k.
-  void (*round_row)(const float* x, int64_t k, int64_t padded, std::byte* out);
+  // One row of x [k] as 8-bit (int8.wide: 16-bit) integers; those behind k are of no consequence.
+  void (*quantize_row)(const float* x, int64_t k, const ops::RowScale&, const Pieces& out);
+  // One row of x [k] as bf16, zeros behind k.
+  void (*round_row)(const float* x, int64_t k, const Pieces& out);
   // Groups of a panel with 8-bit elements as twice as many with 16-bit ones.
   void (*widen_int8)(const std::byte* panel, int64_t groups, std::byte* out);
   // Groups of a panel of bf16 as f32 [2 * groups][16].
