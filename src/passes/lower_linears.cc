@@ -2,8 +2,8 @@
 //
 //   linear(x, w) {factors = ""}   ->   linear(x, w) {factors = "int8"}
 //
-// Left alone: weights that are computed when run (they could not be packed in advance), and heads, which cost little and
-// decide much: few outputs, or tanh (a pooler). `explain` names them.
+// Left alone: weights that are computed when run (they could not be packed in advance), and heads, which cost little
+// and decide much: few outputs, or tanh (a pooler). `explain` names them.
 #include "ops/interpret.h"
 #include "passes/passes.h"
 
