@@ -1,0 +1,62 @@
+#!/usr/bin/env python3
+"""fp32, tf32, bf16 and fp16 on a GPU in one run: speed, memory, accuracy, beside PyTorch in the same precision.
+
+usage: precisions.py TENON [--cases 1x128,32x128] [--out table.json]
+
+A question-answering BERT-base with random weights; outputs stay on the device. Errors are against PyTorch's fp32 (true
+fp32: no tf32) over masked batches of odd lengths, in units of the largest logit. Needs torch and transformers.
+"""
+import argparse
+import json
+import pathlib
+import statistics
+import tempfile
+
+import torch
+from transformers import BertConfig, BertForQuestionAnswering
+
+from encoder import agreement, run, time_torch
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("tenon", type=pathlib.Path)
+    parser.add_argument("--cases", default="1x128,32x128")
+    parser.add_argument("--out", type=pathlib.Path)
+    args = parser.parse_args()
+    print(torch.cuda.get_device_name(), "torch", torch.__version__)
+    torch.manual_seed(0)
+    exact = BertForQuestionAnswering(BertConfig()).eval()
+    rows = []
+    with tempfile.TemporaryDirectory() as name:
+        folder = pathlib.Path(name)
+        exact.save_pretrained(folder / "model")
+        exact = exact.cuda()
+        for precision, dtype in (("fp32", torch.float32), ("tf32", torch.float32), ("bf16", torch.bfloat16), ("fp16", torch.float16)):
+            engine = folder / f"{precision}.tenon"
+            flags = [] if precision == "fp32" else [f"--{precision}"]
+            run(args.tenon, "build", folder / "model", "-o", engine, "--target", "cuda", *flags, "-q")
+            torch.backends.cuda.matmul.allow_tf32 = False
+            worst, least = agreement(args.tenon, engine, exact, folder)
+            torch.backends.cuda.matmul.allow_tf32 = precision == "tf32"
+            peer = BertForQuestionAnswering(BertConfig()).eval().cuda().to(dtype)
+            for case in args.cases.split(","):
+                batch, seq = map(int, case.split("x"))
+                bench = [args.tenon, "bench", engine, "--batch", batch, "--seq", seq, "--duration", 0.5, "--json", "-q", "--outputs-on-device"]
+                made = [json.loads(run(*bench))[0] for _ in range(3)]
+                ours = statistics.median(m["median_s"] for m in made) * 1e3
+                torch.cuda.reset_peak_memory_stats()
+                theirs = time_torch(peer, batch, seq, False)
+                memory = torch.cuda.max_memory_allocated() / 2**20
+                weights = engine.stat().st_size / 2**20
+                rows.append(dict(precision=precision, case=case, tenon_ms=ours, eager_ms=theirs, error=worst, cosine=least,
+                                 engine_mib=weights, arena_mib=made[0]["arena_bytes"] / 2**20, torch_mib=memory))
+                print(f"{precision} {case:7} tenon {ours:8.3f} ms  eager {theirs:8.3f} ms  ratio {ours / theirs:5.2f}  error {worst:.1e}  cosine {least:.8f}  "
+                      f"engine {weights:.0f} MiB + arena {made[0]['arena_bytes'] / 2**20:.0f} MiB (torch {memory:.0f} MiB)", flush=True)
+            del peer
+    if args.out:
+        args.out.write_text(json.dumps(rows, indent=1))
+
+
+if __name__ == "__main__":
+    main()
