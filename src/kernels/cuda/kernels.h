@@ -16,7 +16,7 @@ const Kernel& attention_f32_kernel();   // attention_f32.cc
 const Kernel& linear_sm90_kernel();  // linear_sm90.cc
 const Kernel& linear_sm80_kernel();  // linear_sm80.cc
 const Kernel& linear_narrow_kernel();  // linear_narrow.cc
-const Kernel& linear_f32_kernel();     // linear_f32.cc
+const Kernel& linear_f32_kernel();     // linear_sm80.cc
 // The text of linear_sm90_kernel's config that is estimated fastest for this many rows of x on a GPU with so many SMs: a
 // planner asks once for each token bucket. The problem must be supported.
 std::string best_linear_config(const Problem& problem, int64_t rows, int multiprocessors);

@@ -1,6 +1,10 @@
-// linear on GPUs of every generation since sm_80; the device side is linear_sm80.cu.
+// linear on GPUs of every generation since sm_80: in 16 bits, and in f32 by tf32 tensor cores, with one product where
+// the plan allows factors of tf32 and three where it wants all of f32. The device side is linear_sm80.cu.
+#include <limits>
+
 #include "kernels/cuda/kernels.h"
 #include "kernels/cuda/linear.h"
+#include "ops/activation.h"
 
 namespace tenon::kernels::cuda {
 namespace {
@@ -21,17 +25,52 @@ const Sm80Tile* find_sm80_tile(std::string_view text) {
   return nullptr;
 }
 
+int64_t tile_count(const Sm80Tile& tile, int64_t rows, int64_t columns) {
+  return (rows + tile.m - 1) / tile.m * ((columns + tile.n - 1) / tile.n);
+}
+
+// For many rows first; all sum over K in the same order.
+std::vector<Config> sm80_configs(const char* numerics) {
+  std::vector<Config> configs;
+  for (const Sm80Tile& tile : kSm80Tiles) configs.push_back({.text = tile.text, .numerics = numerics});
+  return configs;
+}
+
+// The largest tile of which there are enough for all multiprocessors.
+Config fitting_config(const std::vector<Config>& configs, int64_t rows, int64_t columns, int multiprocessors) {
+  for (size_t i = 0; i + 1 < configs.size(); ++i)
+    if (tile_count(kSm80Tiles[i], rows, columns) >= multiprocessors) return configs[i];
+  return configs.back();
+}
+
+DeviceSource sm80_source(std::vector<std::string> defines, const Sm80Tile& tile, int terms) {
+  const std::pair<const char*, int> sizes[] = {
+      {"TILE_M", tile.m}, {"TILE_N", tile.n}, {"WARPS_M", tile.warps_m}, {"WARPS_N", tile.warps_n}, {"TERMS", terms}};
+  for (const auto& [name, value] : sizes) defines.push_back(fmt::format("{}={}", name, value));
+  return {.file = "linear_sm80.cu", .entry = "linear_sm80", .defines = std::move(defines)};
+}
+
 class LinearSm80Launcher final : public Launcher {
  public:
   LinearSm80Launcher(const Device& device, Function function, const Sm80Tile& tile, int64_t depth, int64_t columns)
       : device_(device), function_(function), tile_(tile), depth_(depth), columns_(columns) {}
 
+  static Result<std::unique_ptr<Launcher>> make(const Kernel& kernel, const Config& config, const Device& device,
+                                                Function function, int64_t depth, int64_t columns) {
+    const Sm80Tile* tile = find_sm80_tile(config.text);
+    if (tile == nullptr) return error(ErrorCode::kInternal, "{} has no config '{}'", kernel.id(), config.text);
+    const auto shared = static_cast<int>(tile->shared_bytes());
+    TENON_TRY(
+        tenon::cuda::check(device.api().cuFuncSetAttribute(function, tenon::cuda::kFunctionMaxDynamicShared, shared),
+                           "asking for shared memory"));
+    return std::unique_ptr<Launcher>(std::make_unique<LinearSm80Launcher>(device, function, *tile, depth, columns));
+  }
+
   Status launch(const RunArgs& args) const override {
     TENON_ASSIGN(LinearOperands o, linear_operands(args, depth_));
     if (o.rows == 0) return {};
-    const int64_t tiles = (o.rows + tile_.m - 1) / tile_.m * ((columns_ + tile_.n - 1) / tile_.n);
     void* parameters[] = {&o.x, &o.w, &o.bias, &o.residual, &o.y, &o.rows};
-    const Launch launch = {.grid = {static_cast<unsigned>(tiles), 1, 1},
+    const Launch launch = {.grid = {static_cast<unsigned>(tile_count(tile_, o.rows, columns_)), 1, 1},
                            .block = {static_cast<unsigned>(32 * tile_.warps_m * tile_.warps_n), 1, 1},
                            .shared_bytes = tile_.shared_bytes()};
     return launch_kernel(device_, function_, args.stream, launch, parameters);
@@ -48,39 +87,102 @@ class LinearSm80 final : public LinearKernel {
  public:
   std::string_view id() const override { return "cuda.linear.sm80"; }
 
-  // For many rows first; all sum over K in the same order.
-  std::vector<Config> configs(const Problem&) const override {
-    std::vector<Config> configs;
-    for (const Sm80Tile& tile : kSm80Tiles) configs.push_back({.text = tile.text, .numerics = "mma-k16"});
-    return configs;
+  std::vector<Config> configs(const Problem&) const override { return sm80_configs("mma-k16"); }
+  Config config_for(const Problem& problem, int64_t rows, int multiprocessors) const override {
+    return fitting_config(configs(problem), rows, columns(problem), multiprocessors);
   }
 
   std::optional<DeviceSource> code(const Problem& problem, const Config& config, int) const override {
     const Sm80Tile* tile = find_sm80_tile(config.text);
     if (tile == nullptr) return std::nullopt;
-    DeviceSource source = {.file = "linear_sm80.cu", .entry = "linear_sm80", .defines = problem_defines(problem)};
-    const std::pair<const char*, int> sizes[] = {
-        {"TILE_M", tile->m}, {"TILE_N", tile->n}, {"WARPS_M", tile->warps_m}, {"WARPS_N", tile->warps_n}, {"TERMS", 1}};
-    for (const auto& [name, value] : sizes) source.defines.push_back(fmt::format("{}={}", name, value));
-    return source;
+    return sm80_source(problem_defines(problem), *tile, 1);
   }
 
   Result<std::unique_ptr<Launcher>> load(const Problem& problem, const Config& config, const Device& device,
                                          Function function) const override {
-    const Sm80Tile* tile = find_sm80_tile(config.text);
-    if (tile == nullptr) return error(ErrorCode::kInternal, "{} has no config '{}'", id(), config.text);
-    TENON_TRY(tenon::cuda::check(device.api().cuFuncSetAttribute(function, tenon::cuda::kFunctionMaxDynamicShared,
-                                                                 static_cast<int>(tile->shared_bytes())),
-                                 "asking for shared memory"));
-    return std::unique_ptr<Launcher>(
-        std::make_unique<LinearSm80Launcher>(device, function, *tile, depth(problem), columns(problem)));
+    return LinearSm80Launcher::make(*this, config, device, function, depth(problem), columns(problem));
   }
+};
+
+// W [K, N] constant, stored transposed, [N, K]; K a multiple of 4.
+class LinearF32 final : public CudaKernel {
+ public:
+  std::string_view id() const override { return "cuda.linear.f32"; }
+
+  Support supports(const Problem& problem) const override {
+    if (problem.op != Op::k_linear) return Support::no("computes linear only");
+    if (problem.inputs[kX].dtype != DType::kF32) return Support::no("computes f32 only");
+    const std::string& factors = problem.attrs.text("factors");
+    if (!factors.empty() && factors != "tf32") return Support::no(fmt::format("factors of {} are asked for", factors));
+    if (problem.constant.size() <= kW || !problem.constant[kW]) return Support::no("the weight is not constant");
+    if (!ir::all_const(problem.inputs[kW].shape)) return Support::no("the weight's shape is symbolic");
+    constexpr int64_t kMost = std::numeric_limits<int>::max() / 256;
+    if (depth(problem) % 4 != 0 || depth(problem) == 0) return Support::no("the depth is not a multiple of 4");
+    if (depth(problem) > kMost || columns(problem) > kMost || columns(problem) == 0)
+      return Support::no("the weight's size is out of range");
+    return Support::yes();
+  }
+
+  std::vector<Config> configs(const Problem& problem) const override {
+    return sm80_configs(terms(problem) == 1 ? "mma-tf32" : "mma-tf32x3");
+  }
+  Config config_for(const Problem& problem, int64_t rows, int multiprocessors) const override {
+    return fitting_config(configs(problem), rows, columns(problem), multiprocessors);
+  }
+
+  std::optional<TensorType> packed_type(const Problem& problem, int index) const override {
+    if (index != kW) return std::nullopt;
+    return TensorType{DType::kF32, {ir::Dim(columns(problem)), ir::Dim(depth(problem))}};
+  }
+
+  Result<Tensor> prepack(const Problem&, int, const Tensor& w) const override {
+    const int64_t k = w.shape()[0], n = w.shape()[1];
+    std::byte* bytes = nullptr;
+    TENON_ASSIGN(Tensor packed, Tensor::allocate(DType::kF32, {n, k}, &bytes));
+    const auto* from = w.as<const float>();
+    auto* to = reinterpret_cast<float*>(bytes);
+    constexpr int64_t kBlock = 16;  // square blocks: both sides stay in cache
+    for (int64_t i = 0; i < k; i += kBlock)
+      for (int64_t j = 0; j < n; j += kBlock)
+        for (int64_t c = j; c < std::min(n, j + kBlock); ++c)
+          for (int64_t r = i; r < std::min(k, i + kBlock); ++r) to[c * k + r] = from[r * n + c];
+    return packed;
+  }
+
+  bool in_place(const Problem&, int index) const override { return index == kResidual; }
+
+  std::optional<DeviceSource> code(const Problem& problem, const Config& config, int) const override {
+    const Sm80Tile* tile = find_sm80_tile(config.text);
+    if (tile == nullptr) return std::nullopt;
+    return sm80_source(
+        {"ELEMENT=f32", fmt::format("COLUMNS={}", columns(problem)), fmt::format("DEPTH={}", depth(problem)),
+         fmt::format("ACTIVATION={}", static_cast<int>(*ops::parse_activation(problem.attrs.text("activation")))),
+         fmt::format("HAS_BIAS={}", problem.has(kBias) ? 1 : 0),
+         fmt::format("HAS_RESIDUAL={}", problem.has(kResidual) ? 1 : 0)},
+        *tile, terms(problem));
+  }
+
+  Result<std::unique_ptr<Launcher>> load(const Problem& problem, const Config& config, const Device& device,
+                                         Function function) const override {
+    return LinearSm80Launcher::make(*this, config, device, function, depth(problem), columns(problem));
+  }
+
+ private:
+  enum Input { kX, kW, kBias, kResidual };
+  static int terms(const Problem& problem) { return problem.attrs.text("factors").empty() ? 2 : 1; }
+  static int64_t columns(const Problem& problem) { return problem.inputs[kW].shape[1].value(); }
+  static int64_t depth(const Problem& problem) { return problem.inputs[kW].shape[0].value(); }
 };
 
 }  // namespace
 
 const Kernel& linear_sm80_kernel() {
   static const LinearSm80 kernel;
+  return kernel;
+}
+
+const Kernel& linear_f32_kernel() {
+  static const LinearF32 kernel;
   return kernel;
 }
 
