@@ -13,16 +13,26 @@ namespace {
 using Json = nlohmann::ordered_json;
 
 Json to_json(const builder::TuneReport& report) {
-  Json json = {{"device", report.machine.device}, {"seconds", report.seconds}, {"kernels_compiled", report.kernels_compiled},
-               {"kernels_reused", report.kernels_reused}, {"results", Json::array()}};
+  Json out = {{"device", report.machine.device},
+              {"seconds", report.seconds},
+              {"kernels_compiled", report.kernels_compiled},
+              {"kernels_reused", report.kernels_reused},
+              {"results", Json::array()}};
   for (const plan::TuneResult& r : report.results) {
-    Json one = {{"kernel", r.problem->kernel->id()}, {"problem", r.problem->text}, {"steps", r.problem->steps},
-                {"max_tokens", r.max_tokens}, {"rows", r.rows}, {"cached", r.cached}, {"config", r.config}, {"guess", r.guess}};
-    for (const plan::Timing& t : r.timings) one["timings"].push_back({{"config", t.config}, {"us", t.us}, {"spread", t.spread}});
+    Json one = {{"kernel", r.problem->kernel->id()},
+                {"problem", r.problem->text},
+                {"steps", r.problem->steps},
+                {"max_tokens", r.max_tokens},
+                {"rows", r.rows},
+                {"cached", r.cached},
+                {"config", r.config},
+                {"guess", r.guess}};
+    for (const plan::Timing& t : r.timings)
+      one["timings"].push_back({{"config", t.config}, {"us", t.us}, {"spread", t.spread}});
     for (const std::string& reason : r.left_out) one["left_out"].push_back(reason);
-    json["results"].push_back(std::move(one));
+    out["results"].push_back(std::move(one));
   }
-  return json;
+  return out;
 }
 
 void print_result(const plan::TuneResult& r) {
@@ -68,7 +78,8 @@ int tune(const TuneArgs& args) {
     print_result(r);
   }
   if (report.results.empty()) fmt::print("nothing to time: no kernel of this model has several configs here\n");
-  fmt::print("{:.1f} s; {} kernels compiled, {} from the cache\n", report.seconds, report.kernels_compiled, report.kernels_reused);
+  fmt::print("{:.1f} s; {} kernels compiled, {} from the cache\n", report.seconds, report.kernels_compiled,
+             report.kernels_reused);
   return kSuccess;
 }
 

@@ -1,9 +1,9 @@
 #!/usr/bin/env python3
 """Makes the table of timings that Tenon ships: one command, on the GPU that it is for.
 
-usage: ship_timings.py TENON OUT.jsonl [--sizes minilm,base,large] [--precisions fp16,bf16] [--cache FILE]
+usage: ship_timings.py TENON OUT.jsonl [--sizes minilm,base,large] [--precisions fp16,bf16] [--candidates 12] [--cache FILE]
 
-Times, with `tenon tune`, all configs of encoders of these sizes (two layers with random weights have every problem of the whole
+Times, with `tenon tune`, the configs of encoders of these sizes (two layers with random weights have every problem of the whole
 model) at every range of token counts, and writes what builds without `--tune` choose by: src/plan/tuned/h200.jsonl for an H200.
 What ties a timing to one version of the kernels is left out: the table is advice for all later ones, and a config that no longer
 exists is passed over. --cache keeps the full timings. Needs torch and transformers. Takes a minute or two.
@@ -46,6 +46,7 @@ def main():
     parser.add_argument("out", type=pathlib.Path)
     parser.add_argument("--sizes", default="minilm,base,large")
     parser.add_argument("--precisions", default="fp16,bf16")
+    parser.add_argument("--candidates", default="12", help="configs that race for each problem and size; 0: all, which takes minutes")
     parser.add_argument("--cache", type=pathlib.Path, help="file of full timings to go on with")
     args = parser.parse_args()
     with tempfile.TemporaryDirectory() as name:
@@ -55,7 +56,7 @@ def main():
             config = BertConfig(num_hidden_layers=2, **SIZES[size])
             BertForQuestionAnswering(config).save_pretrained(folder / size)
             for precision in args.precisions.split(","):
-                command = [args.tenon, "tune", folder / size, "--" + precision, "--candidates", "0", "--timing-cache", cache, "--json"]
+                command = [args.tenon, "tune", folder / size, "--" + precision, "--candidates", args.candidates, "--timing-cache", cache, "--json"]
                 done = subprocess.run([str(c) for c in command], capture_output=True, text=True)
                 if done.returncode != 0:
                     sys.exit(done.stdout[-2000:] + done.stderr[-4000:])

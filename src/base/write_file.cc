@@ -25,7 +25,9 @@ bool write_all(int file, std::string_view contents) {
 
 Status write_file(const std::string& path, std::string_view contents) {
   std::string temporary = path + ".XXXXXX";
-  const auto failed = [&](const char* what) { return error(ErrorCode::kIo, "{} {}: {}", path, what, std::strerror(errno)); };
+  const auto failed = [&](const char* what) {
+    return error(ErrorCode::kIo, "{} {}: {}", path, what, std::strerror(errno));
+  };
   const int file = ::mkstemp(temporary.data());
   if (file < 0) return failed("cannot be created");
   Status status;

@@ -34,9 +34,10 @@ Result<plan::TimingCache> load_timings(const BuilderConfig& config) {
   return plan::TimingCache::load(path);
 }
 
-Result<std::vector<plan::TuneResult>> tune_configs(std::span<const plan::ConfigProblem> problems, const plan::Machine& machine,
-                                                   const BuilderConfig& config, const plan::TuneOptions& options,
-                                                   plan::KernelCache& kernels, plan::TimingCache& timings) {
+Result<std::vector<plan::TuneResult>> tune_configs(std::span<const plan::ConfigProblem> problems,
+                                                   const plan::Machine& machine, const BuilderConfig& config,
+                                                   const plan::TuneOptions& options, plan::KernelCache& kernels,
+                                                   plan::TimingCache& timings) {
   TENON_ASSIGN(const std::unique_ptr<plan::GpuTimer> timer, plan::GpuTimer::create(machine, kernels));
   TENON_ASSIGN(auto results, plan::autotune(problems, machine, options, *timer, timings));
   if (const std::string path = timings_path(config); !path.empty()) {
@@ -55,8 +56,9 @@ std::vector<engine::Decision> describe_choices(std::span<const plan::ConfigProbl
       const auto& size = p.sizes[i];
       // Ranges without timings that share a config are one.
       const auto* next = i + 1 < p.sizes.size() ? &p.sizes[i + 1] : nullptr;
-      const bool joins = next != nullptr && next->choice.config.text == size.choice.config.text && size.choice.timings.empty() &&
-                         next->choice.timings.empty() && next->choice.origin == size.choice.origin;
+      const bool joins = next != nullptr && next->choice.config.text == size.choice.config.text &&
+                         size.choice.timings.empty() && next->choice.timings.empty() &&
+                         next->choice.origin == size.choice.origin;
       if (joins) continue;
       const std::string range = size.max_tokens > 0 ? fmt::format("to {} tokens", size.max_tokens) : "more";
       std::string reason = fmt::format("{}: {}", range, size.choice.config.text);

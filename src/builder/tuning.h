@@ -12,15 +12,16 @@
 
 namespace tenon::builder {
 
-// The timings that a build starts from: of BuilderConfig::timing_cache, or of the user's cache folder when it is to tune.
-// Errors: io.
+// The timings that a build starts from: of BuilderConfig::timing_cache, or of the user's cache folder when it is to
+// tune. Errors: io.
 Result<plan::TimingCache> load_timings(const BuilderConfig& config);
 
 // Times what `timings` does not know of the problems' configs, on the GPU at hand, and writes the result back to where
 // load_timings reads. Errors: no-device, io.
-Result<std::vector<plan::TuneResult>> tune_configs(std::span<const plan::ConfigProblem> problems, const plan::Machine& machine,
-                                                   const BuilderConfig& config, const plan::TuneOptions& options,
-                                                   plan::KernelCache& kernels, plan::TimingCache& timings);
+Result<std::vector<plan::TuneResult>> tune_configs(std::span<const plan::ConfigProblem> problems,
+                                                   const plan::Machine& machine, const BuilderConfig& config,
+                                                   const plan::TuneOptions& options, plan::KernelCache& kernels,
+                                                   plan::TimingCache& timings);
 
 // Lines of the engine's decision log, of pass "tune": for each problem and range of sizes the config, how it was chosen
 // ("measured" …) and what else was timed.
@@ -29,8 +30,8 @@ std::vector<engine::Decision> describe_choices(std::span<const plan::ConfigProbl
 // What `tenon tune` shows.
 struct TuneReport {
   plan::Machine machine;
-  std::string timing_cache;                    // the file written; empty: none
-  std::vector<plan::ConfigProblem> problems;   // results point into them
+  std::string timing_cache;                   // the file written; empty: none
+  std::vector<plan::ConfigProblem> problems;  // results point into them
   std::vector<plan::TuneResult> results;
   int kernels_compiled = 0, kernels_reused = 0;
   double seconds = 0;

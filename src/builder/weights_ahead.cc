@@ -15,7 +15,8 @@ void WeightsAhead::start_some() {
     const uint64_t bytes = weights[index].bytes;
     if (!started_.empty() && (started_.size() >= threads || bytes_ahead_ + bytes > kMostBytes)) return;
     bytes_ahead_ += bytes;
-    started_.push_back(std::async(std::launch::async, [this, index] { return planned_.make_weight(static_cast<int>(index)); }));
+    started_.push_back(
+        std::async(std::launch::async, [this, index] { return planned_.make_weight(static_cast<int>(index)); }));
   }
 }
 

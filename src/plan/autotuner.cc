@@ -19,14 +19,18 @@ double median(std::vector<double> values) {
   return *middle;
 }
 
-bool matches(const std::string& pattern, const std::string& text) { return ::fnmatch(pattern.c_str(), text.c_str(), 0) == 0; }
+bool matches(const std::string& pattern, const std::string& text) {
+  return ::fnmatch(pattern.c_str(), text.c_str(), 0) == 0;
+}
 
 // What races for one problem at one size.
-std::vector<Config> candidates(const ConfigProblem& problem, int64_t rows, const Machine& machine, const TuneOptions& options) {
+std::vector<Config> candidates(const ConfigProblem& problem, int64_t rows, const Machine& machine,
+                               const TuneOptions& options) {
   std::vector<Config> ranked = ranked_configs(*problem.kernel, problem.problem, rows, machine);
   if (!options.only.empty()) {
     std::erase_if(ranked, [&](const Config& c) {
-      return std::none_of(options.only.begin(), options.only.end(), [&](const std::string& p) { return matches(p, c.text); });
+      return std::none_of(options.only.begin(), options.only.end(),
+                          [&](const std::string& p) { return matches(p, c.text); });
     });
     return ranked;
   }
@@ -56,8 +60,10 @@ Status run(const Heat& heat, const Machine& machine, ConfigTimer& timer, TimingC
   TENON_ASSIGN(const std::vector<std::string> reasons, timer.prepare(problem, heat.key.rows, heat.configs));
   std::vector<size_t> ready;
   for (size_t i = 0; i < heat.configs.size(); ++i) {
-    if (reasons[i].empty()) ready.push_back(i);
-    else result.left_out.push_back(heat.configs[i].text + ": " + reasons[i]);
+    if (reasons[i].empty())
+      ready.push_back(i);
+    else
+      result.left_out.push_back(heat.configs[i].text + ": " + reasons[i]);
   }
   if (ready.empty()) return {};
   TENON_ASSIGN(const RaceResult raced, race(ready.size(), [&](size_t i) { return timer.seconds(ready[i]); }));
@@ -65,7 +71,8 @@ Status run(const Heat& heat, const Machine& machine, ConfigTimer& timer, TimingC
     result.timings.push_back(make_timing(heat.configs[ready[i]].text, raced.medians[i] * 1e6, raced.spreads[i]));
   }
   std::swap(result.timings[0], result.timings[raced.winner]);
-  std::stable_sort(result.timings.begin() + 1, result.timings.end(), [](const Timing& a, const Timing& b) { return a.us < b.us; });
+  std::stable_sort(result.timings.begin() + 1, result.timings.end(),
+                   [](const Timing& a, const Timing& b) { return a.us < b.us; });
   result.config = result.timings[0].config;
 
   TimingEntry entry{result.config, result.timings, "", machine.driver};
@@ -109,17 +116,19 @@ Result<RaceResult> race(size_t count, const std::function<Result<double>(size_t)
   }
   double least = out.medians[running[0]];
   for (const size_t c : running) least = std::min(least, out.medians[c]);
-  out.winner = *std::find_if(running.begin(), running.end(), [&](size_t c) { return out.medians[c] <= least * (1 + kTie); });
+  out.winner =
+      *std::find_if(running.begin(), running.end(), [&](size_t c) { return out.medians[c] <= least * (1 + kTie); });
   return out;
 }
 
-Result<std::vector<TuneResult>> autotune(std::span<const ConfigProblem> problems, const Machine& machine, const TuneOptions& options,
-                                         ConfigTimer& timer, TimingCache& cache) {
+Result<std::vector<TuneResult>> autotune(std::span<const ConfigProblem> problems, const Machine& machine,
+                                         const TuneOptions& options, ConfigTimer& timer, TimingCache& cache) {
   std::vector<TuneResult> results;
   std::vector<Heat> heats;
   std::vector<ConfigTimer::Work> work;
   for (const ConfigProblem& problem : problems) {
-    if (!matches(options.kernels, std::string(problem.kernel->id())) || !timer.declines(problem.problem).empty()) continue;
+    if (!matches(options.kernels, std::string(problem.kernel->id())) || !timer.declines(problem.problem).empty())
+      continue;
     for (const ConfigProblem::Size& size : problem.sizes) {
       std::vector<Config> configs = candidates(problem, size.rows, machine, options);
       if (configs.empty()) continue;

@@ -1,8 +1,9 @@
 // Times the configs that a model's steps can run with, on the GPU at hand, and keeps the results in a TimingCache.
 //
-// For each distinct problem (the layers of a model share four or so) and each range of token counts: the configs are ranked by
-// their estimates, the best few race (candidates in turn, A B C A B C …, so that a change of the clock meets them all; after
-// each round the slower half drops out), and of those within 1.5 % of the fastest the one that was ranked first wins.
+// For each distinct problem (the layers of a model share four or so) and each range of token counts: the configs are
+// ranked by their estimates, the best few race (candidates in turn, A B C A B C …, so that a change of the clock meets
+// them all; after each round the slower half drops out), and of those within 1.5 % of the fastest the one that was
+// ranked first wins.
 #pragma once
 
 #include <functional>
@@ -46,19 +47,19 @@ struct TuneOptions {
 struct TuneResult {
   const ConfigProblem* problem = nullptr;
   int64_t max_tokens = 0, rows = 0;
-  bool cached = false;                 // not timed: the cache knew
-  std::string config;                  // the winner; empty: none could run
-  std::string guess;                   // what would run without timing
-  std::vector<Timing> timings;         // the winner first, then by rising time
-  std::vector<std::string> left_out;   // "tile=…: needs 3 MB of workspace, the limit is 1 MB"
+  bool cached = false;                // not timed: the cache knew
+  std::string config;                 // the winner; empty: none could run
+  std::string guess;                  // what would run without timing
+  std::vector<Timing> timings;        // the winner first, then by rising time
+  std::vector<std::string> left_out;  // "tile=…: needs 3 MB of workspace, the limit is 1 MB"
 };
 
 // Adds to `cache` what it does not know. Errors: those of the timer.
-Result<std::vector<TuneResult>> autotune(std::span<const ConfigProblem> problems, const Machine& machine, const TuneOptions& options,
-                                         ConfigTimer& timer, TimingCache& cache);
+Result<std::vector<TuneResult>> autotune(std::span<const ConfigProblem> problems, const Machine& machine,
+                                         const TuneOptions& options, ConfigTimer& timer, TimingCache& cache);
 
-// The race by itself: medians and spreads of `count` candidates, of which `time` gives one sample. Those that dropped out
-// early keep what was seen of them.
+// The race by itself: medians and spreads of `count` candidates, of which `time` gives one sample. Those that dropped
+// out early keep what was seen of them.
 struct RaceResult {
   size_t winner = 0;
   std::vector<double> medians, spreads;  // seconds; fraction of the median

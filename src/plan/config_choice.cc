@@ -35,9 +35,12 @@ const Config* find_config(const std::vector<Config>& configs, std::string_view t
 
 std::string_view config_origin_name(ConfigOrigin origin) {
   switch (origin) {
-    case ConfigOrigin::kEstimated: return "estimated";
-    case ConfigOrigin::kShipped: return "shipped";
-    case ConfigOrigin::kMeasured: return "measured";
+    case ConfigOrigin::kEstimated:
+      return "estimated";
+    case ConfigOrigin::kShipped:
+      return "shipped";
+    case ConfigOrigin::kMeasured:
+      return "measured";
   }
   return "";
 }
@@ -47,7 +50,8 @@ Dim rows_of(const Problem& problem) { return problem.inputs.empty() ? Dim(1) : l
 Problem with_rows(const Problem& problem, const Dim& rows) {
   const Dim was = rows_of(problem);
   Problem out = problem;
-  // [batch, seq, 768] and [tokens, 768] become [rows, 768], statistics of each row [tokens, 12, 2] become [rows, 12, 2].
+  // [batch, seq, 768] and [tokens, 768] become [rows, 768], statistics of each row [tokens, 12, 2] become [rows, 12,
+  // 2].
   const auto replace = [&](Shape& shape) {
     Dim product = 1;
     for (size_t axis = 0; axis + 1 < shape.size(); ++axis) {
@@ -68,7 +72,9 @@ std::string problem_text(const Problem& problem) {
   const Problem p = with_rows(problem, Dim::symbol("rows"));
   std::string out = std::string(ir::op_name(p.op)) + "(";
   for (size_t i = 0; i < p.inputs.size(); ++i) {
-    if (std::none_of(p.present.begin() + static_cast<std::ptrdiff_t>(i), p.present.end(), [](bool given) { return given; })) break;
+    if (std::none_of(p.present.begin() + static_cast<std::ptrdiff_t>(i), p.present.end(),
+                     [](bool given) { return given; }))
+      break;
     out += i > 0 ? ", " : "";
     out += !p.present[i] ? "_" : (p.constant[i] ? "const " : "") + p.inputs[i].to_string();
   }
@@ -78,9 +84,10 @@ std::string problem_text(const Problem& problem) {
   std::string attributes;
   for (const auto& [name, value] : p.attrs.all()) {
     const std::string given = ir::print(value);
-    const bool is_default = std::any_of(ops::op_def(p.op).attrs.begin(), ops::op_def(p.op).attrs.end(), [&, &own = name](const ops::AttrDef& a) {
-      return a.name == own && !a.required && ir::print(a.fallback) == given;
-    });
+    const bool is_default = std::any_of(ops::op_def(p.op).attrs.begin(), ops::op_def(p.op).attrs.end(),
+                                        [&, &own = name](const ops::AttrDef& a) {
+                                          return a.name == own && !a.required && ir::print(a.fallback) == given;
+                                        });
     if (!is_default) attributes += (attributes.empty() ? " {" : ", ") + name + " = " + given;
   }
   return attributes.empty() ? out : out + attributes + "}";
@@ -94,14 +101,16 @@ std::vector<Config> ranked_configs(const Kernel& kernel, const Problem& problem,
   return ranked;
 }
 
-std::string timed_code_name(const Kernel& kernel, const Problem& problem, std::vector<std::string> configs, const Machine& machine) {
+std::string timed_code_name(const Kernel& kernel, const Problem& problem, std::vector<std::string> configs,
+                            const Machine& machine) {
   std::sort(configs.begin(), configs.end());
   const std::vector<Config> all = kernel.configs(problem);
   const kernels::CudaKernel* cuda = kernel.as_cuda();
   std::string text = fmt::format("{} SMs", machine.multiprocessors);
   for (const std::string& name : configs) {
     const Config* config = find_config(all, name);
-    const auto source = cuda != nullptr && config != nullptr ? cuda->code(problem, *config, machine.compute_capability) : std::nullopt;
+    const auto source =
+        cuda != nullptr && config != nullptr ? cuda->code(problem, *config, machine.compute_capability) : std::nullopt;
     text += "\n" + name;
     if (source) text += " " + cuda::code_name(*source, cuda->arch(*config, machine.compute_capability));
   }
@@ -128,7 +137,8 @@ ConfigChoice choose_config(const Kernel& kernel, const Problem& problem, int64_t
   TimingKey key = timing_key(kernel, problem_text(problem), rows, machine);
   const TimingEntry* measured = timings != nullptr ? timings->find(key) : nullptr;
   if (measured != nullptr && is_current(*measured, kernel, problem, machine)) {
-    if (const Config* config = find_config(configs, measured->config)) return {*config, ConfigOrigin::kMeasured, measured->timings};
+    if (const Config* config = find_config(configs, measured->config))
+      return {*config, ConfigOrigin::kMeasured, measured->timings};
   }
   key.problem = problem_text(problem);
   const TimingEntry* shipped = shipped_timings().find(key);
@@ -137,7 +147,8 @@ ConfigChoice choose_config(const Kernel& kernel, const Problem& problem, int64_t
     shipped = shipped_timings().find(key);
   }
   if (shipped != nullptr) {
-    if (const Config* config = find_config(configs, shipped->config)) return {*config, ConfigOrigin::kShipped, shipped->timings};
+    if (const Config* config = find_config(configs, shipped->config))
+      return {*config, ConfigOrigin::kShipped, shipped->timings};
   }
   return {kernel.config_for(problem, rows, machine.multiprocessors), ConfigOrigin::kEstimated, {}};
 }

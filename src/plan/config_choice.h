@@ -1,4 +1,5 @@
-// Which config of a kernel runs a step: the fastest that was timed, else the fastest that Tenon knows of, else the best guess.
+// Which config of a kernel runs a step: the fastest that was timed, else the fastest that Tenon knows of, else the best
+// guess.
 #pragma once
 
 #include <string>
@@ -13,8 +14,8 @@ namespace tenon::plan {
 struct Machine {
   int compute_capability = 90;  // of sm_90
   int multiprocessors = 132;
-  std::string device;  // "NVIDIA H200"; empty: it is not at hand
-  int driver = 0;      // major version of CUDA that the driver has; 0: unknown
+  std::string device;            // "NVIDIA H200"; empty: it is not at hand
+  int driver = 0;                // major version of CUDA that the driver has; 0: unknown
   uint64_t workspace_limit = 0;  // bytes of scratch that a config may need, looked at when configs are timed; 0: any
 };
 
@@ -47,27 +48,28 @@ ir::Dim rows_of(const kernels::Problem& problem);
 // The problem with so many rows: axes of activations that make up the rows become one.
 kernels::Problem with_rows(const kernels::Problem& problem, const ir::Dim& rows);
 
-// "linear(f16[rows,768], const f16[768,2304], const f16[2304]) -> f16[rows,2304] {activation = "gelu"}": equal for all problems
-// that take equally long, so models of one size share it.
+// "linear(f16[rows,768], const f16[768,2304], const f16[2304]) -> f16[rows,2304] {activation = "gelu"}": equal for all
+// problems that take equally long, so models of one size share it.
 std::string problem_text(const kernels::Problem& problem);
 
 // What is worth timing at so many rows: the best guess first, then by rising estimate.
-std::vector<kernels::Config> ranked_configs(const kernels::Kernel& kernel, const kernels::Problem& problem, int64_t rows,
-                                            const Machine& machine);
+std::vector<kernels::Config> ranked_configs(const kernels::Kernel& kernel, const kernels::Problem& problem,
+                                            int64_t rows, const Machine& machine);
 
 // Stands for all that decides the machine code of these configs, in any order.
-std::string timed_code_name(const kernels::Kernel& kernel, const kernels::Problem& problem, std::vector<std::string> configs,
-                            const Machine& machine);
+std::string timed_code_name(const kernels::Kernel& kernel, const kernels::Problem& problem,
+                            std::vector<std::string> configs, const Machine& machine);
 
-// `timings` may be null. An entry with another code or driver than today's is not used; nor is a config that the kernel does
-// not have any more.
-ConfigChoice choose_config(const kernels::Kernel& kernel, const kernels::Problem& problem, int64_t rows, const Machine& machine,
-                           const TimingCache* timings);
+// `timings` may be null. An entry with another code or driver than today's is not used; nor is a config that the kernel
+// does not have any more.
+ConfigChoice choose_config(const kernels::Kernel& kernel, const kernels::Problem& problem, int64_t rows,
+                           const Machine& machine, const TimingCache* timings);
 
 // Where timings of a problem are kept.
 TimingKey timing_key(const kernels::Kernel& kernel, const std::string& text, int64_t rows, const Machine& machine);
 
 // True when `entry` was timed with today's code and driver, or is not bound to any.
-bool is_current(const TimingEntry& entry, const kernels::Kernel& kernel, const kernels::Problem& problem, const Machine& machine);
+bool is_current(const TimingEntry& entry, const kernels::Kernel& kernel, const kernels::Problem& problem,
+                const Machine& machine);
 
 }  // namespace tenon::plan

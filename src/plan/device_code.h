@@ -8,8 +8,8 @@
 
 namespace tenon::plan {
 
-// Compiles what the plan's kernels need and `cache` does not hold, several at once. `progress` is told how much is done, from
-// 0 to 1. Errors: no-device (no NVRTC), internal with the compiler's log.
+// Compiles what the plan's kernels need and `cache` does not hold, several at once. `progress` is told how much is
+// done, from 0 to 1. Errors: no-device (no NVRTC), internal with the compiler's log.
 Status compile_codes(PlannedModel& model, KernelCache& cache, const std::function<void(double)>& progress = {});
 
 }  // namespace tenon::plan

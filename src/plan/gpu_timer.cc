@@ -15,15 +15,16 @@ using kernels::Config;
 using kernels::Problem;
 
 constexpr size_t kAlignment = 256;
-constexpr size_t kRotation = size_t{128} << 20;  // bytes that weights are taken from in turn; the L2 cache of an H200 has 60 MB
-constexpr double kGraphSeconds = 1e-3;           // that a graph of launches shall take
-constexpr double kWarmUpSeconds = 0.03;          // until the clock has settled to what the power allows
+constexpr size_t kRotation =
+    size_t{128} << 20;                   // bytes that weights are taken from in turn; the L2 cache of an H200 has 60 MB
+constexpr double kGraphSeconds = 1e-3;   // that a graph of launches shall take
+constexpr double kWarmUpSeconds = 0.03;  // until the clock has settled to what the power allows
 constexpr int kFewestLaunches = 6, kMostLaunches = 64;
 
 size_t aligned(size_t bytes) { return (bytes + kAlignment - 1) / kAlignment * kAlignment; }
 
-// Halves between 1/16 and 1, of either sign: sums stay finite, and the multipliers are as busy as with a model's numbers. Read
-// as other floats the bits are finite too.
+// Halves between 1/16 and 1, of either sign: sums stay finite, and the multipliers are as busy as with a model's
+// numbers. Read as other floats the bits are finite too.
 std::vector<uint16_t> random_halves(size_t count) {
   std::vector<uint16_t> halves(count);
   uint64_t state = 0x9e3779b97f4a7c15;
@@ -39,14 +40,15 @@ std::vector<uint16_t> random_halves(size_t count) {
 
 Result<Machine> machine_at_hand() {
   TENON_ASSIGN(const cuda::Device* device, cuda::Device::open());
-  return Machine{device->compute_capability(), device->multiprocessors(), device->name(), device->driver_version() / 1000, 0};
+  return Machine{device->compute_capability(), device->multiprocessors(), device->name(),
+                 device->driver_version() / 1000, 0};
 }
 
 Result<std::unique_ptr<GpuTimer>> GpuTimer::create(const Machine& machine, KernelCache& cache) {
   TENON_ASSIGN(const cuda::Device* device, cuda::Device::open());
   if (device->compute_capability() != machine.compute_capability) {
-    return error(ErrorCode::kNoDevice, "timing kernels for sm_{} needs such a GPU; {} is {}", machine.compute_capability,
-                 device->name(), device->target());
+    return error(ErrorCode::kNoDevice, "timing kernels for sm_{} needs such a GPU; {} is {}",
+                 machine.compute_capability, device->name(), device->target());
   }
   std::unique_ptr<GpuTimer> made(new GpuTimer(*device, machine, cache));
   TENON_ASSIGN(made->queue_, runtime::GpuQueue::create(*device));
@@ -66,7 +68,8 @@ std::string GpuTimer::declines(const Problem& problem) const {
   for (size_t i = 0; i < sized.inputs.size(); ++i) {
     if (!sized.present[i]) continue;
     if (!is_float(sized.inputs[i].dtype)) return fmt::format("what input {} holds decides the time", i);
-    if (!ir::all_const(sized.inputs[i].shape)) return fmt::format("the size of input {} depends on more than the rows", i);
+    if (!ir::all_const(sized.inputs[i].shape))
+      return fmt::format("the size of input {} depends on more than the rows", i);
   }
   for (const ir::TensorType& type : sized.outputs)
     if (!ir::all_const(type.shape)) return "the output's size depends on more than the rows";
@@ -99,7 +102,8 @@ Result<cuda::Function> GpuTimer::function(const ConfigProblem& problem, const Co
   cuda::Module module = nullptr;
   cuda::Function loaded = nullptr;
   TENON_TRY(check(device_.api().cuModuleLoadData(&module, cubin.data()), "loading a kernel"));
-  const Status found = check(device_.api().cuModuleGetFunction(&loaded, module, source->entry.c_str()), "finding a kernel");
+  const Status found =
+      check(device_.api().cuModuleGetFunction(&loaded, module, source->entry.c_str()), "finding a kernel");
   functions_[name] = {module, loaded};
   if (!found.ok()) return found;
   return loaded;
@@ -125,7 +129,8 @@ Status GpuTimer::reserve(Memory& memory, size_t bytes, bool random) {
   return check(api.cuStreamSynchronize(nullptr), "copying random data");
 }
 
-// Activations first, then room for weights; results apart. As kernels read a little beyond the last row, each has a margin.
+// Activations first, then room for weights; results apart. As kernels read a little beyond the last row, each has a
+// margin.
 Status GpuTimer::place_tensors(const ConfigProblem& problem, int64_t rows) {
   const Problem sized = with_rows(problem.problem, rows);
   const auto tensor = [](const ir::TensorType& type) {
@@ -161,7 +166,8 @@ Status GpuTimer::place_tensors(const ConfigProblem& problem, int64_t rows) {
   return reserve(results_, results + kAlignment, false);
 }
 
-Result<std::vector<std::string>> GpuTimer::prepare(const ConfigProblem& problem, int64_t rows, std::span<const Config> configs) {
+Result<std::vector<std::string>> GpuTimer::prepare(const ConfigProblem& problem, int64_t rows,
+                                                   std::span<const Config> configs) {
   TENON_TRY(device_.use());
   TENON_TRY(queue_->wait());
   TENON_TRY(place_tensors(problem, rows));
@@ -233,7 +239,8 @@ Status GpuTimer::enqueue(const kernels::Launcher& launcher) {
 
 Result<double> GpuTimer::seconds(size_t index) {
   const std::vector<int64_t> key = {prepared_, static_cast<int64_t>(index)};
-  TENON_ASSIGN(const double all, queue_->time([&] { return queue_->run(key, [&] { return enqueue(*launchers_[index]); }); }));
+  TENON_ASSIGN(const double all,
+               queue_->time([&] { return queue_->run(key, [&] { return enqueue(*launchers_[index]); }); }));
   return all / launches_;
 }
 

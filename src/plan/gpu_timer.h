@@ -1,5 +1,5 @@
-// Times configs on the GPU at hand, as a model would run them: in a recorded graph of many launches, on random data, each with
-// the next weights out of more than the L2 cache holds.
+// Times configs on the GPU at hand, as a model would run them: in a recorded graph of many launches, on random data,
+// each with the next weights out of more than the L2 cache holds.
 #pragma once
 
 #include <map>

@@ -46,7 +46,8 @@ Result<std::string> KernelCache::load(const std::string& name) const {
 
 void KernelCache::store(const std::string& name, const std::string& cubin) const {
   if (folder_.empty()) return;
-  if (const Status s = write_file(path_of(name), content_name(cubin) + cubin); !s.ok()) log(LogLevel::kInfo, "{}", s.message());
+  if (const Status s = write_file(path_of(name), content_name(cubin) + cubin); !s.ok())
+    log(LogLevel::kInfo, "{}", s.message());
 }
 
 Result<std::string> KernelCache::get(const CodeRequest& request) {

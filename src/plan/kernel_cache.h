@@ -12,7 +12,8 @@
 
 namespace tenon::plan {
 
-// Where caches lie: $TENON_CACHE_DIR, else tenon in the user's cache folder; empty when TENON_CACHE=0 or nobody is at home.
+// Where caches lie: $TENON_CACHE_DIR, else tenon in the user's cache folder; empty when TENON_CACHE=0 or nobody is at
+// home.
 std::string cache_folder();
 
 struct CodeRequest {
@@ -20,8 +21,8 @@ struct CodeRequest {
   std::string arch;  // "sm_90a"
 };
 
-// Files are named by their contents (cuda::code_name), so nothing in the folder is ever stale; it may be deleted any time.
-// Safe to share between threads and processes.
+// Files are named by their contents (cuda::code_name), so nothing in the folder is ever stale; it may be deleted any
+// time. Safe to share between threads and processes.
 class KernelCache {
  public:
   // An empty folder keeps the code for the life of the object only.
@@ -31,8 +32,8 @@ class KernelCache {
   // Errors: no-device (no NVRTC), internal with the compiler's log.
   Result<std::string> get(const CodeRequest& request);
 
-  // Fills the cache with several, by all threads. `progress` is told how much is done, from 0 to 1. Errors: the first of get,
-  // which gives it again for that request; the others are compiled nevertheless.
+  // Fills the cache with several, by all threads. `progress` is told how much is done, from 0 to 1. Errors: the first
+  // of get, which gives it again for that request; the others are compiled nevertheless.
   Status prepare(std::span<const CodeRequest> requests, const std::function<void(double)>& progress = {});
 
   int compiled() const { return compiled_; }

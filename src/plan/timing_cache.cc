@@ -80,7 +80,8 @@ Timing make_timing(std::string config, double us, double spread) {
 }
 
 const Timing* TimingEntry::find(std::string_view config_text) const {
-  const auto it = std::find_if(timings.begin(), timings.end(), [&](const Timing& t) { return t.config == config_text; });
+  const auto it =
+      std::find_if(timings.begin(), timings.end(), [&](const Timing& t) { return t.config == config_text; });
   return it == timings.end() ? nullptr : &*it;
 }
 

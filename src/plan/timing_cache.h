@@ -39,10 +39,10 @@ struct Timing {
 Timing make_timing(std::string config, double us, double spread);
 
 struct TimingEntry {
-  std::string config;            // the choice
-  std::vector<Timing> timings;   // the choice first, then by rising time
-  // What was timed: the name of all that decides the machine code of the configs (timed_code_name), and the driver's major
-  // version. Empty and 0 in the table that Tenon ships, which is advice for every later version of the kernels.
+  std::string config;           // the choice
+  std::vector<Timing> timings;  // the choice first, then by rising time
+  // What was timed: the name of all that decides the machine code of the configs (timed_code_name), and the driver's
+  // major version. Empty and 0 in the table that Tenon ships, which is advice for every later version of the kernels.
   std::string code;
   int driver = 0;
 

@@ -38,7 +38,8 @@ class FakeTimer final : public ConfigTimer {
     compiled += work.size();
     return {};
   }
-  Result<std::vector<std::string>> prepare(const ConfigProblem&, int64_t, std::span<const kernels::Config> configs) override {
+  Result<std::vector<std::string>> prepare(const ConfigProblem&, int64_t,
+                                           std::span<const kernels::Config> configs) override {
     names.clear();
     std::vector<std::string> reasons;
     for (const kernels::Config& c : configs) {
@@ -103,12 +104,14 @@ TEST(Race, TheSlowerHalfIsTimedNoMoreAndCandidatesTakeTurns) {
   EXPECT_EQ(asked[0], 15);
   EXPECT_EQ(asked[7], 3);
   EXPECT_EQ(asked[3], 6);
-  EXPECT_EQ(std::vector<size_t>(order.begin(), order.begin() + 16), (std::vector<size_t>{0, 1, 2, 3, 4, 5, 6, 7, 0, 1, 2, 3, 4, 5, 6, 7}));
+  EXPECT_EQ(std::vector<size_t>(order.begin(), order.begin() + 16),
+            (std::vector<size_t>{0, 1, 2, 3, 4, 5, 6, 7, 0, 1, 2, 3, 4, 5, 6, 7}));
 }
 
 TEST(Race, OneDisturbedSampleChangesNothing) {
   int asked = 0;
-  const auto result = race(2, [&](size_t i) -> Result<double> { return asked++ == 0 ? 100.0 : 1.0 + static_cast<double>(i); });
+  const auto result =
+      race(2, [&](size_t i) -> Result<double> { return asked++ == 0 ? 100.0 : 1.0 + static_cast<double>(i); });
   ASSERT_TRUE(result.ok());
   EXPECT_EQ(result->winner, 0u);
   EXPECT_EQ(result->medians[0], 1.0);
@@ -161,7 +164,9 @@ TEST_F(Autotuner, TheMeasuredConfigIsPlannedAndNothingIsTimedTwice) {
   EXPECT_EQ(after.config_problems[0].sizes[0].choice.origin, ConfigOrigin::kMeasured);
   int planned = 0;
   for (const engine::PlanStep& step : after.plan.steps) {
-    if (step.op != ir::Op::k_linear || after.plan.values[static_cast<size_t>(step.outputs[0])].type.shape[1] != ir::Dim(256)) continue;
+    if (step.op != ir::Op::k_linear ||
+        after.plan.values[static_cast<size_t>(step.outputs[0])].type.shape[1] != ir::Dim(256))
+      continue;
     EXPECT_EQ(step.kernels[0].config, timer.favourite);
     ++planned;
   }

@@ -58,7 +58,13 @@ TEST(TimingCache, MergedInTheLaterOneWins) {
 TEST(TimingCache, HostileLinesAreSkippedAndTheOthersRead) {
   const std::string good = two_entries().text();
   const std::string bad[] = {
-      "null", "[]", "{}", "not json", "{\"kernel\":1}", good.substr(0, good.size() / 2 - 3), std::string(100000, '['),
+      "null",
+      "[]",
+      "{}",
+      "not json",
+      "{\"kernel\":1}",
+      good.substr(0, good.size() / 2 - 3),
+      std::string(100000, '['),
       R"({"kernel":"k","version":1,"device":"d","problem":"p","rows":-1,"config":"c"})",
       R"({"kernel":"k","version":1,"device":"d","problem":"p","rows":1.5,"config":"c"})",
       R"({"kernel":"k","version":1e99,"device":"d","problem":"p","rows":1,"config":"c"})",
