@@ -1,0 +1,118 @@
+// What ptxas made of every kernel, for each generation of GPUs that it is for: nothing is spilled to memory, and
+// registers stay within a table, so that a change that costs occupancy is seen. Needs NVRTC, no GPU.
+#include <mutex>
+#include <regex>
+
+#include "base/thread_pool.h"
+#include "tests/cuda/run_cuda_kernel.h"
+
+namespace tenon::test {
+namespace {
+
+using kernels::CudaKernel;
+
+// Registers of a thread; bytes that it may spill on sm_80, where two portable kernels are just short of registers.
+struct Limits {
+  int registers = 0, spilled_sm80 = 0;
+};
+const std::map<std::string, Limits> kLimits{
+    {"attention_f32.cu", {160, 96}}, {"attention_row.cu", {64}},    {"attention_sm80.cu", {176, 16}},
+    {"attention_sm90.cu", {168}},    {"linear_few_sm90.cu", {168}}, {"linear_narrow.cu", {64}},
+    {"linear_sm80.cu", {216}},       {"linear_sm90.cu", {168}},     {"norm.cu", {96}}};
+
+struct Compilation {
+  kernels::DeviceSource source;
+  std::string arch;
+};
+
+void add_all(std::vector<Compilation>& list, const kernels::Kernel& kernel, const Step& step) {
+  const CudaKernel& cuda = *kernel.as_cuda();
+  const auto built = build(step);
+  ASSERT_TRUE(built.ok()) << built.status().message();
+  const Problem& problem = (*built)->problem;
+  const kernels::Support support = cuda.supports(problem);
+  ASSERT_TRUE(support) << kernel.id() << ": " << support.reason;
+  for (const int capability : {80, 90}) {
+    if (!cuda.runs_on(capability)) continue;
+    for (const kernels::Config& config : cuda.configs(problem)) {
+      if (const auto source = cuda.code(problem, config, capability))
+        list.push_back({*source, cuda.arch(config, capability)});
+    }
+  }
+}
+
+// BERT-large's shapes: the largest of those that the kernels were made for.
+std::vector<Compilation> compilations() {
+  using namespace kernels::cuda;
+  std::vector<Compilation> list;
+  Random random;
+  constexpr int64_t kWidth = 1024, kInner = 4096, kRows = 64;
+  for (const DType dtype : {DType::kF16, DType::kBF16}) {
+    const Tensor x = random.tensor(dtype, {kRows, kWidth}), w = random.tensor(dtype, {kWidth, kInner}),
+                 b = random.tensor(dtype, {kInner});
+    const Step gelu{Op::k_linear, {x, w, b, std::nullopt}, {{"activation", std::string("gelu")}}, {1, 2}};
+    const Step residual{Op::k_linear,
+                        {random.tensor(dtype, {kRows, kInner}), random.tensor(dtype, {kInner, kWidth}),
+                         random.tensor(dtype, {kWidth}), x},
+                        {},
+                        {1, 2}};
+    for (const Step& step : {gelu, residual}) {
+      add_all(list, linear_sm90_kernel(), step);
+      add_all(list, linear_sm80_kernel(), step);
+    }
+    add_all(
+        list, linear_narrow_kernel(),
+        {Op::k_linear, {x, random.tensor(dtype, {kWidth, 2}), random.tensor(dtype, {2}), std::nullopt}, {}, {1, 2}});
+    add_all(list, layer_norm_kernel(),
+            {Op::k_layer_norm, {x, random.tensor(dtype, {kWidth}), random.tensor(dtype, {kWidth}), x}, {}, {1, 2}});
+  }
+  for (const std::string factors : {"", "tf32"}) {
+    add_all(list, linear_f32_kernel(),
+            {Op::k_linear,
+             {random.tensor(DType::kF32, {kRows, kWidth}), random.tensor(DType::kF32, {kWidth, kWidth}),
+              random.tensor(DType::kF32, {kWidth}), std::nullopt},
+             {{"activation", std::string("gelu")}, {"factors", factors}},
+             {1, 2}});
+  }
+  for (const int64_t head_dim : {int64_t{32}, int64_t{64}, int64_t{128}}) {
+    const auto attention = [&](DType dtype, int64_t q_len) {
+      const auto rows = [&](int64_t len) { return random.tensor(dtype, {2, len, 2 * head_dim}); };
+      return Step{Op::k_attention,
+                  {rows(q_len), rows(8), rows(8)},
+                  {{"heads", int64_t{2}}, {"head_dim", head_dim}, {"scale", 0.125}}};
+    };
+    add_all(list, attention_sm90_kernel(), attention(DType::kF16, 8));
+    add_all(list, attention_sm80_kernel(), attention(DType::kF16, 8));
+    add_all(list, attention_row_kernel(), attention(DType::kF16, 1));
+    add_all(list, attention_f32_kernel(), attention(DType::kF32, 8));
+  }
+  return list;
+}
+
+TEST(CudaCode, NothingIsSpilledAndRegistersAreFew) {
+  if (cuda::nvrtc_version() == 0) GTEST_SKIP() << "no NVRTC";
+  const std::vector<Compilation> all = compilations();
+  std::mutex mutex;
+  ThreadPool pool(0);
+  pool.parallel_for(static_cast<int64_t>(all.size()), [&](int64_t begin, int64_t end, int) {
+    for (int64_t i = begin; i < end; ++i) {
+      const auto& [source, arch] = all[static_cast<size_t>(i)];
+      const auto compiled = cuda::compile(source, arch);
+      const std::lock_guard lock(mutex);
+      ASSERT_TRUE(compiled.ok()) << compiled.status().message();
+      const std::string& log = compiled->log;
+      const std::string what = source.text() + " for " + arch;
+      const auto limits = kLimits.find(source.file);
+      ASSERT_NE(limits, kLimits.end()) << source.file << " is not in the table";
+      std::smatch spilled, used;
+      ASSERT_TRUE(std::regex_search(log, spilled, std::regex("([0-9]+) bytes spill stores"))) << log;
+      ASSERT_TRUE(std::regex_search(log, used, std::regex("Used ([0-9]+) registers"))) << log;
+      EXPECT_LE(std::stoi(spilled[1]), arch == "sm_80" ? limits->second.spilled_sm80 : 0) << what;
+      EXPECT_LE(std::stoi(used[1]), limits->second.registers) << what;
+      EXPECT_THAT(log, testing::Not(testing::HasSubstr("C75"))) << what;  // wgmma serialised
+    }
+  });
+}
+
+}  // namespace
+}  // namespace tenon::test
