@@ -16,12 +16,14 @@ constexpr int64_t kMaxTensorBytes = int64_t{1} << 44;
 
 size_t physical_memory() { return static_cast<size_t>(::sysconf(_SC_PHYS_PAGES)) * static_cast<size_t>(::sysconf(_SC_PAGESIZE)); }
 
-// The token bucket that `n` falls into: buckets are about an eighth apart, powers of two among them.
-int64_t bucket(int64_t n) {
+// The upper end of the bucket that `n` falls into: there are `half` to twice as many in every octave, powers of two among
+// their ends.
+int64_t bucket(int64_t n, int64_t half) {
   int64_t step = 16;
-  while (n > step * 16) step *= 2;
+  while (n > step * 2 * half) step *= 2;
   return (n + step - 1) / step * step;
 }
+constexpr int64_t kMemoryBuckets = 8, kGraphBuckets = 32;  // few layouts; few rows computed for nothing
 
 }  // namespace
 
@@ -71,28 +73,6 @@ void Context::find_steps_of_one_thread() {
   for (const engine::PlanStep& step : plan().steps) {
     const auto is_float_value = [&](int v) { return is_float(value(v).type.dtype); };
     alone_.push_back(queue_ != nullptr && std::ranges::none_of(step.outputs, is_float_value));
-  }
-}
-
-void Context::find_unneeded_downloads(bool outputs_on_device) {
-  skipped_.assign(plan().steps.size(), false);
-  for (const engine::PlanOutput& out : plan().outputs) output_values_.push_back(out.value);
-  if (!outputs_on_device || queue_ == nullptr) return;
-  std::vector<bool> needed(plan().values.size(), false);  // on the host
-  for (const engine::PlanStep& step : plan().steps)
-    for (int v : step.inputs)
-      if (v >= 0) needed[static_cast<size_t>(engine::root_of(plan(), v))] = true;
-  for (const engine::PlanSymbol& s : plan().symbols)
-    if (s.value >= 0) needed[static_cast<size_t>(engine::root_of(plan(), s.value))] = true;
-  for (size_t i = 0; i < plan().steps.size(); ++i) {
-    const engine::PlanStep& step = plan().steps[i];
-    const bool downloads = step.op == ir::Op::k_copy && value(step.outputs[0]).place == engine::Place::kHost;
-    if (!downloads || std::ranges::any_of(step.outputs, [&](int v) { return needed[static_cast<size_t>(v)]; })) continue;
-    skipped_[i] = true;
-    for (int& v : output_values_) {
-      const auto copied = std::ranges::find(step.outputs, v);
-      if (copied != step.outputs.end()) v = step.inputs[static_cast<size_t>(copied - step.outputs.begin())];
-    }
   }
 }
 
@@ -173,15 +153,6 @@ void Context::lay_out_arguments() {
   }
 }
 
-Status Context::set_output(std::string_view name, const TensorView& buffer) {
-  const int index = executable_->find_output(name);
-  if (index < 0) return error(ErrorCode::kNotFound, "the engine has no output \"{}\"", name);
-  const DType dtype = value(plan().outputs[static_cast<size_t>(index)].value).type.dtype;
-  if (buffer.data != nullptr && buffer.dtype != dtype) return error(ErrorCode::kBadInput, "output \"{}\" is {}, the buffer {}", name, dtype_name(dtype), dtype_name(buffer.dtype));
-  output_buffers_[static_cast<size_t>(index)] = buffer;
-  return {};
-}
-
 Status Context::run() {
   done_ = false;
   TENON_TRY(inputs_.bind(symbols_));
@@ -195,7 +166,7 @@ Status Context::run() {
 
 Status Context::run_region(int region) {
   TENON_TRY(bind_data_symbols(region));
-  round_up_symbols();
+  round_up_symbols(kGraphBuckets);
   TENON_TRY(size_region(region));
   point_arguments(region);
   const engine::PlanRegion& steps = plan().regions[static_cast<size_t>(region)];
@@ -334,10 +305,10 @@ void Context::measure_items(int region, std::vector<std::vector<size_t>>& bytes)
 }
 
 // Sizes that depend on data at the upper end of their bucket.
-void Context::round_up_symbols() {
+void Context::round_up_symbols(int64_t buckets) {
   roomy_symbols_ = symbols_;
   for (size_t s = 0; s < symbols_.size(); ++s) {
-    if (plan().symbols[s].input < 0) roomy_symbols_[s] = std::min(bucket(symbols_[s]), executable_->symbol_bound(static_cast<int>(s), symbols_));
+    if (plan().symbols[s].input < 0) roomy_symbols_[s] = std::min(bucket(symbols_[s], buckets), executable_->symbol_bound(static_cast<int>(s), symbols_));
   }
 }
 
@@ -353,13 +324,17 @@ Status Context::place(int region) {
   // Copies move whole buckets, so beside a GPU the host's side needs their room in every run.
   if (queue_ != nullptr || !fits(item_bytes_)) {
     roomy_bytes_ = item_bytes_;
-    // Sizes that cannot be evaluated at the bucket's bound are left as they are for this very run.
-    if (roomy_symbols_ != symbols_ && evaluate(region, roomy_symbols_).ok()) {
+    // Sizes that cannot be evaluated at a bucket's bound are left smaller for this very run.
+    for (const int64_t buckets : {kMemoryBuckets, kGraphBuckets}) {
+      round_up_symbols(buckets);
+      if (roomy_symbols_ == symbols_ || !evaluate(region, roomy_symbols_).ok()) continue;
       measure_items(region, roomy_bytes_);
       for (size_t i = 0; i < item_bytes_.size(); ++i) {
         for (size_t k = 0; k < item_bytes_[i].size(); ++k) roomy_bytes_[i][k] = std::max(roomy_bytes_[i][k], item_bytes_[i][k]);
       }
+      break;
     }
+    round_up_symbols(kGraphBuckets);
     TENON_TRY(evaluate(region, symbols_));
     if (queue_ == nullptr || !fits(roomy_bytes_)) {
       for (size_t i = 0; i < r.sides.size(); ++i) {
@@ -406,91 +381,6 @@ Status Context::profile_step(int step, const PreparedKernel& kernel) {
   const engine::PlanStep& s = plan().steps[static_cast<size_t>(step)];
   profiler_->step(s.outputs.empty() ? std::string_view() : value(s.outputs[0]).name, kernel.kernel->id(), seconds);
   return {};
-}
-
-Status Context::copy_outputs() {
-  for (size_t i = 0; i < output_buffers_.size(); ++i) {
-    const TensorView& buffer = output_buffers_[i];
-    if (buffer.data == nullptr) continue;
-    const TensorView made = view(output_values_[i]);
-    if (buffer.shape != made.shape) {
-      return error(ErrorCode::kBadInput, "the buffer for output \"{}\" does not have its shape {}", plan().outputs[i].name,
-                   ir::to_string(value(plan().outputs[i].value).type.shape));
-    }
-    const size_t bytes = bytes_[static_cast<size_t>(plan().outputs[i].value)];
-    if (!buffer.on_device && !made.on_device) {
-      if (bytes > 0) std::memcpy(buffer.data, made.data, bytes);
-    } else if (queue_ != nullptr) {
-      TENON_TRY(queue_->copy(buffer.data, made.data, bytes));
-    } else {
-      return error(ErrorCode::kBadInput, "the buffer for output \"{}\" is on a device, the engine runs on the host", plan().outputs[i].name);
-    }
-  }
-  return queue_ != nullptr ? queue_->wait() : Status();
-}
-
-// With the sizes of this run, also where the device's memory has room for more.
-TensorView Context::view(int id) const {
-  const auto exact = std::span(sizes_).subspan(executable_->shape_of(id), value(id).type.shape.size());
-  const bool on_device = value(id).place == engine::Place::kDevice;
-  return {value(id).type.dtype, {exact.begin(), exact.end()}, data_[static_cast<size_t>(id)], on_device};
-}
-
-Result<TensorView> Context::output(std::string_view name) const {
-  const int index = executable_->find_output(name);
-  if (index < 0) return error(ErrorCode::kNotFound, "the engine has no output \"{}\"", name);
-  if (!done_) return error(ErrorCode::kInvalidArgument, "output \"{}\" is read before a run has succeeded", name);
-  return view(output_values_[static_cast<size_t>(index)]);
-}
-
-Result<TensorView> Context::packed_output(std::string_view name) {
-  TENON_ASSIGN(const TensorView padded, output(name));
-  if (padded.on_device) return error(ErrorCode::kInvalidArgument, "packed outputs are read on the host, \"{}\" stays on the device", name);
-  const auto offsets = inputs_.row_offsets();
-  const auto index = static_cast<size_t>(executable_->find_output(name));
-  const int input = inputs_.packed_input();
-  if (input < 0 || offsets.empty()) return error(ErrorCode::kInvalidArgument, "packed outputs need packed inputs");
-  const ir::Shape& axes = plan().inputs[static_cast<size_t>(input)].type.shape;  // [batch, seq, …]
-  const ir::Shape& declared = value(plan().outputs[index].value).type.shape;
-  if (declared.size() < 2 || declared[0] != axes[0] || declared[1] != axes[1]) {
-    return error(ErrorCode::kInvalidArgument, "output \"{}\" {} has no rows per token", name, ir::to_string(declared));
-  }
-  const int64_t seq = padded.shape[1];
-  TensorView packed{padded.dtype, {padded.shape.begin() + 1, padded.shape.end()}, nullptr};
-  packed.shape[0] = offsets.back();
-  // The rows before they were unpacked, unless the engine kept others besides.
-  const int rows = plan().outputs[index].packed_value, own = plan().row_offsets_value;
-  if (rows >= 0 && std::ranges::equal(std::span(static_cast<const int32_t*>(data_[static_cast<size_t>(own)]), static_cast<size_t>(shape(own)[0])), offsets)) {
-    packed.data = data_[static_cast<size_t>(rows)];
-    return packed;
-  }
-  size_t row_bytes = dtype_size(padded.dtype);
-  for (size_t axis = 2; axis < padded.shape.size(); ++axis) row_bytes *= static_cast<size_t>(padded.shape[axis]);
-  Buffer& buffer = packed_outputs_[index];
-  TENON_TRY(buffer.reserve(row_bytes * static_cast<size_t>(offsets.back()), memory_limit_));
-  for (size_t b = 0; b + 1 < offsets.size(); ++b) {
-    const auto begin = static_cast<size_t>(offsets[b]), count = static_cast<size_t>(offsets[b + 1] - offsets[b]);
-    std::memcpy(buffer.data() + begin * row_bytes, static_cast<const std::byte*>(padded.data) + b * static_cast<size_t>(seq) * row_bytes, count * row_bytes);
-  }
-  packed.data = buffer.data();
-  return packed;
-}
-
-Result<TensorView> Context::kept(std::string_view name) {
-  const int v = executable_->find_value(name);
-  const bool is_kept = v >= 0 && is_kept_[static_cast<size_t>(v)];
-  if (!is_kept) return error(ErrorCode::kNotFound, "the context does not keep a value \"{}\"", name);
-  if (!done_) return error(ErrorCode::kInvalidArgument, "value \"{}\" is read before a run has succeeded", name);
-  if (value(v).place == engine::Place::kHost) return view(v);
-  TensorView copy = view(v);
-  const size_t bytes = static_cast<size_t>(checked_numel(copy.shape).value_or(0)) * dtype_size(copy.dtype);
-  Buffer& host = kept_copies_[v];
-  TENON_TRY(host.reserve(bytes, memory_limit_));
-  TENON_TRY(queue_->copy(host.data(), copy.data, bytes));
-  TENON_TRY(queue_->wait());
-  copy.data = host.data();
-  copy.on_device = false;
-  return copy;
 }
 
 size_t Context::arena_bytes() const {

@@ -68,7 +68,7 @@ class Context {
   Status bind_data_symbols(int region);
   Status evaluate(int region, std::span<const int64_t> symbols);
   void measure_items(int region, std::vector<std::vector<size_t>>& bytes);
-  void round_up_symbols();
+  void round_up_symbols(int64_t buckets);
   Status size_region(int region);
   Status place(int region);
   void point_arguments(int region);
