@@ -12,29 +12,20 @@
 #include <random>
 #include <vector>
 
+#include "bench/gpu/graph_timing.h"
 #include "kernels/cuda/kernels.h"
 #include "kernels/cuda/nvrtc.h"
 
 namespace {
 
 using namespace tenon;
+using bench::require;
 using kernels::Config;
 using kernels::CudaKernel;
 using kernels::Problem;
 
-constexpr int kLaunches = 32, kReplays = 9;
+constexpr int kLaunches = 32;
 constexpr int64_t kDim = 64, kTokens = 16384;
-
-void require(const Status& status) {
-  if (status.ok()) return;
-  fmt::print(stderr, "{}\n", status.message());
-  std::exit(1);
-}
-template <class T>
-T require(Result<T> result) {
-  require(result.status());
-  return std::move(*result);
-}
 
 template <class T>
 void* upload(const cuda::Device& device, const std::vector<T>& host) {
@@ -132,36 +123,14 @@ double time_launches(const cuda::Device& device, cuda::Stream stream, const Cuda
                                    {DType::kI32, batch.batch_shape, batch.begin},
                                    {DType::kI32, batch.batch_shape, batch.end}};
   const ops::TensorArg outputs[] = {{DType::kF16, batch.y_shape, batch.y}};
-  cuda::Graph graph = nullptr;
-  cuda::GraphExec replay = nullptr;
-  require(cuda::check(api.cuStreamBeginCapture(stream, 2), "capturing"));
-  for (int i = 0; i < kLaunches; ++i)
-    require(launcher->launch({.inputs = inputs, .outputs = outputs, .sizes = {}, .stream = stream}));
-  require(cuda::check(api.cuStreamEndCapture(stream, &graph), "capturing"));
-  require(cuda::check(api.cuGraphInstantiateWithFlags(&replay, graph, 0), "instantiating"));
-  cuda::Event begin = nullptr, end = nullptr;
-  require(cuda::check(api.cuEventCreate(&begin, 0), "event"));
-  require(cuda::check(api.cuEventCreate(&end, 0), "event"));
-  std::vector<float> times;
-  for (int i = 0; i < kReplays + 2; ++i) {
-    api.cuEventRecord(begin, stream);
-    require(cuda::check(api.cuGraphLaunch(replay, stream), "launching"));
-    api.cuEventRecord(end, stream);
-    require(cuda::check(api.cuEventSynchronize(end), "running"));
-    float ms = 0;
-    api.cuEventElapsedTime(&ms, begin, end);
-    if (i >= 2) times.push_back(ms);
-  }
-  api.cuEventDestroy(begin);
-  api.cuEventDestroy(end);
-  api.cuGraphExecDestroy(replay);
-  api.cuGraphDestroy(graph);
+  const double us = bench::time_launches(device, stream, kLaunches, [&](int) {
+    return launcher->launch({.inputs = inputs, .outputs = outputs, .sizes = {}, .stream = stream});
+  });
   api.cuModuleUnload(module);
-  std::nth_element(times.begin(), times.begin() + kReplays / 2, times.end());
-  return 1e3 * static_cast<double>(times[kReplays / 2]) / kLaunches;
+  return us;
 }
 
-void bench(const cuda::Device& device, cuda::Stream stream, const std::string& name,
+void measure(const cuda::Device& device, cuda::Stream stream, const std::string& name,
            const std::vector<int64_t>& lengths, int64_t heads) {
   const Batch batch(device, lengths, heads);
   for (const kernels::Kernel* kernel :
@@ -192,15 +161,15 @@ int main(int argc, char** argv) {
   for (const int64_t heads : {12, 16}) {
     for (const int64_t s : {32, 128, 384, 512}) {
       if (wanted(std::to_string(s)))
-        bench(device, stream, std::to_string(s), std::vector<int64_t>(static_cast<size_t>(kTokens / s), s), heads);
+        measure(device, stream, std::to_string(s), std::vector<int64_t>(static_cast<size_t>(kTokens / s), s), heads);
     }
     std::mt19937 engine(1);
     std::vector<int64_t> mixed;
     for (int64_t left = kTokens; left > 0; left -= mixed.back())
       mixed.push_back(std::min(left, std::uniform_int_distribution<int64_t>(32, 384)(engine)));
-    if (wanted("mixed")) bench(device, stream, "mixed", mixed, heads);
+    if (wanted("mixed")) measure(device, stream, "mixed", mixed, heads);
     for (const int64_t s : {32, 128, 384, 512}) {
-      if (wanted(std::to_string(s))) bench(device, stream, std::to_string(s), {s}, heads);
+      if (wanted(std::to_string(s))) measure(device, stream, std::to_string(s), {s}, heads);
     }
   }
 }

@@ -15,28 +15,19 @@
 #include <thread>
 #include <vector>
 
+#include "bench/gpu/graph_timing.h"
 #include "kernels/cuda/kernels.h"
 #include "kernels/cuda/nvrtc.h"
 
 namespace {
 
 using namespace tenon;
+using bench::require;
 using kernels::Config;
 using kernels::CudaKernel;
 using kernels::Problem;
 
-constexpr int kWeights = 8, kLaunches = 32, kReplays = 9;
-
-void require(const Status& status) {
-  if (status.ok()) return;
-  fmt::print(stderr, "{}\n", status.message());
-  std::exit(1);
-}
-template <class T>
-T require(Result<T> result) {
-  require(result.status());
-  return std::move(*result);
-}
+constexpr int kWeights = 8, kLaunches = 32;
 
 Problem linear_problem(int64_t rows, int64_t k, int64_t n) {
   const auto type = [](std::initializer_list<int64_t> shape) { return ir::TensorType{DType::kF16, ir::to_shape(std::vector<int64_t>(shape))}; };
@@ -105,41 +96,16 @@ std::vector<Candidate> compile_all(const cuda::Device& device, const Problem& pr
 // Microseconds of one launch.
 double time_launches(const cuda::Device& device, cuda::Stream stream, const Candidate& candidate, const Problem& problem,
                      int64_t rows, cuda::DevicePtr x, cuda::DevicePtr w, cuda::DevicePtr bias, cuda::DevicePtr y) {
-  const cuda::Driver& api = device.api();
   const int64_t k = problem.inputs[1].shape[0].value(), n = problem.inputs[1].shape[1].value();
   const auto launcher = require(candidate.kernel->load(problem, candidate.config, device, candidate.function));
   const std::vector<int64_t> x_shape = {rows, k}, w_shape = {k, n}, bias_shape = {n}, y_shape = {rows, n};
   const auto pointer = [](cuda::DevicePtr p) { return reinterpret_cast<void*>(p); };
-  require(cuda::check(api.cuStreamBeginCapture(stream, 2), "capturing"));
-  for (int i = 0; i < kLaunches; ++i) {
+  return bench::time_launches(device, stream, kLaunches, [&](int i) {
     const auto offset = static_cast<cuda::DevicePtr>(2 * k * n * (i % kWeights));
     const ops::TensorArg inputs[] = {{DType::kF16, x_shape, pointer(x)}, {DType::kF16, w_shape, pointer(w + offset)}, {DType::kF16, bias_shape, pointer(bias)}};
     const ops::TensorArg outputs[] = {{DType::kF16, y_shape, pointer(y)}};
-    require(launcher->launch({.inputs = inputs, .outputs = outputs, .sizes = {}, .stream = stream}));
-  }
-  cuda::Graph graph = nullptr;
-  cuda::GraphExec replay = nullptr;
-  require(cuda::check(api.cuStreamEndCapture(stream, &graph), "capturing"));
-  require(cuda::check(api.cuGraphInstantiateWithFlags(&replay, graph, 0), "instantiating"));
-  cuda::Event begin = nullptr, end = nullptr;
-  require(cuda::check(api.cuEventCreate(&begin, 0), "event"));
-  require(cuda::check(api.cuEventCreate(&end, 0), "event"));
-  std::vector<float> times;
-  for (int i = 0; i < kReplays + 2; ++i) {
-    api.cuEventRecord(begin, stream);
-    require(cuda::check(api.cuGraphLaunch(replay, stream), "launching"));
-    api.cuEventRecord(end, stream);
-    require(cuda::check(api.cuEventSynchronize(end), "running"));
-    float ms = 0;
-    api.cuEventElapsedTime(&ms, begin, end);
-    if (i >= 2) times.push_back(ms);
-  }
-  api.cuEventDestroy(begin);
-  api.cuEventDestroy(end);
-  api.cuGraphExecDestroy(replay);
-  api.cuGraphDestroy(graph);
-  std::nth_element(times.begin(), times.begin() + kReplays / 2, times.end());
-  return 1e3 * static_cast<double>(times[kReplays / 2]) / kLaunches;
+    return launcher->launch({.inputs = inputs, .outputs = outputs, .sizes = {}, .stream = stream});
+  });
 }
 
 }  // namespace

@@ -13,6 +13,7 @@
 #include <cstdlib>
 #include <vector>
 
+#include "bench/gpu/graph_timing.h"
 #include "kernels/cuda/kernels.h"
 #include "kernels/cuda/nvrtc.h"
 #include "ops/create.h"
@@ -20,21 +21,11 @@
 namespace {
 
 using namespace tenon;
+using bench::require;
 using kernels::CudaKernel;
 using kernels::Problem;
 
-constexpr int kLaunches = 48, kReplays = 9, kSets = 6;
-
-void require(const Status& status) {
-  if (status.ok()) return;
-  fmt::print(stderr, "{}\n", status.message());
-  std::exit(1);
-}
-template <class T>
-T require(Result<T> result) {
-  require(result.status());
-  return std::move(*result);
-}
+constexpr int kLaunches = 48, kSets = 6;
 
 struct Input {
   DType dtype;
@@ -196,31 +187,7 @@ class Bench {
 
   template <class F>
   double time_launches(F launch) {
-    require(cuda::check(api_.cuStreamBeginCapture(stream_, 2), "capturing"));
-    for (int i = 0; i < kLaunches; ++i) require(launch(i));
-    cuda::Graph graph = nullptr;
-    cuda::GraphExec replay = nullptr;
-    require(cuda::check(api_.cuStreamEndCapture(stream_, &graph), "capturing"));
-    require(cuda::check(api_.cuGraphInstantiateWithFlags(&replay, graph, 0), "instantiating"));
-    cuda::Event begin = nullptr, end = nullptr;
-    require(cuda::check(api_.cuEventCreate(&begin, 0), "event"));
-    require(cuda::check(api_.cuEventCreate(&end, 0), "event"));
-    std::vector<float> times;
-    for (int i = 0; i < kReplays + 3; ++i) {
-      api_.cuEventRecord(begin, stream_);
-      require(cuda::check(api_.cuGraphLaunch(replay, stream_), "launching"));
-      api_.cuEventRecord(end, stream_);
-      require(cuda::check(api_.cuEventSynchronize(end), "running"));
-      float ms = 0;
-      api_.cuEventElapsedTime(&ms, begin, end);
-      if (i >= 3) times.push_back(ms);
-    }
-    api_.cuEventDestroy(begin);
-    api_.cuEventDestroy(end);
-    api_.cuGraphExecDestroy(replay);
-    api_.cuGraphDestroy(graph);
-    std::nth_element(times.begin(), times.begin() + kReplays / 2, times.end());
-    return 1e3 * static_cast<double>(times[kReplays / 2]) / kLaunches;
+    return bench::time_launches(device_, stream_, kLaunches, launch);
   }
 
   const cuda::Device& device_;

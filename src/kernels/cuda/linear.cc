@@ -32,22 +32,34 @@ std::optional<TensorType> LinearKernel::packed_type(const Problem& problem, int 
   return TensorType{problem.inputs[kW].dtype, {ir::Dim(columns(problem)), ir::Dim(depth(problem))}};
 }
 
-Result<Tensor> LinearKernel::prepack(const Problem&, int, const Tensor& w) const {
-  const int64_t k = w.shape()[0], n = w.shape()[1];
-  std::byte* bytes = nullptr;
-  TENON_ASSIGN(Tensor packed, Tensor::allocate(w.dtype(), {n, k}, &bytes));
-  const auto* from = reinterpret_cast<const uint16_t*>(w.data());
-  auto* to = reinterpret_cast<uint16_t*>(bytes);
+namespace {
+
+// [K, N] -> [N, K].
+template <class T>
+void transpose(const T* from, T* to, int64_t k, int64_t n) {
   constexpr int64_t kBlock = 32;  // square blocks: both sides stay in cache
   for (int64_t i = 0; i < k; i += kBlock)
     for (int64_t j = 0; j < n; j += kBlock)
       for (int64_t c = j; c < std::min(n, j + kBlock); ++c)
         for (int64_t r = i; r < std::min(k, i + kBlock); ++r) to[c * k + r] = from[r * n + c];
-  return packed;
+}
+
+}  // namespace
+
+Result<Tensor> LinearKernel::prepack(const Problem&, int, const Tensor& w) const {
+  const int64_t k = w.shape()[0], n = w.shape()[1];
+  std::byte* packed = nullptr;
+  TENON_ASSIGN(Tensor result, Tensor::allocate(w.dtype(), {n, k}, &packed));
+  if (w.dtype() == DType::kF32) {
+    transpose(reinterpret_cast<const float*>(w.data()), reinterpret_cast<float*>(packed), k, n);
+  } else {
+    transpose(reinterpret_cast<const uint16_t*>(w.data()), reinterpret_cast<uint16_t*>(packed), k, n);
+  }
+  return result;
 }
 
 std::vector<std::string> LinearKernel::problem_defines(const Problem& problem) {
-  return {fmt::format("ELEMENT={}", problem.inputs[kX].dtype == DType::kF16 ? "f16" : "bf16"),
+  return {fmt::format("ELEMENT={}", dtype_name(problem.inputs[kX].dtype)),
           fmt::format("COLUMNS={}", columns(problem)),
           fmt::format("DEPTH={}", depth(problem)),
           fmt::format("ACTIVATION={}", static_cast<int>(*ops::parse_activation(problem.attrs.text("activation")))),

@@ -4,7 +4,6 @@
 
 #include "kernels/cuda/kernels.h"
 #include "kernels/cuda/linear.h"
-#include "ops/activation.h"
 
 namespace tenon::kernels::cuda {
 namespace {
@@ -104,8 +103,8 @@ class LinearSm80 final : public LinearKernel {
   }
 };
 
-// W [K, N] constant, stored transposed, [N, K]; K a multiple of 4.
-class LinearF32 final : public CudaKernel {
+// Of any number of columns; K a multiple of 4.
+class LinearF32 final : public LinearKernel {
  public:
   std::string_view id() const override { return "cuda.linear.f32"; }
 
@@ -130,36 +129,10 @@ class LinearF32 final : public CudaKernel {
     return fitting_config(configs(problem), rows, columns(problem), multiprocessors);
   }
 
-  std::optional<TensorType> packed_type(const Problem& problem, int index) const override {
-    if (index != kW) return std::nullopt;
-    return TensorType{DType::kF32, {ir::Dim(columns(problem)), ir::Dim(depth(problem))}};
-  }
-
-  Result<Tensor> prepack(const Problem&, int, const Tensor& w) const override {
-    const int64_t k = w.shape()[0], n = w.shape()[1];
-    std::byte* bytes = nullptr;
-    TENON_ASSIGN(Tensor packed, Tensor::allocate(DType::kF32, {n, k}, &bytes));
-    const auto* from = w.as<const float>();
-    auto* to = reinterpret_cast<float*>(bytes);
-    constexpr int64_t kBlock = 16;  // square blocks: both sides stay in cache
-    for (int64_t i = 0; i < k; i += kBlock)
-      for (int64_t j = 0; j < n; j += kBlock)
-        for (int64_t c = j; c < std::min(n, j + kBlock); ++c)
-          for (int64_t r = i; r < std::min(k, i + kBlock); ++r) to[c * k + r] = from[r * n + c];
-    return packed;
-  }
-
-  bool in_place(const Problem&, int index) const override { return index == kResidual; }
-
   std::optional<DeviceSource> code(const Problem& problem, const Config& config, int) const override {
     const Sm80Tile* tile = find_sm80_tile(config.text);
     if (tile == nullptr) return std::nullopt;
-    return sm80_source(
-        {"ELEMENT=f32", fmt::format("COLUMNS={}", columns(problem)), fmt::format("DEPTH={}", depth(problem)),
-         fmt::format("ACTIVATION={}", static_cast<int>(*ops::parse_activation(problem.attrs.text("activation")))),
-         fmt::format("HAS_BIAS={}", problem.has(kBias) ? 1 : 0),
-         fmt::format("HAS_RESIDUAL={}", problem.has(kResidual) ? 1 : 0)},
-        *tile, terms(problem));
+    return sm80_source(problem_defines(problem), *tile, terms(problem));
   }
 
   Result<std::unique_ptr<Launcher>> load(const Problem& problem, const Config& config, const Device& device,
@@ -168,10 +141,7 @@ class LinearF32 final : public CudaKernel {
   }
 
  private:
-  enum Input { kX, kW, kBias, kResidual };
   static int terms(const Problem& problem) { return problem.attrs.text("factors").empty() ? 2 : 1; }
-  static int64_t columns(const Problem& problem) { return problem.inputs[kW].shape[1].value(); }
-  static int64_t depth(const Problem& problem) { return problem.inputs[kW].shape[0].value(); }
 };
 
 }  // namespace
