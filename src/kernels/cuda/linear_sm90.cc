@@ -13,6 +13,7 @@ namespace {
 
 constexpr int kSharedMemory = 227 * 1024;  // of a block on sm_90
 constexpr int kSharedMemorySlack = 256;    // barriers
+constexpr int kSlotBytes = 64 * 64 * 2;    // of a finished block
 
 enum class Schedule { kCooperative, kPingPong, kFewRows };
 
@@ -32,10 +33,13 @@ struct Sm90Tile {
     return schedule == Schedule::kFewRows ? fmt::format("wgmma-split{}", cluster) : "wgmma";
   }
   int stage_bytes() const { return (m + n) * 128; }
-  // What is neither a stage nor slack: partial sums, or staging buffers of finished tiles (both consumers').
+  // Blocks of 64 x 64 that lie above each other in a consumer's part of a persistent tile.
+  int rows_of_blocks() const { return m / (schedule == Schedule::kPingPong ? 64 : 128); }
+  // What is neither a stage nor slack: partial sums, or slots of finished blocks, so many at least that each of both
+  // consumers can fill one column of blocks while another is stored.
   int other_bytes() const {
     if (schedule == Schedule::kFewRows) return cluster > 1 ? m * n * 4 : 0;
-    return m * n * 2 * (schedule == Schedule::kPingPong ? 2 : 1);
+    return 2 * 2 * rows_of_blocks() * kSlotBytes;
   }
   // Static shared memory: the rows' norms, in whole units of the alignment behind them.
   int norm_bytes() const {
@@ -51,7 +55,15 @@ struct Sm90Tile {
     const int limit = schedule == Schedule::kFewRows ? kSharedMemory / 2 - 1024 : kSharedMemory;
     return std::min({8, chunks(depth), (limit - norm_bytes() - kSharedMemorySlack - other_bytes()) / stage_bytes()});
   }
+  // Of each consumer: as many as there is room for beside the stages, up to a whole tile's.
+  int slots(int64_t depth) const {
+    const int room = kSharedMemory - norm_bytes() - kSharedMemorySlack - stages(depth) * stage_bytes();
+    return std::min(rows_of_blocks() * n / 64, room / (2 * kSlotBytes));
+  }
   int shared_bytes(int64_t depth) const {
+    if (schedule != Schedule::kFewRows) {
+      return stages(depth) * stage_bytes() + 2 * slots(depth) * kSlotBytes + kSharedMemorySlack;
+    }
     const int ring = stages(depth) * stage_bytes();
     // Without peers the sums of few rows go where the stages were.
     const bool shares = schedule == Schedule::kFewRows && cluster == 1;
@@ -81,7 +93,7 @@ const Sm90Tile* find_sm90_tile(std::string_view text) {
 
 // Estimated clocks. The constants are fitted to times of all tiles at the shapes of BERT-base and -large on one H200
 // (bench/gpu/linear_bench.cc): the chosen tile is 2 % slower than the fastest in the geometric mean.
-double estimate(const Sm90Tile& tile, int64_t rows, int64_t columns, int64_t depth, bool activation,
+double estimate(const Sm90Tile& tile, int64_t rows, int64_t columns, int64_t depth, bool activation, bool moments,
                 int multiprocessors) {
   constexpr double kMultiplyAdds = 2048 * 0.68, kFewRowsMultiplyAdds = 2048 * 0.46;  // of an SM in a clock
   constexpr double kFewRowsStart = 4340, kFewRowsIngress = 64, kExchange = 100;      // clocks, bytes in a clock, clocks
@@ -90,7 +102,7 @@ double estimate(const Sm90Tile& tile, int64_t rows, int64_t columns, int64_t dep
   const double k = 64 * static_cast<double>(tile.chunks(depth)), m = tile.m, n = tile.n;
   const bool few = tile.schedule == Schedule::kFewRows;
   const double product = m * n * k / (few ? kFewRowsMultiplyAdds : kMultiplyAdds), bytes = (m + n) * 2 * k;
-  const double epilogue = m * n / 44 + (activation ? m * n / 16 : 0);
+  const double epilogue = m * n / 44 + (activation || (moments && !few) ? m * n / 16 : 0);
   const bool cluster = tile.cluster > 1;
   if (few) {
     const double blocks = up(rows, tile.m) * up(columns, tile.n) * tile.cluster;
@@ -108,12 +120,14 @@ double estimate(const Sm90Tile& tile, int64_t rows, int64_t columns, int64_t dep
   const double waves = std::ceil(tiles / (multiprocessors / tile.cluster));
   // The slower of tensor cores and loads, and a little more where they are close.
   const double load = bytes / (cluster ? kClusterIngress : kIngress);
-  const double mainloop = std::pow(std::pow(product, 4) + std::pow(load, 4), 0.25), finish = epilogue + 600;
+  const double together = std::pow(std::pow(product, 4) + std::pow(load, 4), 0.25);
+  const double mainloop = cluster ? together * 1.02 : together;  // pairs wait for each other
   const double start = cluster ? kClusterStart : 0;
   if (tile.schedule == Schedule::kPingPong) {
+    const double finish = 2 * epilogue + 600;  // by one consumer alone
     return start + waves * std::max(mainloop + kTurn, (mainloop + finish) / 2) + finish;
   }
-  return start + waves * (mainloop + finish);
+  return start + waves * (mainloop + epilogue + 600);
 }
 
 class LinearSm90Launcher final : public Launcher {
@@ -212,8 +226,11 @@ class LinearSm90 final : public LinearKernel {
     std::vector<Config> configs;
     for (const Sm90Tile& tile : kSm90Tiles) {
       if (gives_moments(problem) && tile.n % ops::kMomentsPanel != 0) continue;
-      const double clocks = estimate(tile, rows, columns(problem), depth(problem),
-                                     !problem.attrs.text("activation").empty(), multiprocessors);
+      const bool fills_registers = tile.schedule == Schedule::kPingPong && tile.m * tile.n == 128 * 192;
+      if (fills_registers && gives_moments(problem) && problem.has(kResidualMoments)) continue;  // they would spill
+      const double clocks =
+          estimate(tile, rows, columns(problem), depth(problem), !problem.attrs.text("activation").empty(),
+                   gives_moments(problem), multiprocessors);
       configs.push_back({.text = tile.text(), .numerics = tile.numerics(), .cost = clocks / kClock});
     }
     std::stable_sort(configs.begin(), configs.end(), [](const Config& a, const Config& b) { return a.cost < b.cost; });
@@ -235,7 +252,10 @@ class LinearSm90 final : public LinearKernel {
     define("STAGES", tile->stages(depth(problem)));
     define(few ? "SPLIT" : "CLUSTER", tile->cluster);
     for (std::string& text : norm_defines(problem)) source.defines.push_back(std::move(text));
-    if (!few) define("PINGPONG", tile->schedule == Schedule::kPingPong ? 1 : 0);
+    if (!few) {
+      define("SLOTS", tile->slots(depth(problem)));
+      define("PINGPONG", tile->schedule == Schedule::kPingPong ? 1 : 0);
+    }
     return source;
   }
 
