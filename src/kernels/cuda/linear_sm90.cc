@@ -12,6 +12,7 @@ namespace tenon::kernels::cuda {
 namespace {
 
 constexpr int kSharedMemory = 227 * 1024;  // of a block on sm_90
+constexpr int kSharedMemoryOfSm = 228 * 1024;  // of which each block costs 1024 bytes more than it asks for
 constexpr int kSharedMemorySlack = 256;    // barriers
 constexpr int kSlotBytes = 64 * 64 * 2;    // of a finished block
 
@@ -41,9 +42,10 @@ struct Sm90Tile {
     if (schedule == Schedule::kFewRows) return cluster > 1 ? m * n * 4 : 0;
     return 2 * 2 * rows_of_blocks() * kSlotBytes;
   }
-  // Static shared memory: the rows' norms, in whole units of the alignment behind them.
+  // The rows' norms. With few rows those of a block's share; else in static shared memory, in whole units of the
+  // alignment behind them.
   int norm_bytes() const {
-    if (schedule == Schedule::kFewRows) return 1024;
+    if (schedule == Schedule::kFewRows) return m / cluster * 8;
     return m * 8 * (schedule == Schedule::kPingPong ? 2 : 1);
   }
   int chunks(int64_t depth) const {
@@ -52,7 +54,7 @@ struct Sm90Tile {
   }
   int stages(int64_t depth) const {
     // With few rows the blocks of two kernels shall fit side by side: the next one's weights are then on their way.
-    const int limit = schedule == Schedule::kFewRows ? kSharedMemory / 2 - 1024 : kSharedMemory;
+    const int limit = schedule == Schedule::kFewRows ? kSharedMemoryOfSm / 2 - 1024 : kSharedMemory;
     return std::min({8, chunks(depth), (limit - norm_bytes() - kSharedMemorySlack - other_bytes()) / stage_bytes()});
   }
   // Of each consumer: as many as there is room for beside the stages, up to a whole tile's.
@@ -67,7 +69,8 @@ struct Sm90Tile {
     const int ring = stages(depth) * stage_bytes();
     // Without peers the sums of few rows go where the stages were.
     const bool shares = schedule == Schedule::kFewRows && cluster == 1;
-    return (shares ? std::max(ring, m * n * 4) : ring + other_bytes()) + kSharedMemorySlack;
+    const int norms = schedule == Schedule::kFewRows ? norm_bytes() : 0;
+    return (shares ? std::max(ring, m * n * 4) : ring + other_bytes()) + norms + kSharedMemorySlack;
   }
 };
 
@@ -107,7 +110,7 @@ double estimate(const Sm90Tile& tile, int64_t rows, int64_t columns, int64_t dep
   if (few) {
     const double blocks = up(rows, tile.m) * up(columns, tile.n) * tile.cluster;
     const double usable = tile.cluster > 2 ? multiprocessors / 1.1 : multiprocessors;  // large clusters leave some idle
-    const int resident = std::min(4, 228 * 1024 / (tile.shared_bytes(depth) + tile.norm_bytes() + 1024));  // on an SM
+    const int resident = std::min(4, kSharedMemoryOfSm / (tile.shared_bytes(depth) + 1024));  // on an SM
     const double sharing = std::clamp(blocks / usable, 1.0, static_cast<double>(resident));
     const double exchange = cluster ? kExchange * tile.cluster + m * n * 4 * sharing / kFewRowsIngress : m * n / 40;
     const double load = bytes * sharing / kFewRowsIngress;
@@ -139,6 +142,7 @@ class LinearSm90Launcher final : public Launcher {
         depth_(problem.inputs[1].shape[0].value()),
         columns_(problem.inputs[1].shape[1].value()),
         epsilon_(problem.op == Op::k_linear_norm ? static_cast<float>(problem.attrs.number("epsilon")) : 0),
+        has_norm_(problem.has(4) || problem.has(5)),
         gives_moments_(problem.outputs.size() > 1),
         type_(problem.inputs[0].dtype == DType::kF16 ? MapType::kF16 : MapType::kBF16) {}
 
@@ -164,7 +168,7 @@ class LinearSm90Launcher final : public Launcher {
       const int64_t tiles = (o.rows + tile_.m - 1) / tile_.m * ((columns_ + tile_.n - 1) / tile_.n);
       void* parameters[] = {&x, &w, &rest};
       const Launch launch = {.grid = {static_cast<unsigned>(tiles) * cluster, 1, 1},
-                             .block = {static_cast<unsigned>(2 * tile_.m + 32), 1, 1},
+                             .block = {static_cast<unsigned>(2 * tile_.m + (has_norm_ ? 64 : 32)), 1, 1},
                              .shared_bytes = shared,
                              .cluster = cluster};
       return launch_kernel(device_, function_, args.stream, launch, parameters);
@@ -198,7 +202,7 @@ class LinearSm90Launcher final : public Launcher {
   Sm90Tile tile_;
   int64_t depth_, columns_;
   float epsilon_;
-  bool gives_moments_;
+  bool has_norm_, gives_moments_;
   MapType type_;
 };
 

@@ -52,12 +52,16 @@ TENON_DEVICE Norm row_norm(const Moments* row, float epsilon) {
   Moments panels[kPanels];
 #pragma unroll
   for (int p = 0; p < kPanels; ++p) panels[p] = row[p];
-  Moments all = {};
+  // Means are taken relative to the first, which is among them.
+  float squares = panels[0].squares, apart = 0, apart_squares = 0;
 #pragma unroll
-  for (int p = 0; p < kPanels; ++p) {
-    const float apart = panels[p].mean - all.mean;
-    all.mean += apart * (1.f / (p + 1));
-    all.squares += panels[p].squares + apart * apart * (kMomentsPanel * p / (p + 1.f));
+  for (int p = 1; p < kPanels; ++p) {
+    const float d = panels[p].mean - panels[0].mean;
+    squares += panels[p].squares;
+    apart += d;
+    apart_squares += d * d;
   }
-  return {all.mean, rsqrtf(all.squares * (1.f / (kMomentsPanel * kPanels)) + epsilon)};
+  const float mean = apart * (1.f / kPanels);
+  squares += kMomentsPanel * (apart_squares - apart * mean);
+  return {panels[0].mean + mean, rsqrtf(squares * (1.f / (kMomentsPanel * kPanels)) + epsilon)};
 }
