@@ -25,8 +25,7 @@ bool is_product(const Node& node) {
   if (!node.is(Op::k_linear) && !node.is(Op::k_linear_norm)) return false;
   const Shape& weight = node.input(kW)->shape();
   if (!ops::is_constant_expression(*node.input(kW)) || !ir::all_const(weight)) return false;
-  constexpr int64_t kNarrow = 32;  // up to so many columns kernels take any number
-  return weight[0].value() % 8 == 0 && (weight[1].value() % 8 == 0 || weight[1].value() <= kNarrow);
+  return weight[0].value() % 8 == 0 && weight[1].value() % 8 == 0;
 }
 
 // Why `use` of a norm's rows cannot take them folded; empty when it can.
