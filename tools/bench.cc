@@ -168,9 +168,9 @@ struct Start {
 };
 
 Engine load(const BenchArgs& args, Start& start) {
-  const auto file = value_or_throw(engine::EngineFile::open(args.engine));
+  const std::string target = value_or_throw(engine::EngineFile::open(args.engine))->plan().target;
   const double begin = seconds_now();
-  if (file->plan().target.starts_with("sm_")) value_or_throw(cuda::Device::open());
+  if (target.starts_with("sm_")) value_or_throw(cuda::Device::open());
   const double opened = seconds_now();
   Engine engine = Engine::load(args.engine, {.threads = args.threads});
   start = {opened - begin, seconds_now() - opened};
@@ -180,7 +180,9 @@ Engine load(const BenchArgs& args, Start& start) {
 int bench(const BenchArgs& args) {
   Start start;
   const Engine engine = load(args, start);
-  ExecutionContext context = engine.create_execution_context({.outputs_on_device = args.outputs_on_device});
+  ContextOptions options;
+  options.outputs_on_device = args.outputs_on_device;
+  ExecutionContext context = engine.create_execution_context(options);
   Lengths lengths(args, engine);
   std::vector<Point> points;
   {

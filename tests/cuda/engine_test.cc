@@ -93,7 +93,9 @@ TEST_P(GpuEngine, AgreesWithTheRecordedOutputs) {
     const Engine engine = Engine::load(path, {.threads = 1});
     std::filesystem::remove(path);
     ExecutionContext context = engine.create_execution_context();
-    ExecutionContext on_device = engine.create_execution_context({.outputs_on_device = true});
+    ContextOptions options;
+    options.outputs_on_device = true;
+    ExecutionContext on_device = engine.create_execution_context(options);
     for (int shape = 0; shape < golden.shapes; ++shape) {
       set_inputs(context, engine, golden, shape);
       context.execute();
