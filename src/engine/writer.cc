@@ -1,73 +1,15 @@
 #include "engine/writer.h"
 
-#include <fcntl.h>
-#include <sys/stat.h>
-#include <unistd.h>
-
 #include <algorithm>
-#include <cerrno>
 #include <cstdio>
-#include <cstring>
 #include <utility>
 
+#include "base/write_file.h"
 #include "engine/format.h"
 #include "engine/tables.h"
 
 namespace tenon::engine {
 namespace {
-
-// A file that exists under its final name only after commit().
-class TemporaryFile {
- public:
-  explicit TemporaryFile(std::string path) : path_(std::move(path)), temporary_(path_ + ".XXXXXX") {}
-  ~TemporaryFile() {
-    if (fd_ >= 0) ::close(fd_);
-    if (created_) ::unlink(temporary_.c_str());
-  }
-  TemporaryFile(const TemporaryFile&) = delete;
-  TemporaryFile& operator=(const TemporaryFile&) = delete;
-
-  Status open() {
-    fd_ = ::mkostemp(temporary_.data(), O_CLOEXEC);
-    if (fd_ < 0) return failed("cannot be created");
-    created_ = true;
-    const mode_t mask = ::umask(0);  // mkostemp makes the file private; the engine gets what open(2) would have given
-    ::umask(mask);
-    if (::fchmod(fd_, 0666 & ~mask) != 0) return failed("cannot be made readable");
-    return {};
-  }
-
-  Status write_at(uint64_t offset, std::span<const std::byte> bytes) {
-    while (!bytes.empty()) {
-      const ssize_t n = ::pwrite(fd_, bytes.data(), bytes.size(), static_cast<off_t>(offset));
-      if (n < 0 && errno == EINTR) continue;
-      if (n <= 0) return failed("cannot be written");
-      offset += static_cast<uint64_t>(n);
-      bytes = bytes.subspan(static_cast<size_t>(n));
-    }
-    return {};
-  }
-
-  Status resize(uint64_t size) {
-    if (::ftruncate(fd_, static_cast<off_t>(size)) != 0) return failed("cannot be written");
-    return {};
-  }
-
-  Status commit() {
-    if (::fsync(fd_) != 0) return failed("cannot be written");
-    if (::close(std::exchange(fd_, -1)) != 0) return failed("cannot be written");
-    if (::rename(temporary_.c_str(), path_.c_str()) != 0) return failed("cannot be replaced");
-    created_ = false;
-    return {};
-  }
-
- private:
-  Status failed(const char* what) const { return error(ErrorCode::kIo, "{} {}: {}", path_, what, std::strerror(errno)); }
-
-  std::string path_, temporary_;
-  int fd_ = -1;
-  bool created_ = false;
-};
 
 // Appends one section to the file while its checksum is taken.
 class SectionWriter {

@@ -158,11 +158,13 @@ TEST(EngineFile, AFolderThatIsNotThereIsNamed) {
 // Every engine that a release has written must load, or be refused by version.
 TEST(EngineFile, GoldenEnginesLoad) {
   const std::string folder = std::string(TENON_SOURCE_DIR) + "/tests/golden/engines";
-  if (!std::filesystem::exists(folder)) GTEST_SKIP() << "no golden engines yet";
+  int count = 0;
   for (const auto& entry : std::filesystem::directory_iterator(folder)) {
+    ++count;
     const auto loaded = runtime::Executable::load(entry.path(), std::make_shared<ThreadPool>(1));
     EXPECT_TRUE(loaded.ok()) << loaded.status().message();
   }
+  EXPECT_GT(count, 0);
 }
 
 }  // namespace
