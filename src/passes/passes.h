@@ -35,7 +35,9 @@ Status fuse_pointwise(Graph& graph, Decisions& decisions);
 
 // When the engine is to compute in 16 bits: `to` is f16 or bf16.
 Status lower_precision(Graph& graph, DType to, Decisions& decisions);
-// Behind it, for targets whose kernels compute linear_norm.
+// Behind it.
+Status fuse_unpack(Graph& graph, Decisions& decisions);
+// The same, for targets whose kernels compute linear_norm.
 Status fold_layer_norm(Graph& graph, Decisions& decisions);
 
 // Last, for CPUs: `factors` of linears are bf16 or int8.

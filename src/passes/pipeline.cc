@@ -56,11 +56,13 @@ constexpr Pass kPipeline[] = {
     {"eliminate-dead-code", eliminate_dead_code, "drop what the fusions replaced"},
 };
 
-// Behind lower-precision, for targets that have kernels for what comes of it.
+// Behind lower-precision; the second for targets that have kernels for what comes of it.
+constexpr Pass kFuseUnpack = {"fuse-unpack", fuse_unpack, "a column's gather and the cast into unpack_tokens (16 bit)"};
 constexpr Pass kFoldLayerNorm = {"fold-layer-norm", fold_layer_norm, "norms into the products around them (16 bit, Hopper)"};
 
 std::vector<Pass> all_passes() {
   std::vector<Pass> all(std::begin(kPipeline), std::end(kPipeline));
+  all.push_back(kFuseUnpack);
   all.push_back(kFoldLayerNorm);
   return all;
 }
@@ -141,6 +143,7 @@ Result<PipelineReport> run_pipeline(Graph& graph, const PipelineOptions& options
     TENON_TRY(lower_precision(graph, options.precision, report.decisions));
     if (Status s = ops::verify(graph); verify && !s.ok()) return s.with_context("bug in pass lower-precision");
     if (!options.dump_dir.empty()) TENON_TRY(dump(graph, options.dump_dir, number++, "lower-precision"));
+    TENON_TRY(run(kFuseUnpack, number++));
     if (options.fold_norms) TENON_TRY(run(kFoldLayerNorm, number));
   }
   if (!options.factors.empty() && options.stop_after.empty()) {

@@ -265,7 +265,11 @@ class Planner {
       made.name = out.name;
       made.value = id;
       const Node* producer = out.value->producer();
-      if (producer != nullptr && producer->is(Op::k_unpack_tokens) && ids_.contains(producer->input(0)) && out.value->rank() >= 2 &&
+      const auto same_rows = [&](const Value& packed) {
+        return packed.type().dtype == out.value->type().dtype && packed.rank() + 1 == out.value->rank();
+      };
+      if (producer != nullptr && producer->is(Op::k_unpack_tokens) && ids_.contains(producer->input(0)) &&
+          same_rows(*producer->input(0)) &&
           plan().values[static_cast<size_t>(ids_.at(producer->input(0)))].place == Place::kHost) {
         made.packed_value = ids_.at(producer->input(0));
       }

@@ -189,6 +189,28 @@ TEST(CudaTokens, Unpack) {
   }
 }
 
+TEST(CudaTokens, UnpackConvertsAndTakesOneColumn) {
+  Random random;
+  SCOPED_TRACE(random.trace());
+  for (const auto& [from, to] :
+       {std::pair{DType::kF16, DType::kF32}, {DType::kBF16, DType::kF32}, {DType::kF32, DType::kF16},
+        {DType::kF16, DType::kF16}}) {
+    for (const int64_t width : {2, 9}) {
+      for (const int64_t column : {int64_t{-1}, int64_t{0}, width - 1}) {
+        SCOPED_TRACE(fmt::format("column {} of {}, {} to {}", column, width, dtype_name(from), dtype_name(to)));
+        const TokenPacking p = token_packing(random, 5, 33, random.chance(0.5));
+        expect_like_reference(device::unpack_tokens_kernel(),
+                              {Op::k_unpack_tokens,
+                               {random.tensor(from, {p.tokens, width}), p.outputs[3], p.outputs[0], p.outputs[1]},
+                               {{"shape", ir::to_shape({5, 33})},
+                                {"column", column},
+                                {"to", std::string(dtype_name(to))}}},
+                              {});
+      }
+    }
+  }
+}
+
 TEST(CudaTokens, SegmentReduce) {
   Random random;
   SCOPED_TRACE(random.trace());

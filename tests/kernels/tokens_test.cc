@@ -65,6 +65,10 @@ TEST(TokenKernels, UnpackAgreesWithReference) {
     step.inputs[1] = filled(DType::kI32, {tokens}, [](int64_t) { return 180.0; });
     expect_same_error(unpack_tokens_kernel(), step);
   }
+  const Step column{Op::k_unpack_tokens,
+                    {random.tensor(DType::kF32, {tokens, 2}), packing[3], packing[0], packing[1]},
+                    {{"shape", Shape{ir::Dim(6), ir::Dim(30)}}, {"column", int64_t{1}}}};
+  EXPECT_EQ(unpack_tokens_kernel().supports((*build(column))->problem).reason, "moves whole rows as they are");
 }
 
 TEST(TokenKernels, SegmentsReduceLikeTheReference) {

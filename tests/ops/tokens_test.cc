@@ -120,10 +120,27 @@ TEST(UnpackTokens, RefusesRowsAndPositionsThatAreNotThere) {
   EXPECT_THAT(message(int32s({0, 1}), int32s({0, 2}), int32s({-1})), HasSubstr("sequence 0: rows -1 to 2"));
 }
 
+TEST(UnpackTokens, TakesOneColumnAndConverts) {
+  const Tensor x = filled(DType::kF16, {3, 2}, [](int64_t i) { return 0.5 * static_cast<double>(i); });
+  const Tensor gather = int32s({3, 0, 2}), offsets = int32s({0, 3}), begin = int32s({1});  // row 0 is hidden
+  const auto unpacked = [&](Attrs attrs) {
+    attrs.set("shape", Shape{1, 4});
+    return output_of(run_op(Op::k_unpack_tokens, {x, gather, offsets, begin}, attrs));
+  };
+  EXPECT_TRUE(close(unpacked({{"column", int64_t{1}}, {"to", std::string("f32")}}), floats({1, 4}, {1.5, 0, 2.5, 0})));
+  EXPECT_TRUE(close(unpacked({{"to", std::string("f32")}}), floats({1, 4, 2}, {1, 1.5, 0, 0, 2, 2.5, 0, 0})));
+}
+
 TEST(UnpackTokens, InfersSymbolicShapes) {
   const std::string in = "%x: f32[tokens,8], %g: i32[tokens], %o: i32[batch + 1], %b: i32[batch]";
   EXPECT_EQ(inferred(in, "unpack_tokens(%x, %g, %o, %b) {shape = dims[batch,seq]}"), "f32[batch,seq,8]");
   EXPECT_THAT(inferred(in, "unpack_tokens(%x, %g, %o, %b) {shape = dims[batch]}"), HasSubstr("[batch, seq] expected"));
+  const auto with = [&](const std::string& attrs) {
+    return inferred(in, "unpack_tokens(%x, %g, %o, %b) {shape = dims[batch,seq], " + attrs + "}");
+  };
+  EXPECT_EQ(with("column = 7, to = \"f16\""), "f16[batch,seq]");
+  EXPECT_THAT(with("column = 8"), HasSubstr("no column 8"));
+  EXPECT_THAT(with("to = \"i32\""), HasSubstr("'i32' is not a floating-point type"));
 }
 
 TEST(SegmentReduce, ReducesTheRowsOfEachSequence) {

@@ -254,6 +254,8 @@ class TokenKernel final : public CpuKernel {
     const DType x = problem.inputs[0].dtype;
     if (op_ == Op::k_segment_reduce && x != DType::kF32)
       return Support::no(fmt::format("input 0 is {}, f32 is needed", dtype_name(x)));
+    if (op_ == Op::k_unpack_tokens && (problem.attrs.integer("column") >= 0 || x != problem.outputs[0].dtype))
+      return Support::no("moves whole rows as they are");
     const bool reads_mask = op_ == Op::k_count_tokens || op_ == Op::k_pack_tokens;
     if (reads_mask && !is_mask_type(x)) return Support::no(fmt::format("the mask is {}", dtype_name(x)));
     return Support::yes();

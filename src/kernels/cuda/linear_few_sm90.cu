@@ -5,7 +5,7 @@
 // once: a loader thread fills a ring of stages through TMA (W's before the kernels ahead have ended), one or two
 // warpgroups multiply by wgmma. Then every block gets the partial sums of its share of the tile's rows from its peers,
 // adds them in the order of their ranks and finishes these rows: whole panels of columns, so that it can take their
-// moments.
+// moments. What it needs of their norms one more warp works out beside the product.
 //
 // Macros: ELEMENT, VECTOR (the type of bias and gamma), COLUMNS (N), DEPTH (K), TILE_M, TILE_N, STAGES, SPLIT,
 // ACTIVATION, HAS_BIAS, HAS_RESIDUAL; of linear_norm: NORM_X, NORM_RESIDUAL (they have moments), MOMENTS (y's are
@@ -22,7 +22,9 @@ using T = ELEMENT;
 
 namespace {
 
-constexpr int kConsumerThreads = TILE_M * 2, kThreads = kConsumerThreads + 32;             // 128 for each 64 rows
+constexpr bool kNorm = NORM_X || NORM_RESIDUAL;
+constexpr int kConsumerThreads = TILE_M * 2;  // 128 for each 64 rows
+constexpr int kLoader = kConsumerThreads, kNormer = kLoader + 32, kThreads = kNorm ? kNormer + 32 : kNormer;
 constexpr int kChunk = 64, kChunks = ((DEPTH + kChunk - 1) / kChunk + SPLIT - 1) / SPLIT;  // of one block
 constexpr uint32_t kXBytes = TILE_M * 128, kStageBytes = kXBytes + TILE_N * 128;
 static_assert(STAGES > 1 || kChunks == 1, "a stage is released while the next is multiplied");
@@ -31,7 +33,11 @@ constexpr int kColumnTiles = (COLUMNS + TILE_N - 1) / TILE_N;
 // multiply.
 constexpr uint32_t kPartialBytes = TILE_M * TILE_N * sizeof(float);
 constexpr bool kOwnPartials = SPLIT > 1;
+// By stores that arrive at a barrier, or plainly and with a barrier of the whole cluster: that takes less where there
+// is little to wait for.
+constexpr bool kSend = SPLIT > 2 && kChunks > 3;
 constexpr uint32_t kRingBytes = STAGES * kStageBytes;
+constexpr uint32_t kBarrierBytes = (2 * STAGES + 1) * 8;
 constexpr uint32_t kDataBytes = kOwnPartials                 ? kRingBytes + kPartialBytes
                                 : kRingBytes > kPartialBytes ? kRingBytes
                                                              : kPartialBytes;
@@ -43,7 +49,6 @@ constexpr int kUnits = (kPairs * kQuads + kConsumerThreads - 1) / kConsumerThrea
 constexpr bool kAllFinish = kUnits * kConsumerThreads == kPairs * kQuads;
 TENON_DEVICE int first_row(int pair) { return pair / 8 * 16 + pair % 8; }
 
-constexpr bool kNorm = NORM_X || NORM_RESIDUAL;
 constexpr int kPanels = COLUMNS / kMomentsPanel, kNormPanels = !kNorm ? 1 : NORM_X ? DEPTH / kMomentsPanel : kPanels;
 static_assert(!(NORM_X && NORM_RESIDUAL) && (!MOMENTS || TILE_N % kMomentsPanel == 0));
 
@@ -58,6 +63,8 @@ TENON_DEVICE void load_stages(uint32_t stages, uint32_t full, uint32_t empty, co
   };
   constexpr int kEarly = STAGES < kChunks ? STAGES : kChunks;
   for (int k = 0; k < kEarly; ++k) load_w(k);
+#pragma unroll 1
+  for (int k = kEarly; k < kChunks; ++k) prefetch_box(w, (first_chunk + k) * kChunk, column);
   wait_for_previous_kernels();
 #pragma unroll 1
   for (int k = 0; k < kChunks; ++k) {
@@ -106,14 +113,18 @@ TENON_DEVICE void exchange(uint32_t partials, uint32_t arrived, int rank, const 
   for (int v = 0; v < TILE_N / 8; ++v) {
     const float4 four = {sums[v * 4], sums[v * 4 + 1], sums[v * 4 + 2], sums[v * 4 + 3]};
     const int at = pair % kPairs;
-    if (SPLIT > 1) {
-      store_peer(partial_address(peer, rank, v, at, lane), four, peer_arrived);
+    if (kSend) {
+      send_peer(partial_address(peer, rank, v, at, lane), four, peer_arrived);
+    } else if (SPLIT > 1) {
+      store_peer(partial_address(peer, rank, v, at, lane), four);
     } else {
       store_shared(partial_address(partials, 0, v, at, lane), four);
     }
   }
-  if (SPLIT > 1) {
+  if (kSend) {
     barrier_wait(arrived, 0);
+  } else if (SPLIT > 1) {
+    cluster_barrier();
   } else {
     named_barrier(1, kConsumerThreads);
   }
@@ -158,9 +169,9 @@ TENON_DEVICE void load4(const void* from, int index, float (&out)[4]) {
 extern "C" __global__ void __launch_bounds__(kThreads)
     linear_few_sm90(const __grid_constant__ TensorMap x, const __grid_constant__ TensorMap w, const LinearArgs args) {
   extern __shared__ __align__(1024) unsigned char memory[];
-  __shared__ Norm norms[kNorm ? 2 * kPairs : 1];
   const uint32_t stages = shared_address(memory), partials = kOwnPartials ? stages + kRingBytes : stages;
   const uint32_t full = stages + kDataBytes, empty = full + 8 * STAGES, arrived = empty + 8 * STAGES;
+  Norm* norms = reinterpret_cast<Norm*>(memory + kDataBytes + kBarrierBytes);  // [2][kPairs] of the rows we finish
   const int thread = threadIdx.x, tile = blockIdx.x / SPLIT, rank = blockIdx.x % SPLIT;
   const int row = tile / kColumnTiles * TILE_M, column = tile % kColumnTiles * TILE_N;
   if (thread == 0) {
@@ -170,23 +181,34 @@ extern "C" __global__ void __launch_bounds__(kThreads)
     }
     barrier_init(arrived, 1);
     barrier_init_done();
-    barrier_expect(arrived, kPartialBytes);
+    if (kSend) barrier_expect(arrived, kPartialBytes);
   }
   allow_next_kernel();
   __syncthreads();
   if (SPLIT > 1) cluster_arrive();  // peers may write here once we run
-  if (thread >= kConsumerThreads) {
-    if (thread == kConsumerThreads) load_stages(stages, full, empty, x, w, row, column, rank * kChunks);
+  const auto row_of = [&](int pair, int half) { return row + first_row(rank * kPairs + pair) + half * 8; };
+  if (thread >= kLoader) {
+    if (thread == kLoader) load_stages(stages, full, empty, x, w, row, column, rank * kChunks);
+    if (kNorm && thread >= kNormer) {
+      wait_for_previous_kernels();
+      const auto* moments = static_cast<const Moments*>(NORM_X ? args.x_moments : args.residual_moments);
+      for (int i = thread - kNormer; i < 2 * kPairs; i += 32) {
+        const int r = row_of(i % kPairs, i / kPairs);
+        norms[i] = r < args.rows ? row_norm<kNormPanels>(moments + r * kNormPanels, args.epsilon) : Norm{};
+      }
+      __syncwarp();
+      named_barrier_arrive(2, kConsumerThreads + 32);  // who waits here would hold up the cluster's barrier
+    }
     if (SPLIT > 1) {
       __syncwarp();
       cluster_wait();
+      if (!kSend) cluster_barrier();  // that of the exchange
     }
     return;
   }
-  // Bias, residual and moments of what this block finishes come while the product is running.
+  // Bias and residual of what this block finishes come while the product is running.
   const int quad = thread % kQuads, y_column = column + quad * 4;
   const auto pair_of = [&](int unit) { return (unit * kConsumerThreads + thread) / kQuads; };
-  const auto row_of = [&](int pair, int half) { return row + first_row(rank * kPairs + pair) + half * 8; };
   const auto y_index = [&](int r) { return static_cast<int64_t>(r) * COLUMNS + y_column; };
   const bool column_inside = COLUMNS % TILE_N == 0 || y_column < COLUMNS;
   float bias[4] = {}, gamma[4] = {};
@@ -202,18 +224,13 @@ extern "C" __global__ void __launch_bounds__(kThreads)
       if (HAS_RESIDUAL && (kAllFinish || pair_of(u) < kPairs) && r < args.rows && column_inside)
         residual[u][half] = *reinterpret_cast<const uint2*>(static_cast<const T*>(args.residual) + y_index(r));
     }
-  if (kNorm && thread < 2 * kPairs) {
-    const int r = row_of(thread % kPairs, thread / kPairs);
-    const auto* moments = static_cast<const Moments*>(NORM_X ? args.x_moments : args.residual_moments);
-    norms[thread] = r < args.rows ? row_norm<kNormPanels>(moments + r * kNormPanels, args.epsilon) : Norm{};
-  }
 
   float sums[TILE_N / 2];
   multiply_stages(stages, full, empty, sums);
   if (SPLIT > 1) cluster_wait();
-  // The norms are written; without peers: what lies where the sums go has been multiplied.
-  if (kNorm || !kOwnPartials) named_barrier(1, kConsumerThreads);
+  if (!kOwnPartials) named_barrier(1, kConsumerThreads);  // what lies where the sums go has been multiplied
   exchange(partials, arrived, rank, sums);
+  if (kNorm) named_barrier(2, kConsumerThreads + 32);  // the norms are written
 #pragma unroll
   for (int u = 0; u < kUnits; ++u) {
     const int pair = pair_of(u);

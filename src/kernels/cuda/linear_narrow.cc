@@ -10,7 +10,10 @@ class LinearNarrow final : public LinearKernel {
   std::string_view id() const override { return "cuda.linear.narrow"; }
 
   Support supports(const Problem& problem) const override {
-    if (problem.op != Op::k_linear) return Support::no("computes linear only");
+    const bool is_norm = problem.op == Op::k_linear_norm;
+    if (problem.op != Op::k_linear && !is_norm) return Support::no("computes linear only");
+    if (is_norm && (problem.has(kResidualMoments) || gives_moments(problem)))
+      return Support::no("normalises x only and gives no moments");
     const DType dtype = problem.inputs[kX].dtype;
     if (dtype != DType::kF16 && dtype != DType::kBF16) return Support::no("computes f16 and bf16 only");
     if (problem.constant.size() <= kW || !problem.constant[kW]) return Support::no("the weight is not constant");
@@ -21,11 +24,13 @@ class LinearNarrow final : public LinearKernel {
   }
 
   std::optional<DeviceSource> code(const Problem& problem, const Config&, int) const override {
-    return DeviceSource{.file = "linear_narrow.cu", .entry = "linear_narrow", .defines = problem_defines(problem)};
+    DeviceSource source = {.file = "linear_narrow.cu", .entry = "linear_narrow", .defines = problem_defines(problem)};
+    for (std::string& text : norm_defines(problem)) source.defines.push_back(std::move(text));
+    return source;
   }
 
   Result<std::unique_ptr<Launcher>> load(const Problem& problem, const Config&, const Device& device, Function function) const override {
-    return std::unique_ptr<Launcher>(new NarrowLauncher(device, function, depth(problem)));
+    return std::unique_ptr<Launcher>(new NarrowLauncher(problem, device, function));
   }
 
  private:
@@ -34,12 +39,18 @@ class LinearNarrow final : public LinearKernel {
 
   class NarrowLauncher final : public Launcher {
    public:
-    NarrowLauncher(const Device& device, Function function, int64_t depth) : device_(device), function_(function), depth_(depth) {}
+    NarrowLauncher(const Problem& problem, const Device& device, Function function)
+        : device_(device),
+          function_(function),
+          depth_(depth(problem)),
+          epsilon_(problem.op == Op::k_linear_norm ? static_cast<float>(problem.attrs.number("epsilon")) : 0) {}
     Status launch(const RunArgs& args) const override {
       TENON_ASSIGN(LinearOperands o, linear_operands(args, depth_));
       if (o.rows == 0) return {};
       constexpr unsigned kRowsOfBlock = 8;
-      void* parameters[] = {&o.x, &o.w, &o.bias, &o.residual, &o.y, &o.rows};
+      const void* x_moments = args.input(kXMoments).data;
+      float epsilon = epsilon_;
+      void* parameters[] = {&o.x, &o.w, &o.bias, &o.residual, &x_moments, &o.y, &o.rows, &epsilon};
       const Launch launch = {.grid = {(static_cast<unsigned>(o.rows) + kRowsOfBlock - 1) / kRowsOfBlock, 1, 1}, .block = {32 * kRowsOfBlock, 1, 1}};
       return launch_kernel(device_, function_, args.stream, launch, parameters);
     }
@@ -48,6 +59,7 @@ class LinearNarrow final : public LinearKernel {
     const Device& device_;
     Function function_;
     int64_t depth_;
+    float epsilon_;
   };
 };
 

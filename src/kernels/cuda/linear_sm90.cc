@@ -12,7 +12,9 @@ namespace tenon::kernels::cuda {
 namespace {
 
 constexpr int kSharedMemory = 227 * 1024;  // of a block on sm_90
+constexpr int kSharedMemoryOfSm = 228 * 1024;  // of which each block costs 1024 bytes more than it asks for
 constexpr int kSharedMemorySlack = 256;    // barriers
+constexpr int kSlotBytes = 64 * 64 * 2;    // of a finished block
 
 enum class Schedule { kCooperative, kPingPong, kFewRows };
 
@@ -32,14 +34,18 @@ struct Sm90Tile {
     return schedule == Schedule::kFewRows ? fmt::format("wgmma-split{}", cluster) : "wgmma";
   }
   int stage_bytes() const { return (m + n) * 128; }
-  // What is neither a stage nor slack: partial sums, or staging buffers of finished tiles (both consumers').
+  // Blocks of 64 x 64 that lie above each other in a consumer's part of a persistent tile.
+  int rows_of_blocks() const { return m / (schedule == Schedule::kPingPong ? 64 : 128); }
+  // What is neither a stage nor slack: partial sums, or slots of finished blocks, so many at least that each of both
+  // consumers can fill one column of blocks while another is stored.
   int other_bytes() const {
     if (schedule == Schedule::kFewRows) return cluster > 1 ? m * n * 4 : 0;
-    return m * n * 2 * (schedule == Schedule::kPingPong ? 2 : 1);
+    return 2 * 2 * rows_of_blocks() * kSlotBytes;
   }
-  // Static shared memory: the rows' norms, in whole units of the alignment behind them.
+  // The rows' norms. With few rows those of a block's share; else in static shared memory, in whole units of the
+  // alignment behind them.
   int norm_bytes() const {
-    if (schedule == Schedule::kFewRows) return 1024;
+    if (schedule == Schedule::kFewRows) return m / cluster * 8;
     return m * 8 * (schedule == Schedule::kPingPong ? 2 : 1);
   }
   int chunks(int64_t depth) const {
@@ -48,14 +54,23 @@ struct Sm90Tile {
   }
   int stages(int64_t depth) const {
     // With few rows the blocks of two kernels shall fit side by side: the next one's weights are then on their way.
-    const int limit = schedule == Schedule::kFewRows ? kSharedMemory / 2 - 1024 : kSharedMemory;
+    const int limit = schedule == Schedule::kFewRows ? kSharedMemoryOfSm / 2 - 1024 : kSharedMemory;
     return std::min({8, chunks(depth), (limit - norm_bytes() - kSharedMemorySlack - other_bytes()) / stage_bytes()});
   }
+  // Of each consumer: as many as there is room for beside the stages, up to a whole tile's.
+  int slots(int64_t depth) const {
+    const int room = kSharedMemory - norm_bytes() - kSharedMemorySlack - stages(depth) * stage_bytes();
+    return std::min(rows_of_blocks() * n / 64, room / (2 * kSlotBytes));
+  }
   int shared_bytes(int64_t depth) const {
+    if (schedule != Schedule::kFewRows) {
+      return stages(depth) * stage_bytes() + 2 * slots(depth) * kSlotBytes + kSharedMemorySlack;
+    }
     const int ring = stages(depth) * stage_bytes();
     // Without peers the sums of few rows go where the stages were.
     const bool shares = schedule == Schedule::kFewRows && cluster == 1;
-    return (shares ? std::max(ring, m * n * 4) : ring + other_bytes()) + kSharedMemorySlack;
+    const int norms = schedule == Schedule::kFewRows ? norm_bytes() : 0;
+    return (shares ? std::max(ring, m * n * 4) : ring + other_bytes()) + norms + kSharedMemorySlack;
   }
 };
 
@@ -81,7 +96,7 @@ const Sm90Tile* find_sm90_tile(std::string_view text) {
 
 // Estimated clocks. The constants are fitted to times of all tiles at the shapes of BERT-base and -large on one H200
 // (bench/gpu/linear_bench.cc): the chosen tile is 2 % slower than the fastest in the geometric mean.
-double estimate(const Sm90Tile& tile, int64_t rows, int64_t columns, int64_t depth, bool activation,
+double estimate(const Sm90Tile& tile, int64_t rows, int64_t columns, int64_t depth, bool activation, bool moments,
                 int multiprocessors) {
   constexpr double kMultiplyAdds = 2048 * 0.68, kFewRowsMultiplyAdds = 2048 * 0.46;  // of an SM in a clock
   constexpr double kFewRowsStart = 4340, kFewRowsIngress = 64, kExchange = 100;      // clocks, bytes in a clock, clocks
@@ -90,12 +105,12 @@ double estimate(const Sm90Tile& tile, int64_t rows, int64_t columns, int64_t dep
   const double k = 64 * static_cast<double>(tile.chunks(depth)), m = tile.m, n = tile.n;
   const bool few = tile.schedule == Schedule::kFewRows;
   const double product = m * n * k / (few ? kFewRowsMultiplyAdds : kMultiplyAdds), bytes = (m + n) * 2 * k;
-  const double epilogue = m * n / 44 + (activation ? m * n / 16 : 0);
+  const double epilogue = m * n / 44 + (activation || (moments && !few) ? m * n / 16 : 0);
   const bool cluster = tile.cluster > 1;
   if (few) {
     const double blocks = up(rows, tile.m) * up(columns, tile.n) * tile.cluster;
     const double usable = tile.cluster > 2 ? multiprocessors / 1.1 : multiprocessors;  // large clusters leave some idle
-    const int resident = std::min(4, 228 * 1024 / (tile.shared_bytes(depth) + tile.norm_bytes() + 1024));  // on an SM
+    const int resident = std::min(4, kSharedMemoryOfSm / (tile.shared_bytes(depth) + 1024));  // on an SM
     const double sharing = std::clamp(blocks / usable, 1.0, static_cast<double>(resident));
     const double exchange = cluster ? kExchange * tile.cluster + m * n * 4 * sharing / kFewRowsIngress : m * n / 40;
     const double load = bytes * sharing / kFewRowsIngress;
@@ -108,12 +123,14 @@ double estimate(const Sm90Tile& tile, int64_t rows, int64_t columns, int64_t dep
   const double waves = std::ceil(tiles / (multiprocessors / tile.cluster));
   // The slower of tensor cores and loads, and a little more where they are close.
   const double load = bytes / (cluster ? kClusterIngress : kIngress);
-  const double mainloop = std::pow(std::pow(product, 4) + std::pow(load, 4), 0.25), finish = epilogue + 600;
+  const double together = std::pow(std::pow(product, 4) + std::pow(load, 4), 0.25);
+  const double mainloop = cluster ? together * 1.02 : together;  // pairs wait for each other
   const double start = cluster ? kClusterStart : 0;
   if (tile.schedule == Schedule::kPingPong) {
+    const double finish = 2 * epilogue + 600;  // by one consumer alone
     return start + waves * std::max(mainloop + kTurn, (mainloop + finish) / 2) + finish;
   }
-  return start + waves * (mainloop + finish);
+  return start + waves * (mainloop + epilogue + 600);
 }
 
 class LinearSm90Launcher final : public Launcher {
@@ -125,6 +142,7 @@ class LinearSm90Launcher final : public Launcher {
         depth_(problem.inputs[1].shape[0].value()),
         columns_(problem.inputs[1].shape[1].value()),
         epsilon_(problem.op == Op::k_linear_norm ? static_cast<float>(problem.attrs.number("epsilon")) : 0),
+        has_norm_(problem.has(4) || problem.has(5)),
         gives_moments_(problem.outputs.size() > 1),
         type_(problem.inputs[0].dtype == DType::kF16 ? MapType::kF16 : MapType::kBF16) {}
 
@@ -150,7 +168,7 @@ class LinearSm90Launcher final : public Launcher {
       const int64_t tiles = (o.rows + tile_.m - 1) / tile_.m * ((columns_ + tile_.n - 1) / tile_.n);
       void* parameters[] = {&x, &w, &rest};
       const Launch launch = {.grid = {static_cast<unsigned>(tiles) * cluster, 1, 1},
-                             .block = {static_cast<unsigned>(2 * tile_.m + 32), 1, 1},
+                             .block = {static_cast<unsigned>(2 * tile_.m + (has_norm_ ? 64 : 32)), 1, 1},
                              .shared_bytes = shared,
                              .cluster = cluster};
       return launch_kernel(device_, function_, args.stream, launch, parameters);
@@ -184,7 +202,7 @@ class LinearSm90Launcher final : public Launcher {
   Sm90Tile tile_;
   int64_t depth_, columns_;
   float epsilon_;
-  bool gives_moments_;
+  bool has_norm_, gives_moments_;
   MapType type_;
 };
 
@@ -212,8 +230,11 @@ class LinearSm90 final : public LinearKernel {
     std::vector<Config> configs;
     for (const Sm90Tile& tile : kSm90Tiles) {
       if (gives_moments(problem) && tile.n % ops::kMomentsPanel != 0) continue;
-      const double clocks = estimate(tile, rows, columns(problem), depth(problem),
-                                     !problem.attrs.text("activation").empty(), multiprocessors);
+      const bool fills_registers = tile.schedule == Schedule::kPingPong && tile.m * tile.n == 128 * 192;
+      if (fills_registers && gives_moments(problem) && problem.has(kResidualMoments)) continue;  // they would spill
+      const double clocks =
+          estimate(tile, rows, columns(problem), depth(problem), !problem.attrs.text("activation").empty(),
+                   gives_moments(problem), multiprocessors);
       configs.push_back({.text = tile.text(), .numerics = tile.numerics(), .cost = clocks / kClock});
     }
     std::stable_sort(configs.begin(), configs.end(), [](const Config& a, const Config& b) { return a.cost < b.cost; });
@@ -235,7 +256,10 @@ class LinearSm90 final : public LinearKernel {
     define("STAGES", tile->stages(depth(problem)));
     define(few ? "SPLIT" : "CLUSTER", tile->cluster);
     for (std::string& text : norm_defines(problem)) source.defines.push_back(std::move(text));
-    if (!few) define("PINGPONG", tile->schedule == Schedule::kPingPong ? 1 : 0);
+    if (!few) {
+      define("SLOTS", tile->slots(depth(problem)));
+      define("PINGPONG", tile->schedule == Schedule::kPingPong ? 1 : 0);
+    }
     return source;
   }
 

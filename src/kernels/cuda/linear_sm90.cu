@@ -4,20 +4,21 @@
 // Persistent blocks of three warpgroups walk over tiles of y. One thread of the first group, the loader, fills a ring
 // of stages (64 columns of x's and W's tile each) through TMA; the two other groups, the consumers, multiply by wgmma.
 // They share a tile, half of its rows each, or take turns (PINGPONG), so that one multiplies while the other applies
-// its epilogue. Each consumer has a staging buffer, kept by one more warp of the first group: it brings the residual's
-// tile there and works out the norms of the tile's rows while the product is still running, and stores the finished
-// tile from there. Blocks of a cluster take tiles that lie above each other: the same tile of W, each loads a part of
-// it for all.
+// its epilogue. A tile is finished in blocks of 64 x 64, each in one of the consumer's few slots. One more warp of the
+// first group keeps them: it brings the residual there and works out the norms of the tile's rows while the product is
+// still running, and stores finished blocks. Blocks of a cluster take tiles that lie above each other: the same tile of
+// W, each loads a part of it for all.
 //
-// Macros: ELEMENT, VECTOR (the type of bias and gamma), COLUMNS (N), DEPTH (K), TILE_M, TILE_N, STAGES, CLUSTER,
-// PINGPONG, ACTIVATION, HAS_BIAS, HAS_RESIDUAL; of linear_norm: NORM_X, NORM_RESIDUAL (they have moments), MOMENTS (y's
-// are wanted).
+// Macros: ELEMENT, VECTOR (the type of bias and gamma), COLUMNS (N), DEPTH (K), TILE_M, TILE_N, STAGES, SLOTS (of each
+// consumer), CLUSTER, PINGPONG, ACTIVATION, HAS_BIAS, HAS_RESIDUAL; of linear_norm: NORM_X, NORM_RESIDUAL (they have
+// moments), MOMENTS (y's are wanted).
 #include "activation.cuh"
 #include "cluster.cuh"
 #include "linear_args.cuh"
 #include "matrix.cuh"
 #include "moments.cuh"
 #include "pdl.cuh"
+#include "ring.cuh"
 #include "tma.cuh"
 #include "wgmma.cuh"
 
@@ -31,27 +32,40 @@ constexpr int kBlocks = TILE_M / 64 / (PINGPONG ? 1 : kConsumers);  // of 64 row
 constexpr int kPanels = TILE_N / 64;                                // of 64 columns
 constexpr uint32_t kXBytes = TILE_M * 128, kWBytes = TILE_N * 128, kStageBytes = kXBytes + kWBytes;
 static_assert(STAGES > 1 || kChunks == 1, "a stage is released while the next is multiplied");
-constexpr uint32_t kPanelBytes = 64 * 128, kStagingBytes = kBlocks * kPanels * kPanelBytes;
+constexpr int kTileBlocks = kBlocks * kPanels;  // of 64 x 64, in one consumer's part
+constexpr uint32_t kBlockBytes = 64 * 128;
+static_assert(SLOTS <= kTileBlocks);
 constexpr bool kNorm = NORM_X || NORM_RESIDUAL;
 constexpr int kNormPanels = !kNorm ? 1 : (NORM_X ? DEPTH : COLUMNS) / kMomentsPanel;
 static_assert(!(NORM_X && NORM_RESIDUAL));
-constexpr int kRowTilesOfGroup = 16;  // tiles of y that are near in time are near in x and W, so that L2 holds both
+// Tiles of y that are near in time are near in x and W, so that L2 holds both: 2048 rows.
+constexpr int kRowTilesOfGroup = 2048 / (TILE_M * CLUSTER);
 
 // Shared memory, all by address; the launcher asks for as much (linear_sm90.cc).
 struct Layout {
-  uint32_t stages, staging, full, empty, ready, done, turn;
+  uint32_t stages, slots, full, empty, ready, done, turn;
 };
 TENON_DEVICE Layout make_layout(const void* memory) {
   Layout s;
   s.stages = shared_address(memory);
-  s.staging = s.stages + STAGES * kStageBytes;
-  s.full = s.staging + kConsumers * kStagingBytes;  // [STAGES] a stage has its bytes
-  s.empty = s.full + 8 * STAGES;                    // [STAGES] it has been multiplied
-  s.ready = s.empty + 8 * STAGES;                   // [kConsumers] the staging buffer has the residual, norms are there
-  s.done = s.ready + 8 * kConsumers;                // [kConsumers] it holds results
-  s.turn = s.done + 8 * kConsumers;                 // [kConsumers] the other consumer has seen all stages of its tile
+  s.slots = s.stages + STAGES * kStageBytes;            // [kConsumers][SLOTS]
+  s.full = s.slots + kConsumers * SLOTS * kBlockBytes;  // [STAGES] a stage has its bytes
+  s.empty = s.full + 8 * STAGES;                        // [STAGES] it has been multiplied
+  s.ready = s.empty + 8 * STAGES;                       // [kConsumers][SLOTS] a slot has the residual, norms are there
+  s.done = s.ready + 8 * kConsumers * SLOTS;            // [kConsumers][SLOTS] it holds results
+  s.turn = s.done + 8 * kConsumers * SLOTS;             // [kConsumers] the other consumer has seen its tile's stages
   return s;
 }
+
+// One consumer's slots.
+struct Slots {
+  uint32_t data, ready, done;
+  TENON_DEVICE Slots(const Layout& s, int consumer) {
+    data = s.slots + consumer * SLOTS * kBlockBytes;
+    ready = s.ready + 8 * consumer * SLOTS;
+    done = s.done + 8 * consumer * SLOTS;
+  }
+};
 
 // Where the ring stands.
 struct Ring {
@@ -72,32 +86,29 @@ struct Ring {
   }
 };
 
-// The tiles of this block: `row` and `column` of y where the current one begins.
+// The tiles of this block, by index: few registers are left beside the sums.
 struct Tiles {
-  int rows, row_tiles, count, index, row, column;
+  int rows, index = blockIdx.x / CLUSTER;
 
-  TENON_DEVICE explicit Tiles(int all_rows) : rows(all_rows) {
-    row_tiles = (rows + TILE_M * CLUSTER - 1) / (TILE_M * CLUSTER);
-    count = row_tiles * kColumnTiles;
-    index = blockIdx.x / CLUSTER;
-    locate();
-  }
-  TENON_DEVICE bool valid() const { return index < count; }
-  TENON_DEVICE void next() {
-    index += gridDim.x / CLUSTER;
-    locate();
+  TENON_DEVICE explicit Tiles(int all_rows) : rows(all_rows) {}
+  TENON_DEVICE bool valid() const { return index < row_tiles() * kColumnTiles; }
+  TENON_DEVICE void next(int turns = 1) { index += turns * (gridDim.x / CLUSTER); }
+
+  struct Place {
+    int row, column;  // of y, where the tile begins
+  };
+  TENON_DEVICE Place place() const {
+    const int group = index / kTilesOfGroup, first = group * kRowTilesOfGroup, rest = index - group * kTilesOfGroup;
+    const int height = min(row_tiles() - first, kRowTilesOfGroup), right = rest / height, down = rest - right * height;
+    const int block = CLUSTER > 1 ? static_cast<int>(cluster_rank()) : 0;
+    return {((first + down) * CLUSTER + block) * TILE_M, right * TILE_N};
   }
 
  private:
   static constexpr int kColumnTiles = (COLUMNS + TILE_N - 1) / TILE_N, kTilesOfGroup = kRowTilesOfGroup * kColumnTiles;
-  TENON_DEVICE void locate() {
-    const int group = index / kTilesOfGroup, first = group * kRowTilesOfGroup, rest = index - group * kTilesOfGroup;
-    const int height = min(row_tiles - first, kRowTilesOfGroup);
-    const int down = height > 0 ? rest % height : 0;
-    row = (first + down) * TILE_M * CLUSTER + (CLUSTER > 1 ? static_cast<int>(cluster_rank()) * TILE_M : 0);
-    column = (height > 0 ? rest / height : 0) * TILE_N;
-  }
+  TENON_DEVICE int row_tiles() const { return (rows + TILE_M * CLUSTER - 1) / (TILE_M * CLUSTER); }
 };
+constexpr int kTurns = PINGPONG ? kConsumers : 1;  // a consumer's tiles lie so many apart
 
 TENON_DEVICE void load_w(const Layout& s, const TensorMap& w, uint32_t stage, int chunk, int column) {
   const uint32_t to = s.stages + stage * kStageBytes + kXBytes, full = s.full + 8 * stage;
@@ -117,18 +128,20 @@ TENON_DEVICE void load_tiles(const Layout& s, const TensorMap& x, const TensorMa
   // Weights do not wait for the kernels ahead.
   constexpr int kEarly = STAGES < kChunks ? STAGES : kChunks;
   if (tile.valid()) {
-    for (int k = 0; k < kEarly; ++k) load_w(s, w, k, k, tile.column);
+    const int column = tile.place().column;
+    for (int k = 0; k < kEarly; ++k) load_w(s, w, k, k, column);
   }
   wait_for_previous_kernels();
   Ring ring;
   for (bool first = true; tile.valid(); tile.next(), first = false) {
+    const auto [row, column] = tile.place();
 #pragma unroll 1
     for (int k = 0; k < kChunks; ++k) {
       if (!first || k >= kEarly) {
         barrier_wait(s.empty + 8 * ring.stage, ring.parity ^ 1);
-        load_w(s, w, ring.stage, k, tile.column);
+        load_w(s, w, ring.stage, k, column);
       }
-      load_box(s.stages + ring.stage * kStageBytes, x, k * kChunk, tile.row, s.full + 8 * ring.stage);
+      load_box(s.stages + ring.stage * kStageBytes, x, k * kChunk, row, s.full + 8 * ring.stage);
       ring.advance();
     }
   }
@@ -147,37 +160,48 @@ TENON_DEVICE void find_norms(Norms& norms, const LinearArgs& args, int first) {
   __syncwarp();
 }
 
-// One warp for each consumer: the residual into its staging buffer, the results out of it.
-TENON_DEVICE void keep_staging(const Layout& s, const TensorMap& residual, const TensorMap& y, const LinearArgs& args,
-                               Norms& norms, int consumer) {
+// One warp for each consumer: the residual into its slots, the results out of them.
+TENON_DEVICE void keep_slots(const Layout& s, const TensorMap& residual, const TensorMap& y, const LinearArgs& args,
+                             Norms& norms, int consumer) {
   const bool leads = threadIdx.x % 32 == 0;
-  const uint32_t staging = s.staging + consumer * kStagingBytes;
-  const uint32_t ready = s.ready + 8 * consumer, done = s.done + 8 * consumer;
+  const Slots slots(s, consumer);
   const int first_row = PINGPONG ? 0 : consumer * kBlocks * 64;
   wait_for_previous_kernels();
   Tiles tile(args.rows);
-  if (PINGPONG && consumer == 1) tile.next();
-  for (uint32_t parity = 0; tile.valid(); parity ^= 1) {
-    if (HAS_RESIDUAL && leads) {
-      barrier_expect(ready, kStagingBytes);
-      for (int p = 0; p < kPanels; ++p)
-        for (int b = 0; b < kBlocks; ++b)
-          load_box(staging + (p * kBlocks + b) * kPanelBytes, residual, tile.column + p * 64,
-                   tile.row + first_row + b * 64, ready);
-    }
-    if (kNorm) find_norms(norms, args, tile.row + first_row);
+  if (PINGPONG) tile.next(consumer);
+  Position<SLOTS> filled, stored;
+  for (; tile.valid(); tile.next(kTurns)) {
+    const int column = tile.place().column;
+    const int row = tile.place().row + first_row;
+    const auto fill = [&](int block) {
+      const uint32_t ready = slots.ready + 8 * filled.slot;
+      if (HAS_RESIDUAL) {
+        barrier_expect(ready, kBlockBytes);
+        load_box(slots.data + filled.slot * kBlockBytes, residual, column + block / kBlocks * 64,
+                 row + block % kBlocks * 64, ready);
+      } else {
+        barrier_arrive(ready);
+      }
+      filled.advance();
+    };
+    if (kNorm) find_norms(norms, args, row);
     if (leads) {
-      if (kNorm || !HAS_RESIDUAL) barrier_arrive(ready);
-      barrier_wait(done, parity);
-      for (int p = 0; p < kPanels; ++p)
-        for (int b = 0; b < kBlocks; ++b)
-          store_box(y, staging + (p * kBlocks + b) * kPanelBytes, tile.column + p * 64, tile.row + first_row + b * 64);
-      commit_stores();
+#pragma unroll 1
+      for (int block = 0; block < SLOTS; ++block) fill(block);
+#pragma unroll 1
+      for (int block = 0; block < kTileBlocks; ++block) {
+        barrier_wait(slots.done + 8 * stored.slot, stored.parity);
+        store_box(y, slots.data + stored.slot * kBlockBytes, column + block / kBlocks * 64, row + block % kBlocks * 64);
+        commit_stores();
+        stored.advance();
+        if (block + SLOTS < kTileBlocks) {
+          wait_stores_read();
+          fill(block + SLOTS);
+        }
+      }
       wait_stores_read();
     }
     __syncwarp();
-    tile.next();
-    if (PINGPONG) tile.next();
   }
   if (leads) wait_stores();
 }
@@ -199,15 +223,14 @@ TENON_DEVICE void multiply_tile(const Layout& s, Ring& ring, Accumulators& sums,
 #pragma unroll 1
   for (int k = 0; k < kChunks; ++k) {
     barrier_wait(s.full + 8 * ring.stage, ring.parity);
-    const uint32_t x = s.stages + ring.stage * kStageBytes + (PINGPONG ? 0 : consumer * kBlocks * kPanelBytes);
+    const uint32_t x = s.stages + ring.stage * kStageBytes + (PINGPONG ? 0 : consumer * kBlocks * kBlockBytes);
     const uint32_t w = s.stages + ring.stage * kStageBytes + kXBytes;
     wgmma_fence();
 #pragma unroll
     for (int i = 0; i < kChunk / 16; ++i)
 #pragma unroll
       for (int b = 0; b < kBlocks; ++b)
-        Wgmma<T, TILE_N>::multiply(sums[b], wgmma_tile(x + b * kPanelBytes + i * 32), wgmma_tile(w + i * 32),
-                                   (k | i) != 0);
+        Wgmma<T, TILE_N>::multiply(sums[b], wgmma_tile(x + b * kBlockBytes + i * 32), wgmma_tile(w + i * 32), true);
     wgmma_commit();
     if (k > 0) {
       wgmma_wait<1>();
@@ -223,96 +246,115 @@ TENON_DEVICE void multiply_tile(const Layout& s, Ring& ring, Accumulators& sums,
   release(previous);
 }
 
-// Two neighbours of a vector.
-TENON_DEVICE float2 load_pair(const void* vector, int column) {
-  if constexpr (sizeof(VECTOR) == sizeof(T)) return unpack<T>(__ldg(static_cast<const uint32_t*>(vector) + column / 2));
-  return __ldg(static_cast<const float2*>(vector) + column / 2);
+// Two neighbours of a vector, the pair-th ones.
+TENON_DEVICE float2 load_pair(const void* vector, unsigned pair) {
+  if constexpr (sizeof(VECTOR) == sizeof(T)) return unpack<T>(__ldg(static_cast<const uint32_t*>(vector) + pair));
+  return __ldg(static_cast<const float2*>(vector) + pair);
 }
 
-// Moments of the rows of panel `p`, of the 64 rows that begin at `row`, when the panel's sums are finished.
+// Moments of the rows of panel `p`, of the 64 rows that begin at `row`, when the panel's sums are finished. Lanes of a
+// quad hold 16 columns each of two rows; even lanes go on with the first of them, odd lanes with the second.
 TENON_DEVICE void store_moments(const LinearArgs& args, const float (&sums)[TILE_N / 2], int p, int row, int column) {
   const int lane = threadIdx.x % 32;
+  Moments of_row[2];
 #pragma unroll
   for (int half = 0; half < 2; ++half) {
-    float v[16];
+    // Of so few numbers the plain sums of squares will do: what they lose is less than the rounding of y.
+    float sum = 0, squares = 0;
 #pragma unroll
-    for (int i = 0; i < 16; ++i) v[i] = sums[p * 32 + i / 2 * 4 + half * 2 + i % 2];
-    const Moments m = join_lanes<4>(moments_of(v), 16);
-    const int64_t r = row + static_cast<int>(threadIdx.x / 32 % 4) * 16 + lane / 4 + half * 8;
-    if (lane % 4 == 0 && r < args.rows && column < COLUMNS)
-      static_cast<Moments*>(args.y_moments)[r * (COLUMNS / kMomentsPanel) + column / kMomentsPanel] = m;
+    for (int i = 0; i < 16; ++i) {
+      const float v = sums[p * 32 + i / 2 * 4 + half * 2 + i % 2];
+      sum += v;
+      squares += v * v;
+    }
+    of_row[half] = {sum * (1.f / 16), fmaxf(squares - sum * sum * (1.f / 16), 0.f)};
   }
+  const bool second = lane % 2 != 0;
+  const Moments mine = second ? of_row[1] : of_row[0], given = second ? of_row[0] : of_row[1];
+  const Moments half = join(mine, exchange(given, 1), 16), m = join(half, exchange(half, 2), 32);
+  const int64_t r = row + static_cast<int>(threadIdx.x / 32 % 4) * 16 + lane / 4 + (second ? 8 : 0);
+  if (lane % 4 < 2 && r < args.rows && column < COLUMNS)
+    static_cast<Moments*>(args.y_moments)[r * (COLUMNS / kMomentsPanel) + column / kMomentsPanel] = m;
 }
 
-// Norms, bias, activation, residual; rounded into the staging buffer. The tile's part begins at (row, column).
-TENON_DEVICE void finish_tile(uint32_t staging, const LinearArgs& args, const Norms& norms, Accumulators& sums, int row,
-                              int column) {
+// Norms, bias, activation, residual; rounded into the slots. The tile's part begins at (row, column).
+TENON_DEVICE void finish_tile(const Slots& slots, Position<SLOTS>& position, const LinearArgs& args, const Norms& norms,
+                              Accumulators& sums, int row, int column) {
   const int warp = threadIdx.x / 32 % 4, lane = threadIdx.x % 32;
-  Norm norm[kBlocks][2] = {};
-  if (kNorm) {
+  const unsigned pair = column / 2u + lane % 4;
+  const uint32_t in_block = swizzle_128b(warp * 16 + lane % 16, lane / 16 * 16);
 #pragma unroll
-    for (int b = 0; b < kBlocks; ++b)
+  for (int block = 0; block < kTileBlocks; ++block) {
+    const int p = block / kBlocks, b = block % kBlocks;
+    const uint32_t slot = slots.data + position.slot * kBlockBytes;
+    barrier_wait(slots.ready + 8 * position.slot, position.parity);
+    struct {
+      float scale = 1, shift = 0;
+    } norm[2];
+    if (kNorm) {
 #pragma unroll
-      for (int half = 0; half < 2; ++half) norm[b][half] = norms[b * 64 + warp * 16 + lane / 4 + half * 8];
-  }
-#pragma unroll
-  for (int j = 0; j < TILE_N / 16; ++j) {
-    float2 bias[2] = {}, gamma[2] = {};
-#pragma unroll
-    for (int h = 0; h < 2; ++h) {
-      const int c = column + j * 16 + h * 8 + lane % 4 * 2;
-      const bool inside = COLUMNS % TILE_N == 0 || c < COLUMNS;
-      if (HAS_BIAS && inside) bias[h] = load_pair(args.bias, c);
-      if (NORM_RESIDUAL && inside) gamma[h] = load_pair(args.gamma, c);
+      for (int half = 0; half < 2; ++half) {
+        const Norm of_row = norms[b * 64 + warp * 16 + lane / 4 + half * 8];
+        norm[half].scale = of_row.scale;
+        norm[half].shift = -of_row.mean * of_row.scale;
+      }
     }
 #pragma unroll
-    for (int b = 0; b < kBlocks; ++b) {
-      const uint32_t panel = staging + (j / 4 * kBlocks + b) * kPanelBytes;
-      const uint32_t address = panel + swizzle_128b(warp * 16 + lane % 16, j % 4 * 32 + lane / 16 * 16);
+    for (int j = 0; j < 4; ++j) {
+      float2 bias[2] = {}, gamma[2] = {};
+#pragma unroll
+      for (int h = 0; h < 2; ++h) {
+        const int further = p * 64 + j * 16 + h * 8;
+        const bool inside = COLUMNS % TILE_N == 0 || column + further < COLUMNS;
+        if (HAS_BIAS && inside) bias[h] = load_pair(args.bias, pair + further / 2);
+        if (NORM_RESIDUAL && inside) gamma[h] = load_pair(args.gamma, pair + further / 2);
+      }
+      const uint32_t address = slot + (in_block ^ j * 32);
       uint32_t residual[4], result[4];
       if (HAS_RESIDUAL) load_matrices(residual, address);
 #pragma unroll
       for (int q = 0; q < 4; ++q) {  // rows 0-7 and 8-15 of the left eight columns, then of the right eight
-        float &low = sums[b][j * 8 + q * 2], &high = sums[b][j * 8 + q * 2 + 1];
-        const Norm n = norm[b][q % 2];
+        float &low = sums[b][p * 32 + j * 8 + q * 2], &high = sums[b][p * 32 + j * 8 + q * 2 + 1];
+        const auto& n = norm[q % 2];
         if (NORM_X) low *= n.scale, high *= n.scale;
         low = activate<ACTIVATION>(low + bias[q / 2].x);
         high = activate<ACTIVATION>(high + bias[q / 2].y);
         if (HAS_RESIDUAL) {
           const float2 r = unpack<T>(residual[q]);
-          low += NORM_RESIDUAL ? (r.x - n.mean) * n.scale * gamma[q / 2].x : r.x;
-          high += NORM_RESIDUAL ? (r.y - n.mean) * n.scale * gamma[q / 2].y : r.y;
+          low += NORM_RESIDUAL ? (r.x * n.scale + n.shift) * gamma[q / 2].x : r.x;
+          high += NORM_RESIDUAL ? (r.y * n.scale + n.shift) * gamma[q / 2].y : r.y;
         }
         result[q] = pack<T>(low, high);
       }
       store_matrices(address, result);
-      if (MOMENTS && j % 4 == 3) store_moments(args, sums[b], j / 4, row + b * 64, column + j / 4 * 64);
     }
+    if (MOMENTS) store_moments(args, sums[b], p, row + b * 64, column + p * 64);
+    fence_async_shared();
+    __syncwarp();
+    if (lane == 0) barrier_arrive(slots.done + 8 * position.slot);
+    position.advance();
   }
 }
 
 TENON_DEVICE void consume_tiles(const Layout& s, const LinearArgs& args, const Norms& norms, int consumer) {
-  const uint32_t staging = s.staging + consumer * kStagingBytes;
+  const Slots slots(s, consumer);
   const int first_row = PINGPONG ? 0 : consumer * kBlocks * 64;
   Ring ring;
+  Position<SLOTS> position;
   Tiles tile(args.rows);
   if (PINGPONG && consumer == 1) {
     tile.next();
     ring.skip_tile();
   }
-  for (uint32_t parity = 0; tile.valid(); parity ^= 1) {
-    Accumulators sums;
-    if (PINGPONG) barrier_wait(s.turn + 8 * consumer, consumer == 0 ? parity ^ 1 : parity);
+  for (uint32_t turn = 0; tile.valid(); turn ^= 1) {
+    // Zeros: if the first product overwrote the sums, the compiler would keep the last tile's until then, and spill.
+    Accumulators sums = {};
+    if (PINGPONG) barrier_wait(s.turn + 8 * consumer, consumer == 0 ? turn ^ 1 : turn);
     multiply_tile(s, ring, sums, consumer);
-    barrier_wait(s.ready + 8 * consumer, parity);
-    finish_tile(staging, args, norms, sums, tile.row + first_row, tile.column);
-    fence_async_shared();
-    barrier_arrive(s.done + 8 * consumer);
-    tile.next();
-    if (PINGPONG) {
-      tile.next();
-      ring.skip_tile();
-    }
+    const auto [row, column] = tile.place();
+    finish_tile(slots, position, args, norms, sums, row + first_row, column);
+    tile.next(kTurns);
+    if (PINGPONG) ring.skip_tile();
   }
 }
 
@@ -331,11 +373,11 @@ extern "C" __global__ void __launch_bounds__(kThreads, 1)
       barrier_init(s.full + 8 * i, 1);
       barrier_init(s.empty + 8 * i, (PINGPONG ? 1 : kConsumers) * CLUSTER);
     }
-    for (int i = 0; i < kConsumers; ++i) {
-      barrier_init(s.ready + 8 * i, kNorm && HAS_RESIDUAL ? 2 : 1);
-      barrier_init(s.done + 8 * i, 128);
-      barrier_init(s.turn + 8 * i, 1);
+    for (int i = 0; i < kConsumers * SLOTS; ++i) {
+      barrier_init(s.ready + 8 * i, 1);
+      barrier_init(s.done + 8 * i, 4);  // warps
     }
+    for (int i = 0; i < kConsumers; ++i) barrier_init(s.turn + 8 * i, 1);
     barrier_init_done();
     prefetch_map(x);
     prefetch_map(w);
@@ -348,7 +390,7 @@ extern "C" __global__ void __launch_bounds__(kThreads, 1)
   if (group == 0) {
     asm volatile("setmaxnreg.dec.sync.aligned.u32 40;");
     if (thread == 0) load_tiles(s, x, w, args.rows);
-    if (warp == 1 || warp == 2) keep_staging(s, residual, y, args, norms[warp - 1], warp - 1);
+    if (warp == 1 || warp == 2) keep_slots(s, residual, y, args, norms[warp - 1], warp - 1);
   } else {
     asm volatile("setmaxnreg.inc.sync.aligned.u32 232;");
     consume_tiles(s, args, norms[group - 1], group - 1);

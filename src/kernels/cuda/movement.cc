@@ -1,4 +1,5 @@
-// Ops that only move elements, of any type: movement.cu.
+// Ops that only move elements, of any type: movement.cu, unpack_tokens.cu.
+#include <algorithm>
 #include <bit>
 #include <numeric>
 
@@ -203,32 +204,58 @@ class GatherKernel final : public MovementKernel {
 
 // ---- unpack_tokens --------------------------------------------------------------------------------------------------
 
-class UnpackKernel final : public MovementKernel {
+class UnpackKernel final : public CudaKernel {
  public:
-  UnpackKernel() : MovementKernel("cuda.unpack_tokens", "unpack_tokens") {}
+  std::string_view id() const override { return "cuda.unpack_tokens"; }
   Support supports(const Problem& p) const override {
-    return p.op == Op::k_unpack_tokens ? Support::yes() : Support::no("another op");
+    if (p.op != Op::k_unpack_tokens) return Support::no("another op");
+    for (const DType dtype : {p.inputs[0].dtype, p.outputs[0].dtype})
+      if (makes_floats(p) && dtype == DType::kF64) return Support::no("converts no f64");
+    return Support::yes();
   }
 
-  Result<std::unique_ptr<Launcher>> load(const Problem&, const Config&, const Device& device,
+  std::optional<DeviceSource> code(const Problem& p, const Config&, int) const override {
+    const bool floats = makes_floats(p);
+    const auto name = [&](const TensorType& t) { return floats ? dtype_name(t.dtype) : "f32"; };
+    return DeviceSource{.file = "unpack_tokens.cu",
+                        .entry = floats ? "unpack_floats" : "unpack_tokens",
+                        .defines = {fmt::format("X={}", name(p.inputs[0])), fmt::format("Y={}", name(p.outputs[0]))}};
+  }
+
+  Result<std::unique_ptr<Launcher>> load(const Problem& p, const Config&, const Device& device,
                                          Function function) const override {
-    return make_launcher([&device, function](const RunArgs& run) -> Status {
+    const bool floats = makes_floats(p);
+    const int64_t column = p.attrs.integer("column");
+    return make_launcher([=, &device](const RunArgs& run) -> Status {
       const TensorArg x = run.input(0), y = run.output();
       if (y.numel() == 0) return {};
       if (y.numel() > INT32_MAX) return error(ErrorCode::kUnsupported, "a tensor of more than 2^31 - 1 elements");
-      const int64_t row_bytes = elements_in(x.shape, 1, x.rank()) * static_cast<int64_t>(dtype_size(x.dtype));
+      const int64_t row_size = elements_in(x.shape, 1, x.rank()), size = static_cast<int64_t>(dtype_size(x.dtype));
       UnpackArgs args = {.x = x.data,
                          .y = y.data,
                          .gather = run.input(1).as<const int>(),
                          .row_offsets = run.input(2).as<const int>(),
                          .key_begin = run.input(3).as<const int>(),
-                         .unit = common_unit({row_bytes, address(x.data), address(y.data)}),
                          .seq = divisor(y.dim(1)),
                          .rows = static_cast<int>(x.dim(0))};
-      args.width = divisor(row_bytes / args.unit);
+      if (floats) {
+        args.width = divisor(column < 0 ? row_size : 1);
+        args.x_width = row_size;
+        args.column = static_cast<int>(std::max<int64_t>(column, 0));
+      } else {
+        args.unit = common_unit({row_size * size, address(x.data), address(y.data)});
+        args.x_width = row_size * size / args.unit;
+        args.width = divisor(args.x_width);
+      }
       args.count = static_cast<unsigned>(y.dim(0) * y.dim(1)) * args.width.value;
       return launch_with(device, function, run, launch_flat(args.count), args);
     });
+  }
+
+ private:
+  // One column, or another type.
+  static bool makes_floats(const Problem& p) {
+    return p.attrs.integer("column") >= 0 || p.inputs[0].dtype != p.outputs[0].dtype;
   }
 };
 

@@ -25,7 +25,8 @@ bool is_product(const Node& node) {
   if (!node.is(Op::k_linear) && !node.is(Op::k_linear_norm)) return false;
   const Shape& weight = node.input(kW)->shape();
   if (!ops::is_constant_expression(*node.input(kW)) || !ir::all_const(weight)) return false;
-  return weight[0].value() % 8 == 0 && weight[1].value() % 8 == 0;
+  constexpr int64_t kNarrow = 32;  // up to so many columns kernels take any number
+  return weight[0].value() % 8 == 0 && (weight[1].value() % 8 == 0 || weight[1].value() <= kNarrow);
 }
 
 // Why `use` of a norm's rows cannot take them folded; empty when it can.

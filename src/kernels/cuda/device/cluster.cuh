@@ -28,8 +28,13 @@ TENON_DEVICE void store_shared(uint32_t address, float4 v) {
   asm volatile("st.shared.v4.f32 [%0], {%1, %2, %3, %4};" ::"r"(address), "f"(v.x), "f"(v.y), "f"(v.z), "f"(v.w)
                : "memory");
 }
-// Into a peer's shared memory; its 16 bytes arrive at `barrier`, which lies there too.
-TENON_DEVICE void store_peer(uint32_t peer, float4 v, uint32_t barrier) {
+// Into a peer's shared memory.
+TENON_DEVICE void store_peer(uint32_t peer, float4 v) {
+  asm volatile("st.shared::cluster.v4.f32 [%0], {%1, %2, %3, %4};" ::"r"(peer), "f"(v.x), "f"(v.y), "f"(v.z), "f"(v.w)
+               : "memory");
+}
+// The same; the 16 bytes arrive at `barrier`, which lies there too.
+TENON_DEVICE void send_peer(uint32_t peer, float4 v, uint32_t barrier) {
   asm volatile("st.async.shared::cluster.mbarrier::complete_tx::bytes.v4.f32 [%0], {%1, %2, %3, %4}, [%5];" ::"r"(peer),
                "f"(v.x), "f"(v.y), "f"(v.z), "f"(v.w), "r"(barrier)
                : "memory");

@@ -48,6 +48,7 @@ struct GatherArgs {
   long long sizes[kMostGridAxes] = {}, strides[kMostGridAxes] = {};
 };
 
+// A row of y is `width` units of a row of x, which are x_width, from unit `column` on.
 struct UnpackArgs {
   const void* x = nullptr;
   void* y = nullptr;
@@ -55,7 +56,8 @@ struct UnpackArgs {
   int unit = 0;
   unsigned count = 0;
   Divisor width = {}, seq = {};
-  int rows = 0;
+  long long x_width = 0;
+  int column = 0, rows = 0;
 };
 
 // Lines of `size` elements that lie `inner` apart.

@@ -48,3 +48,7 @@ TENON_DEVICE void barrier_wait(uint32_t barrier, uint32_t parity) {
 TENON_DEVICE void named_barrier(int id, int threads) {
   asm volatile("bar.sync %0, %1;" ::"r"(id), "r"(threads) : "memory");
 }
+// Counts among those threads without waiting for the others, who see what was written before.
+TENON_DEVICE void named_barrier_arrive(int id, int threads) {
+  asm volatile("bar.arrive %0, %1;" ::"r"(id), "r"(threads) : "memory");
+}

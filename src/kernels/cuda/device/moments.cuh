@@ -22,15 +22,22 @@ TENON_DEVICE Moments moments_of(const float (&v)[kCount]) {
   return m;
 }
 
+// Of the numbers of both, `count` each.
+TENON_DEVICE Moments join(Moments a, Moments b, float count) {
+  const float apart = b.mean - a.mean;
+  return {0.5f * (a.mean + b.mean), a.squares + b.squares + apart * apart * (0.5f * count)};
+}
+
+// Those of the lane whose number differs by the bit `step`.
+TENON_DEVICE Moments exchange(Moments m, int step) {
+  return {__shfl_xor_sync(0xffffffffu, m.mean, step), __shfl_xor_sync(0xffffffffu, m.squares, step)};
+}
+
 // Every lane gets those of all numbers in kLanes neighbouring lanes, which have those of `count` each.
 template <int kLanes>
 TENON_DEVICE Moments join_lanes(Moments m, float count) {
 #pragma unroll
-  for (int step = 1; step < kLanes; step *= 2, count *= 2) {
-    const float mean = __shfl_xor_sync(0xffffffffu, m.mean, step);
-    const float squares = __shfl_xor_sync(0xffffffffu, m.squares, step), apart = mean - m.mean;
-    m = {0.5f * (m.mean + mean), m.squares + squares + apart * apart * (0.5f * count)};
-  }
+  for (int step = 1; step < kLanes; step *= 2, count *= 2) m = join(m, exchange(m, step), count);
   return m;
 }
 
@@ -45,12 +52,16 @@ TENON_DEVICE Norm row_norm(const Moments* row, float epsilon) {
   Moments panels[kPanels];
 #pragma unroll
   for (int p = 0; p < kPanels; ++p) panels[p] = row[p];
-  Moments all = {};
+  // Means are taken relative to the first, which is among them.
+  float squares = panels[0].squares, apart = 0, apart_squares = 0;
 #pragma unroll
-  for (int p = 0; p < kPanels; ++p) {
-    const float apart = panels[p].mean - all.mean;
-    all.mean += apart * (1.f / (p + 1));
-    all.squares += panels[p].squares + apart * apart * (kMomentsPanel * p / (p + 1.f));
+  for (int p = 1; p < kPanels; ++p) {
+    const float d = panels[p].mean - panels[0].mean;
+    squares += panels[p].squares;
+    apart += d;
+    apart_squares += d * d;
   }
-  return {all.mean, rsqrtf(all.squares * (1.f / (kMomentsPanel * kPanels)) + epsilon)};
+  const float mean = apart * (1.f / kPanels);
+  squares += kMomentsPanel * (apart_squares - apart * mean);
+  return {panels[0].mean + mean, rsqrtf(squares * (1.f / (kMomentsPanel * kPanels)) + epsilon)};
 }
