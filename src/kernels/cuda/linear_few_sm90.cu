@@ -35,7 +35,7 @@ constexpr uint32_t kPartialBytes = TILE_M * TILE_N * sizeof(float);
 constexpr bool kOwnPartials = SPLIT > 1;
 // By stores that arrive at a barrier, or plainly and with a barrier of the whole cluster: that takes less where there
 // is little to wait for.
-constexpr bool kSend = SPLIT > 2 && kChunks > 3;
+constexpr bool kSend = SPLIT > 4 || (SPLIT > 2 && kChunks > 3);
 constexpr uint32_t kRingBytes = STAGES * kStageBytes;
 constexpr uint32_t kBarrierBytes = (2 * STAGES + 1) * 8;
 constexpr uint32_t kDataBytes = kOwnPartials                 ? kRingBytes + kPartialBytes
@@ -63,8 +63,6 @@ TENON_DEVICE void load_stages(uint32_t stages, uint32_t full, uint32_t empty, co
   };
   constexpr int kEarly = STAGES < kChunks ? STAGES : kChunks;
   for (int k = 0; k < kEarly; ++k) load_w(k);
-#pragma unroll 1
-  for (int k = kEarly; k < kChunks; ++k) prefetch_box(w, (first_chunk + k) * kChunk, column);
   wait_for_previous_kernels();
 #pragma unroll 1
   for (int k = 0; k < kChunks; ++k) {
