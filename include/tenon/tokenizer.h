@@ -58,7 +58,8 @@ struct Encoding {
 // Texts are UTF-8; bytes that are not valid UTF-8 are read as U+FFFD, each maximal invalid part as one code point.
 class Tokenizer {
  public:
-  // `path`: a tokenizer.json, a vocab.txt, or a folder that holds one of them.
+  // `path`: a tokenizer.json, a vocab.txt, a SentencePiece model (*.model), or a folder that holds one of them or a
+  // vocab.json with its merges.txt.
   // Errors: not-found, io, bad-model (naming file and field), unsupported (naming the kind of model).
   static Tokenizer load(const std::string& path);
 

@@ -51,15 +51,22 @@ class JsonNode {
   const char* separator_;  // between `where_` and the name of a member
 };
 
-// A parsed file, except that the object model.vocab of a tokenizer.json is read straight into entries: as a tree of
-// values it would take most of the time of loading.
+// A parsed file, except that model.vocab and model.merges of a tokenizer.json are read straight into lists: as trees of
+// values they would take most of the time of loading.
 struct JsonFile {
   nlohmann::json root;
-  Vocabulary::Entries vocab;
-  bool has_vocab = false;
+  Vocabulary::Entries vocab;   // of an object, or of a list of tokens with their scores, whose ids count up
+  std::vector<double> scores;  // of such a list
+  std::vector<std::pair<std::string, std::string>> merges;
+  bool has_vocab = false, has_scores = false;
 };
 
-// Errors: bad-model (not JSON, nested too deep, a key twice, a token's id that is no number).
+// Errors: bad-model (not JSON, nested too deep, a key twice, a token's id or score that is no number, a merge that is
+// no pair).
 Result<JsonFile> parse_json(std::string_view text, const std::string& name);
+// The same for a vocab.json, whose root is what model.vocab is.
+Result<JsonFile> parse_vocab_json(std::string_view text, const std::string& name);
+// "left right" as in a merges.txt. Errors: bad-model.
+Result<std::pair<std::string, std::string>> split_merge(std::string_view line, const std::string& where);
 
 }  // namespace tenon::text

@@ -4,6 +4,7 @@
 Its parts carry Unicode data of different ages (categories 8, normalisation 9, case and words of its build), so no one
 library of ours has the same sets. Usage: make_unicode_tables.py > unicode_tables.inc   (tokenizers 0.23.3, about 1 min)
 """
+from tokenizers import Regex
 from tokenizers import normalizers as N
 from tokenizers import pre_tokenizers as P
 
@@ -34,6 +35,10 @@ lower = N.Lowercase().normalize_str
 bert_words = P.BertPreTokenizer().pre_tokenize_str
 words = P.Whitespace().pre_tokenize_str
 space = P.WhitespaceSplit().pre_tokenize_str
+letters = P.Split(Regex(r"\p{L}"), "isolated").pre_tokenize_str
+numbers = P.Split(Regex(r"\p{N}"), "isolated").pre_tokenize_str
+pattern_space = P.Split(Regex(r"\s"), "isolated").pre_tokenize_str
+assert all((len(space("," + chr(c) + ",")) == 2) == (len(pattern_space("," + chr(c) + ",")) == 3) for c in CODE_POINTS)
 
 
 def is_ordered(c):
@@ -51,6 +56,8 @@ SETS = {
     "kOrderedRanges": is_ordered,
     "kDecomposesRanges": lambda c: nfkd(c) != c and not 0xAC00 <= ord(c) <= 0xD7A3,
     "kWordRanges": lambda c: len(words("a" + c + "a")) == 1,
+    "kLetterRanges": lambda c: len(letters("," + c + ",")) == 3,
+    "kNumberRanges": lambda c: len(numbers("," + c + ",")) == 3,
 }
 
 

@@ -1,4 +1,4 @@
-// What every subword model gives: a word to pieces. WordPiece is one; byte-level BPE and Unigram have their place here.
+// What every subword model gives: a word to pieces. WordPiece, BPE and Unigram are the ones.
 #pragma once
 
 #include <cstdint>
@@ -20,6 +20,11 @@ class Model {
   virtual ~Model() = default;
   // Appends the pieces of one word, which is valid UTF-8 and not empty.
   virtual void tokenize(std::string_view word, std::vector<Piece>& pieces) const = 0;
+  // The end of the part of `word` from byte `begin` on that gives the same pieces alone as within the word.
+  virtual size_t part_end(std::string_view word, size_t begin) const {
+    static_cast<void>(begin);
+    return word.size();
+  }
   virtual const Vocabulary& vocabulary() const = 0;
   virtual std::string_view unk_token() const = 0;
   // The "model" object of a tokenizer.json.

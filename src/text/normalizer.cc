@@ -3,13 +3,11 @@
 #include <algorithm>
 #include <optional>
 
-#include "text/json_node.h"
 #include "text/unicode.h"
 
 namespace tenon::text {
 namespace {
 
-using nlohmann::json;
 using Units = std::vector<Unit>;
 
 template <class Drop>
@@ -138,10 +136,10 @@ void run(const Replace& replace, UnitText& text) {
 }
 
 void strip_nonspacing(UnitText& text) {
-  uint8_t seen = 0;
+  uint16_t seen = 0;
   bool hangul = false;
   for (const Unit& unit : text.units) {
-    seen |= char_flags(unit.c);
+    seen = static_cast<uint16_t>(seen | char_flags(unit.c));
     hangul |= is_hangul_syllable(unit.c);
   }
   if (hangul || (seen & (kDecomposes | kOrdered))) run(UnicodeForm{false, false}, text);
@@ -172,81 +170,50 @@ void run(const BertNormalizer& bert, UnitText& text) {
   if (bert.lowercase) lowercase(text);
 }
 
-// One object of the file: a step, or a sequence of them.
-Status add_steps(const JsonNode& node, std::vector<Normalizer::Step>& steps) {
-  TENON_ASSIGN(const JsonNode type_node, node.at("type"));
-  TENON_ASSIGN(const std::string type, type_node.string());
-  if (type == "Sequence") {
-    TENON_ASSIGN(const JsonNode list, node.at("normalizers"));
-    TENON_ASSIGN(const std::vector<JsonNode> parts, list.elements());
-    for (const JsonNode& part : parts) TENON_TRY(add_steps(part, steps));
-  } else if (type == "BertNormalizer") {
-    BertNormalizer bert;
-    TENON_ASSIGN(bert.clean_text, node.boolean("clean_text", true));
-    TENON_ASSIGN(bert.handle_chinese_chars, node.boolean("handle_chinese_chars", true));
-    TENON_ASSIGN(bert.lowercase, node.boolean("lowercase", true));
-    TENON_ASSIGN(bert.strip_accents, node.boolean("strip_accents", bert.lowercase));
-    steps.emplace_back(bert);
-  } else if (type == "NFC" || type == "NFD" || type == "NFKC" || type == "NFKD") {
-    steps.emplace_back(UnicodeForm{type.size() == 4, type.back() == 'C'});
-  } else if (type == "Lowercase") {
-    steps.emplace_back(Lowercase{});
-  } else if (type == "StripAccents") {
-    steps.emplace_back(StripAccents{});
-  } else if (type == "Strip") {
-    StripSpace strip{};
-    TENON_ASSIGN(strip.left, node.boolean("strip_left", true));
-    TENON_ASSIGN(strip.right, node.boolean("strip_right", true));
-    steps.emplace_back(strip);
-  } else if (type == "Replace") {
-    Replace replace;
-    TENON_ASSIGN(const JsonNode pattern, node.at("pattern"));
-    TENON_ASSIGN(const std::optional<JsonNode> literal, pattern.find("String"));
-    if (!literal) return pattern.unsupported("only a \"String\" can be replaced, not a regular expression");
-    TENON_ASSIGN(replace.pattern, literal->string());
-    TENON_ASSIGN(const JsonNode content, node.at("content"));
-    TENON_ASSIGN(replace.content, content.string());
-    steps.emplace_back(std::move(replace));
-  } else {
-    return type_node.unsupported(fmt::format("the normalizer \"{}\"", type));
+void run(const ReplaceSpaces& replace, UnitText& text) {
+  const std::u32string content = decode(replace.content);
+  const auto replaced = [&](const Unit& u) { return replace.any_space ? (char_flags(u.c) & kSpace) != 0 : u.c == ' '; };
+  const auto alone = [&](const Unit& u) { return replace.line_ends && (u.c == '\n' || u.c == '\r' || u.c == '\t'); };
+  const Units& units = text.units;
+  Units out;
+  out.reserve(units.size());
+  for (size_t i = 0; i < units.size();) {
+    size_t end = i;
+    while (end < units.size() && replaced(units[end])) ++end;
+    if (end - i < replace.least) end = alone(units[i]) ? i + 1 : i;
+    if (end == i) {
+      out.push_back(units[i++]);
+      continue;
+    }
+    i = end;
+    for (const char32_t c : content) out.push_back({c, units[i - 1].source});
   }
-  return {};
+  text.units = std::move(out);
 }
 
-json step_json(const BertNormalizer& bert) {
-  return {{"type", "BertNormalizer"},
-          {"clean_text", bert.clean_text},
-          {"handle_chinese_chars", bert.handle_chinese_chars},
-          {"strip_accents", bert.strip_accents},
-          {"lowercase", bert.lowercase}};
+void run(const Prepend& prepend, UnitText& text) {
+  if (text.units.empty()) return;
+  Units out;
+  for (const char32_t c : decode(prepend.content)) out.push_back({c, text.units[0].source});
+  text.units.insert(text.units.begin(), out.begin(), out.end());
 }
-json step_json(const UnicodeForm& form) {
-  return {{"type", std::string(form.compatibility ? "NFK" : "NF") + (form.composed ? "C" : "D")}};
+
+void run(const Nmt&, UnitText& text) {
+  drop_if(text.units, [](char32_t c) {
+    return (c >= 1 && c <= 8) || c == 0xB || (c >= 0xE && c <= 0x1F) || c == 0x7F || c == 0x8F || c == 0x9F;
+  });
+  for (Unit& unit : text.units) {
+    const char32_t c = unit.c;
+    if (c == 9 || c == 0xA || c == 0xC || c == 0xD || c == 0x1680 || (c >= 0x200B && c <= 0x200F) || c == 0x2028 ||
+        c == 0x2029 || c == 0x2581 || c == 0xFEFF || c == 0xFFFD) {
+      unit.c = ' ';
+    }
+  }
 }
-json step_json(const Lowercase&) { return {{"type", "Lowercase"}}; }
-json step_json(const StripAccents&) { return {{"type", "StripAccents"}}; }
-json step_json(const StripSpace& strip) {
-  return {{"type", "Strip"}, {"strip_left", strip.left}, {"strip_right", strip.right}};
-}
-json step_json(const Replace& replace) {
-  return {{"type", "Replace"}, {"pattern", {{"String", replace.pattern}}}, {"content", replace.content}};
-}
+
+void run(const Precompiled& precompiled, UnitText& text) { precompiled.map->apply(text); }
 
 }  // namespace
-
-Result<Normalizer> Normalizer::from_json(const JsonNode& node) {
-  std::vector<Step> steps;
-  TENON_TRY(add_steps(node, steps));
-  return Normalizer(std::move(steps));
-}
-
-json Normalizer::to_json() const {
-  json list = json::array();
-  for (const Step& step : steps_) list.push_back(std::visit([](const auto& s) { return step_json(s); }, step));
-  if (list.empty()) return nullptr;
-  if (list.size() == 1) return list[0];
-  return {{"type", "Sequence"}, {"normalizers", std::move(list)}};
-}
 
 void Normalizer::apply(UnitText& text) const {
   for (const Step& step : steps_) std::visit([&](const auto& s) { run(s, text); }, step);
@@ -257,7 +224,7 @@ std::string Normalizer::apply(std::string_view utf8) const {
   text.assign(utf8, 0);
   apply(text);
   std::string out;
-  append_utf8(out, text.units);
+  encode_utf8(text.units, out);
   return out;
 }
 

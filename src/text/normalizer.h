@@ -2,12 +2,14 @@
 // origin of every code point as in Hugging Face `tokenizers`.
 #pragma once
 
+#include <memory>
 #include <nlohmann/json_fwd.hpp>
 #include <string>
 #include <variant>
 #include <vector>
 
 #include "base/status.h"
+#include "text/charsmap.h"
 #include "text/units.h"
 
 namespace tenon::text {
@@ -33,9 +35,25 @@ struct Replace {
   std::string pattern, content;  // UTF-8; an empty pattern matches nothing
 };
 
+// Runs of at least `least` blanks, or of white space of any kind, become `content`.
+struct ReplaceSpaces {
+  bool any_space;
+  size_t least;
+  bool line_ends;  // a line end or tab alone too
+  std::string content;
+};
+struct Prepend {
+  std::string content;  // before a text that is not empty
+};
+struct Nmt {};  // SentencePiece's rule "nmt": control characters go, white space of all kinds becomes a blank
+struct Precompiled {
+  std::shared_ptr<const Charsmap> map;
+};
+
 class Normalizer {
  public:
-  using Step = std::variant<BertNormalizer, UnicodeForm, Lowercase, StripAccents, StripSpace, Replace>;
+  using Step = std::variant<BertNormalizer, UnicodeForm, Lowercase, StripAccents, StripSpace, Replace, ReplaceSpaces,
+                            Prepend, Nmt, Precompiled>;
 
   Normalizer() = default;  // changes nothing
   explicit Normalizer(std::vector<Step> steps) : steps_(std::move(steps)) {}

@@ -27,21 +27,41 @@ void fold_ascii(std::string_view text, std::string& out) {
   }
 }
 
+// How many characters of white space a token begins and ends with, a byte-level blank among them.
+std::pair<int32_t, int32_t> spaces_around(std::string_view token) {
+  int32_t left = 0, right = 0;
+  bool begun = false;
+  for (const char* p = token.data(); p != token.data() + token.size();) {
+    const char32_t c = next_code_point(p);
+    const bool space = c == character_of_byte(' ') || (char_flags(c) & kSpace) != 0;
+    begun = begun || !space;
+    left += !begun;
+    right = space ? right + 1 : 0;
+  }
+  return {left, right};
+}
+
 }  // namespace
 
 Pipeline::Pipeline(Normalizer normalizer, PreTokenizer pre_tokenizer, std::unique_ptr<const Model> model,
-                   AddedTokens added, AddedOffsets added_offsets)
+                   AddedTokens added, Offsets offsets)
     : normalizer_(std::move(normalizer)),
       pre_tokenizer_(std::move(pre_tokenizer)),
       model_(std::move(model)),
       added_(std::move(added)),
-      added_offsets_(added_offsets) {
+      offsets_(offsets) {
+  if (offsets_.trims) {
+    for (int32_t id = 0; id < model_->vocabulary().id_end(); ++id) {
+      const auto [left, right] = spaces_around(model_->vocabulary().token(id));
+      spaces_.push_back({left, right});
+    }
+  }
   const BertNormalizer* bert = normalizer_.as_bert();
   bert_ = bert != nullptr && pre_tokenizer_.is_bert() && !added_.any_normalized();
   if (!bert_) return;
   fold_ = bert->lowercase;
   for (unsigned c = 0; c < 256; ++c) {
-    const uint8_t flags = c < 0x80 ? char_flags(c) : uint8_t{0};
+    const uint16_t flags = c < 0x80 ? char_flags(c) : uint16_t{0};
     const bool dropped = bert->clean_text && (flags & kControl);
     kinds_[c] = c >= 0x80 || dropped   ? kOther
                 : flags & kSpace       ? kSeparator
@@ -65,6 +85,13 @@ void Pipeline::run(std::string_view text, Scratch& s) const {
   }
 }
 
+void Pipeline::trim(WhiteSpace space, const Scratch& s, int32_t& begin, int32_t& end) const {
+  if (!offsets_.trims) return;
+  const bool at_start = s.tokens.empty() || begin == 0;
+  if (!(offsets_.keeps_prefix_space && at_start && space.left == 1)) begin = std::min(begin + space.left, end);
+  if (end >= space.right) end = std::max(end - space.right, begin);
+}
+
 void Pipeline::push_added(std::string_view text, AddedTokens::Part part, Scratch& s) const {
   const auto points = [&](size_t begin, size_t end) {
     return static_cast<int32_t>(count_code_points(text.substr(begin, end - begin)));
@@ -73,16 +100,9 @@ void Pipeline::push_added(std::string_view text, AddedTokens::Part part, Scratch
   const int32_t length = points(part.begin, part.end);
   Token token{
       part.id, s.words++, first, first + length, static_cast<int32_t>(part.begin), static_cast<int32_t>(part.end)};
-  if (added_offsets_.trims) {
-    const int32_t left = points(part.begin, part.match_begin);
-    const bool at_start = s.tokens.empty() || first == 0;
-    if (!(added_offsets_.keeps_prefix_space && at_start && left == 1)) {
-      token.begin += left;
-      token.byte_begin = static_cast<int32_t>(part.match_begin);
-    }
-    token.end -= points(part.match_end, part.end);
-    token.byte_end = static_cast<int32_t>(part.match_end);
-  }
+  trim({points(part.begin, part.match_begin), points(part.match_end, part.end)}, s, token.begin, token.end);
+  if (token.begin > first) token.byte_begin = static_cast<int32_t>(part.match_begin);
+  if (token.end < first + length) token.byte_end = static_cast<int32_t>(part.match_end);
   s.tokens.push_back(token);
   s.shift += static_cast<int32_t>(part.end - part.begin) - length;
 }
@@ -152,7 +172,9 @@ void Pipeline::run_units(std::string_view text, size_t begin, size_t end, Scratc
       if (part.id < 0) {
         run_words(range, first, s);
       } else if (range.begin < range.end) {
-        push(part.id, range, first, s);
+        const auto spaces = [&](size_t from, size_t to) { return static_cast<int32_t>(unit_at(to) - unit_at(from)); };
+        push(part.id, units.units[range.begin].source, units.units[range.end - 1].source + 1,
+             {spaces(part.begin, part.match_begin), spaces(part.match_end, part.end)}, first, s);
         ++s.words;
       }
     }
@@ -160,30 +182,45 @@ void Pipeline::run_units(std::string_view text, size_t begin, size_t end, Scratc
   s.shift += static_cast<int32_t>(end - begin) - static_cast<int32_t>(units.starts.size() - 1);
 }
 
-void Pipeline::push(int32_t id, UnitRange range, int32_t first, Scratch& s) {
-  const int32_t from = s.units.units[range.begin].source, to = s.units.units[range.end - 1].source + 1;
-  s.tokens.push_back({id, s.words, first + from, first + to, s.units.starts[static_cast<size_t>(from)],
-                      s.units.starts[static_cast<size_t>(to)]});
+void Pipeline::push(int32_t id, int32_t begin, int32_t end, WhiteSpace space, int32_t first, Scratch& s) const {
+  int32_t from = first + begin, to = first + end;
+  trim(space, s, from, to);
+  const auto byte_at = [&](int32_t point) { return s.units.starts[static_cast<size_t>(point - first)]; };
+  s.tokens.push_back({id, s.words, from, to, byte_at(from), byte_at(to)});
+}
+
+size_t Pipeline::run_model(size_t begin, Scratch& s) const {
+  const size_t end = model_->part_end(s.word, begin);
+  const std::string_view part = std::string_view(s.word).substr(begin, end - begin);
+  if (const auto known = s.cache.find(part)) {
+    s.pieces.assign(known->begin(), known->end());
+  } else {
+    s.pieces.clear();
+    model_->tokenize(part, s.pieces);
+    s.cache.insert(part, s.pieces);
+  }
+  return end;
 }
 
 void Pipeline::run_words(UnitRange range, int32_t first, Scratch& s) const {
-  const std::vector<Unit>& units = s.units.units;
-  pre_tokenizer_.split(units, range, s.ranges);
-  for (const UnitRange& word : s.ranges) {
-    s.word.clear();
-    for (size_t i = word.begin; i < word.end; ++i) append_utf8(s.word, units[i].c);
-    s.pieces.clear();
-    model_->tokenize(s.word, s.pieces);
-    // Pieces follow one another: one walk over the word turns their bytes into units.
-    size_t unit = word.begin;
-    int32_t byte = 0;
-    const auto unit_at = [&](int32_t wanted) {
-      for (; byte < wanted; ++unit) byte += utf8_length(units[unit].c);
+  pre_tokenizer_.split(s.units.units, range, first, s.split);
+  const std::vector<Unit>& units = *s.split.units;
+  for (const UnitRange& word : s.split.ranges) {
+    encode_utf8({units.data() + word.begin, word.end - word.begin}, s.word);
+    // A walk over the word turns the bytes of its pieces into units, as pieces mostly follow one another.
+    size_t unit = word.begin, byte = 0;  // that `unit` begins at
+    const auto unit_of = [&](size_t wanted) {
+      if (wanted < byte) unit = word.begin, byte = 0;
+      for (size_t next; (next = byte + static_cast<size_t>(utf8_length(units[unit].c))) <= wanted; ++unit) byte = next;
       return unit;
     };
-    for (const Piece& piece : s.pieces) {
-      const size_t begin = unit_at(piece.begin);
-      push(piece.id, {begin, unit_at(piece.end)}, first, s);
+    for (size_t begin = 0, end; begin < s.word.size(); begin = end) {
+      end = run_model(begin, s);
+      for (const Piece& piece : s.pieces) {
+        const int32_t from = units[unit_of(begin + static_cast<size_t>(piece.begin))].source;
+        const int32_t to = units[unit_of(begin + static_cast<size_t>(piece.end) - 1)].source + 1;
+        push(piece.id, from, to, offsets_.trims ? spaces_[static_cast<size_t>(piece.id)] : WhiteSpace{}, first, s);
+      }
     }
     ++s.words;
   }

@@ -103,12 +103,6 @@ json template_json(const Template& items, json& specials) {
   return list;
 }
 
-PostProcessor roberta(const NamedId& cls, const NamedId& sep, std::optional<PostProcessor::Trim> trim) {
-  const Item first = text_item(Item::kFirst, 0), second = text_item(Item::kSecond, 0);
-  const Item begin = special_item(cls, 0), end = special_item(sep, 0);
-  return {{begin, first, end}, {begin, first, end, end, second, end}, trim};
-}
-
 }  // namespace
 
 PostProcessor::PostProcessor()
@@ -123,6 +117,22 @@ PostProcessor PostProcessor::bert(NamedId cls, NamedId sep) {
   return {{begin, first, end}, {begin, first, end, second, special_item(sep, 1)}};
 }
 
+PostProcessor PostProcessor::roberta(const NamedId& cls, const NamedId& sep, std::optional<Trim> trim) {
+  const Item first = text_item(Item::kFirst, 0), second = text_item(Item::kSecond, 0);
+  const Item begin = special_item(cls, 0), end = special_item(sep, 0);
+  return {{begin, first, end}, {begin, first, end, end, second, end}, trim};
+}
+
+PostProcessor PostProcessor::t5(const NamedId& eos) {
+  const Item first = text_item(Item::kFirst, 0), second = text_item(Item::kSecond, 0), end = special_item(eos, 0);
+  return {{first, end}, {first, end, second, end}};
+}
+
+PostProcessor PostProcessor::llama(const NamedId& bos) {
+  const Item first = text_item(Item::kFirst, 0), second = text_item(Item::kSecond, 1);
+  return {{special_item(bos, 0), first}, {special_item(bos, 0), first, special_item(bos, 1), second}};
+}
+
 Result<PostProcessor> PostProcessor::from_json(const JsonNode& node) {
   TENON_ASSIGN(const JsonNode type_node, node.at("type"));
   TENON_ASSIGN(const std::string type, type_node.string());
@@ -135,23 +145,45 @@ Result<PostProcessor> PostProcessor::from_json(const JsonNode& node) {
     TENON_ASSIGN(const bool prefix, node.boolean("add_prefix_space", true));
     return roberta(cls, sep, trims ? std::optional<Trim>(Trim{prefix}) : std::nullopt);
   }
-  if (type == "Sequence") {
-    TENON_ASSIGN(const JsonNode list, node.at("processors"));
-    TENON_ASSIGN(const std::vector<JsonNode> parts, list.elements());
-    if (parts.size() == 1) return from_json(parts[0]);
-    return list.unsupported("a sequence of several post-processors");
+  if (type == "ByteLevel") {
+    TENON_ASSIGN(const bool trims, node.boolean("trim_offsets", true));
+    TENON_ASSIGN(const bool prefix, node.boolean("add_prefix_space", true));
+    PostProcessor processor;
+    if (trims) processor.trim_ = Trim{prefix};
+    return processor;
   }
+  if (type == "Sequence") return from_sequence(node);
   return type_node.unsupported(fmt::format("the post-processor \"{}\"", type));
+}
+
+// Steps that trim offsets, and at most one that adds tokens.
+Result<PostProcessor> PostProcessor::from_sequence(const JsonNode& node) {
+  TENON_ASSIGN(const JsonNode list, node.at("processors"));
+  TENON_ASSIGN(const std::vector<JsonNode> parts, list.elements());
+  PostProcessor whole;
+  for (const JsonNode& part : parts) {
+    TENON_ASSIGN(PostProcessor step, from_json(part));
+    const bool adds = step.special_count(true) > 0;
+    if (adds && whole.special_count(true) > 0) return list.unsupported("several post-processors that add tokens");
+    if (!step.trim_) step.trim_ = whole.trim_;
+    if (!adds) {
+      step.single_ = std::move(whole.single_);
+      step.pair_ = std::move(whole.pair_);
+    }
+    whole = std::move(step);
+  }
+  return whole;
 }
 
 json PostProcessor::to_json() const {
   if (trim_) {
-    const Item &cls = single_.front(), &sep = single_.back();
-    return {{"type", "RobertaProcessing"},
-            {"cls", {cls.tokens[0], cls.ids[0]}},
-            {"sep", {sep.tokens[0], sep.ids[0]}},
-            {"trim_offsets", true},
-            {"add_prefix_space", trim_->add_prefix_space}};
+    const json trim = {{"type", "ByteLevel"},
+                       {"trim_offsets", true},
+                       {"add_prefix_space", trim_->add_prefix_space},
+                       {"use_regex", true}};
+    PostProcessor rest = *this;
+    rest.trim_.reset();
+    return {{"type", "Sequence"}, {"processors", {trim, rest.to_json()}}};
   }
   json specials = json::object();
   json single = template_json(single_, specials), pair = template_json(pair_, specials);

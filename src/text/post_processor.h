@@ -25,7 +25,7 @@ class PostProcessor {
     std::vector<std::string> tokens;  // of kSpecial: one for each id
   };
   using Template = std::vector<Item>;
-  // RobertaProcessing's `trim_offsets`: white space that an added token took is not part of its offsets.
+  // `trim_offsets` of RobertaProcessing and ByteLevel: white space of a token is not part of its offsets.
   struct Trim {
     bool add_prefix_space;  // a single blank before the first token stays
   };
@@ -34,6 +34,13 @@ class PostProcessor {
   PostProcessor(Template single, Template pair, std::optional<Trim> trim = {});
   // [CLS] first [SEP] second [SEP].
   static PostProcessor bert(std::pair<std::string, int32_t> cls, std::pair<std::string, int32_t> sep);
+  // <s> first </s></s> second </s>.
+  static PostProcessor roberta(const std::pair<std::string, int32_t>& cls, const std::pair<std::string, int32_t>& sep,
+                               std::optional<Trim> trim);
+  // first </s> second </s>, as T5 has it.
+  static PostProcessor t5(const std::pair<std::string, int32_t>& eos);
+  // <s> first <s> second, as LLaMA has it.
+  static PostProcessor llama(const std::pair<std::string, int32_t>& bos);
   // The "post_processor" object of a tokenizer.json. Errors: bad-model, unsupported.
   static Result<PostProcessor> from_json(const JsonNode& node);
   nlohmann::json to_json() const;
@@ -44,6 +51,8 @@ class PostProcessor {
   const std::optional<Trim>& trim() const { return trim_; }
 
  private:
+  static Result<PostProcessor> from_sequence(const JsonNode& node);
+
   Template single_, pair_;
   std::optional<Trim> trim_;
 };

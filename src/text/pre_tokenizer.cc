@@ -3,139 +3,218 @@
 #include <array>
 #include <string_view>
 
-#include "text/json_node.h"
 #include "text/unicode.h"
 
 namespace tenon::text {
 namespace {
 
-using nlohmann::json;
-using Kind = PreTokenizer::Kind;
-using Delimiter = PreTokenizer::Delimiter;
-using Words = std::vector<UnitRange>;
+using Units = std::vector<Unit>;
+using Words = PreTokenizer::Words;
 
-constexpr std::array<std::string_view, 4> kKinds = {"BertPreTokenizer", "Whitespace", "WhitespaceSplit", "Punctuation"};
-constexpr std::array<std::string_view, 5> kDelimiters = {"Isolated", "Removed", "Contiguous", "MergedWithPrevious",
-                                                         "MergedWithNext"};
+// Cuts each word: next_run(begin, end) gives the end of the run that begins at `begin`, at least one unit, and whether
+// it is a delimiter.
+struct Run {
+  size_t end;
+  bool hit;
+};
+template <class NextRun>
+void cut(Words& words, Delimiter delimiter, NextRun next_run) {
+  words.next.clear();
+  for (const UnitRange& word : words.ranges) {
+    const size_t first = words.next.size();
+    bool previous = false;  // the run before was a delimiter
+    for (size_t begin = word.begin; begin < word.end;) {
+      const auto [end, hit] = next_run(begin, word.end);
+      const bool merge = (delimiter == Delimiter::kContiguous && hit && previous) ||
+                         (delimiter == Delimiter::kMergedWithPrevious && hit && !previous) ||
+                         (delimiter == Delimiter::kMergedWithNext && !hit && previous);
+      if (merge && words.next.size() > first) {
+        words.next.back().end = end;
+      } else if (!(hit && delimiter == Delimiter::kRemoved)) {
+        words.next.push_back({begin, end});
+      }
+      previous = hit;
+      begin = end;
+    }
+  }
+  std::swap(words.ranges, words.next);
+  words.at_start = false;
+}
 
-// Appends the maximal runs of one class; class 0 is dropped, and each unit of class 1 is a run of its own.
+// Cuts at units of which is_delimiter(c) is true.
+template <class IsDelimiter>
+void cut_at(Words& words, Delimiter delimiter, IsDelimiter is_delimiter) {
+  const Units& units = *words.units;
+  cut(words, delimiter, [&](size_t begin, size_t end) {
+    const bool hit = is_delimiter(units[begin].c);
+    size_t stop = begin + 1;
+    while (!hit && stop < end && !is_delimiter(units[stop].c)) ++stop;
+    return Run{stop, hit};
+  });
+}
+
+// Keeps the maximal runs of one class; class 0 is dropped, and each unit of class 1 is a run of its own.
 template <class Classify>
-void split_runs(const std::vector<Unit>& units, UnitRange range, Words& words, Classify classify) {
-  const uint8_t* const flags = char_flag_table();
-  for (size_t i = range.begin; i < range.end;) {
-    const size_t begin = i;
-    const int c = classify(flags[units[i].c]);
-    for (++i; c != 1 && i < range.end && classify(flags[units[i].c]) == c; ++i) continue;
-    if (c != 0) words.push_back({begin, i});
-  }
-}
-
-void split_punctuation(const std::vector<Unit>& units, UnitRange range, Words& words, Delimiter delimiter) {
-  const size_t first = words.size();
-  bool previous = false;  // the previous run was a delimiter
-  const auto is_delimiter = [&](size_t i) { return (char_flags(units[i].c) & kPunctuation) != 0; };
-  for (size_t i = range.begin; i < range.end;) {
-    const size_t begin = i;
-    const bool hit = is_delimiter(i);
-    for (++i; !hit && i < range.end && !is_delimiter(i); ++i) continue;
-    const bool has_previous = words.size() > first;
-    bool merge = false;  // into the word before
-    switch (delimiter) {
-      case Delimiter::kIsolated:
-        break;
-      case Delimiter::kRemoved:
-        break;
-      case Delimiter::kContiguous:
-        merge = hit && previous;
-        break;
-      case Delimiter::kMergedWithPrevious:
-        merge = hit && !previous;
-        break;
-      case Delimiter::kMergedWithNext:
-        merge = !hit && previous;
-        break;
+void keep_runs(Words& words, Classify classify) {
+  const Units& units = *words.units;
+  const uint16_t* const flags = char_flag_table();
+  words.next.clear();
+  for (const UnitRange& word : words.ranges) {
+    for (size_t i = word.begin; i < word.end;) {
+      const size_t begin = i;
+      const int c = classify(flags[units[i].c]);
+      for (++i; c != 1 && i < word.end && classify(flags[units[i].c]) == c; ++i) continue;
+      if (c != 0) words.next.push_back({begin, i});
     }
-    if (merge && has_previous) {
-      words.back().end = i;
-    } else if (!(hit && delimiter == Delimiter::kRemoved)) {
-      words.push_back({begin, i});
+  }
+  std::swap(words.ranges, words.next);
+  words.at_start = false;
+}
+
+// Writes all words anew: write(word, index, out) appends the units of one.
+template <class Write>
+void rewrite(Words& words, Write write) {
+  Units& out = words.units == &words.written[0] ? words.written[1] : words.written[0];
+  out.clear();
+  for (size_t i = 0; i < words.ranges.size(); ++i) {
+    const size_t begin = out.size();
+    write(words.ranges[i], out);
+    words.ranges[i] = {begin, out.size()};
+  }
+  words.units = &out;
+}
+
+void copy(const Units& units, UnitRange range, Units& out) {
+  out.insert(out.end(), units.begin() + static_cast<std::ptrdiff_t>(range.begin),
+             units.begin() + static_cast<std::ptrdiff_t>(range.end));
+}
+
+// Printable bytes stand for themselves; the others, in their order, for U+0100 and up (as in GPT-2).
+struct ByteTable {
+  std::array<char32_t, 256> characters;
+  std::array<int, 0x180> bytes;
+  ByteTable() : characters{}, bytes{} {
+    bytes.fill(-1);
+    char32_t next = 0x100;
+    for (int byte = 0; byte < 256; ++byte) {
+      const bool printable = (byte >= '!' && byte <= '~') || (byte >= 0xA1 && byte <= 0xAC) || byte >= 0xAE;
+      const char32_t c = printable ? static_cast<char32_t>(byte) : next++;
+      characters[static_cast<size_t>(byte)] = c;
+      bytes[c] = byte;
     }
-    previous = hit;
   }
+};
+
+const ByteTable& byte_table() {
+  static const ByteTable table;
+  return table;
 }
 
-void run(const PreTokenizer::Step& step, const std::vector<Unit>& units, UnitRange range, Words& words) {
-  switch (step.kind) {
-    case Kind::kBert:
-      return split_runs(units, range, words, [](uint8_t f) { return f & kSpace ? 0 : f & kPunctuation ? 1 : 2; });
-    case Kind::kWhitespace:
-      return split_runs(units, range, words, [](uint8_t f) { return f & kWord ? 3 : f & kSpace ? 0 : 2; });
-    case Kind::kWhitespaceSplit:
-      return split_runs(units, range, words, [](uint8_t f) { return f & kSpace ? 0 : 2; });
-    case Kind::kPunctuation:
-      return split_punctuation(units, range, words, step.delimiter);
-  }
+void run(const BertWords&, Words& words, int32_t) {
+  keep_runs(words, [](uint16_t f) { return f & kSpace ? 0 : f & kPunctuation ? 1 : 2; });
 }
 
-template <size_t n>
-int index_of(const std::array<std::string_view, n>& names, std::string_view name) {
-  for (size_t i = 0; i < n; ++i) {
-    if (names[i] == name) return static_cast<int>(i);
-  }
-  return -1;
+void run(const WhitespaceWords&, Words& words, int32_t) {
+  keep_runs(words, [](uint16_t f) { return f & kWord ? 3 : f & kSpace ? 0 : 2; });
 }
 
-Status add_steps(const JsonNode& node, std::vector<PreTokenizer::Step>& steps) {
-  TENON_ASSIGN(const JsonNode type_node, node.at("type"));
-  TENON_ASSIGN(const std::string type, type_node.string());
-  if (type == "Sequence") {
-    TENON_ASSIGN(const JsonNode list, node.at("pretokenizers"));
-    TENON_ASSIGN(const std::vector<JsonNode> parts, list.elements());
-    for (const JsonNode& part : parts) TENON_TRY(add_steps(part, steps));
-    return {};
+void run(const WhitespaceSplit&, Words& words, int32_t) {
+  keep_runs(words, [](uint16_t f) { return f & kSpace ? 0 : 2; });
+}
+
+void run(const PunctuationSplit& step, Words& words, int32_t) {
+  cut_at(words, step.delimiter, [](char32_t c) { return (char_flags(c) & kPunctuation) != 0; });
+}
+
+void run(const DigitsSplit& step, Words& words, int32_t) {
+  cut_at(words, step.individual ? Delimiter::kIsolated : Delimiter::kContiguous,
+         [](char32_t c) { return (char_flags(c) & kNumberClass) != 0; });
+}
+
+void run(const LiteralSplit& step, Words& words, int32_t) {
+  std::u32string literal;
+  for (const char* p = step.literal.data(); p != step.literal.data() + step.literal.size();) {
+    literal.push_back(next_code_point(p));
   }
-  const int kind = index_of(kKinds, type);
-  if (kind < 0) return type_node.unsupported(fmt::format("the pre-tokenizer \"{}\"", type));
-  PreTokenizer::Step step{static_cast<Kind>(kind)};
-  if (step.kind == Kind::kPunctuation) {
-    TENON_ASSIGN(const std::string behavior, node.string("behavior", "Isolated"));
-    const int delimiter = index_of(kDelimiters, behavior);
-    if (delimiter < 0) return node.bad(fmt::format("behavior: unknown value \"{}\"", behavior));
-    step.delimiter = static_cast<Delimiter>(delimiter);
+  if (literal.empty()) return;
+  const Units& units = *words.units;
+  const auto matches = [&](size_t at, size_t end) {
+    if (end - at < literal.size()) return false;
+    for (size_t i = 0; i < literal.size(); ++i) {
+      if (units[at + i].c != literal[i]) return false;
+    }
+    return true;
+  };
+  cut(words, step.delimiter, [&](size_t begin, size_t end) {
+    if (matches(begin, end)) return Run{begin + literal.size(), !step.invert};
+    size_t stop = begin + 1;
+    while (stop < end && !matches(stop, end)) ++stop;
+    return Run{stop, step.invert};
+  });
+}
+
+void run(const PatternSplit& step, Words& words, int32_t) {
+  const Units& units = *words.units;
+  cut(words, step.delimiter, [&](size_t begin, size_t end) {
+    size_t stop = step.pattern.match(units, begin, end);
+    if (stop > begin) return Run{stop, !step.invert};
+    for (++stop; stop < end && step.pattern.match(units, stop, end) == stop; ++stop) continue;
+    return Run{stop, step.invert};
+  });
+}
+
+void run(const ByteLevel& step, Words& words, int32_t) {
+  if (step.add_prefix_space) {
+    const Units& units = *words.units;
+    rewrite(words, [&](UnitRange word, Units& out) {
+      if (units[word.begin].c != ' ') out.push_back({' ', units[word.begin].source});
+      copy(units, word, out);
+    });
   }
-  steps.push_back(step);
-  return {};
+  if (step.use_pattern) run(PatternSplit{WordPattern(WordPattern::kGpt2)}, words, 0);
+  const Units& units = *words.units;
+  const auto& characters = byte_table().characters;
+  rewrite(words, [&](UnitRange word, Units& out) {
+    char utf8[4];
+    for (size_t i = word.begin; i < word.end; ++i) {
+      const char* const end = write_utf8(units[i].c, utf8);
+      for (const char* p = utf8; p != end; ++p) {
+        out.push_back({characters[static_cast<unsigned char>(*p)], units[i].source});
+      }
+    }
+  });
+}
+
+void run(const Metaspace& step, Words& words, int32_t first) {
+  const Units& units = *words.units;
+  const bool at_start = words.at_start;
+  rewrite(words, [&](UnitRange word, Units& out) {
+    const Unit& head = units[word.begin];
+    const bool has_it = head.c == ' ' || head.c == step.replacement;
+    const bool wanted = step.prepend == Metaspace::Prepend::kAlways ||
+                        (step.prepend == Metaspace::Prepend::kFirst && (at_start || first + head.source == 0));
+    if (wanted && !has_it) out.push_back({step.replacement, head.source});
+    for (size_t i = word.begin; i < word.end; ++i) {
+      out.push_back({units[i].c == ' ' ? step.replacement : units[i].c, units[i].source});
+    }
+  });
+  if (!step.split) return;
+  cut_at(words, Delimiter::kMergedWithNext, [&](char32_t c) { return c == step.replacement; });
 }
 
 }  // namespace
 
-Result<PreTokenizer> PreTokenizer::from_json(const JsonNode& node) {
-  std::vector<Step> steps;
-  TENON_TRY(add_steps(node, steps));
-  return PreTokenizer(std::move(steps));
-}
+char32_t character_of_byte(uint8_t byte) { return byte_table().characters[byte]; }
 
-json PreTokenizer::to_json() const {
-  json list = json::array();
-  for (const Step& step : steps_) {
-    json object = {{"type", kKinds[static_cast<size_t>(step.kind)]}};
-    if (step.kind == Kind::kPunctuation) object["behavior"] = kDelimiters[static_cast<size_t>(step.delimiter)];
-    list.push_back(std::move(object));
-  }
-  if (list.empty()) return nullptr;
-  if (list.size() == 1) return list[0];
-  return {{"type", "Sequence"}, {"pretokenizers", std::move(list)}};
-}
+int byte_of_character(char32_t c) { return c < byte_table().bytes.size() ? byte_table().bytes[c] : -1; }
 
-void PreTokenizer::split(const std::vector<Unit>& units, UnitRange range, std::vector<UnitRange>& words) const {
-  words.clear();
+void PreTokenizer::split(const std::vector<Unit>& units, UnitRange range, int32_t first, Words& words) const {
+  words.units = &units;
+  words.ranges.clear();
   if (range.begin == range.end) return;
-  if (steps_.empty()) return words.push_back(range);
-  run(steps_[0], units, range, words);
-  for (size_t i = 1; i < steps_.size(); ++i) {
-    const Words before = std::exchange(words, {});
-    for (const UnitRange& word : before) run(steps_[i], units, word, words);
-  }
+  words.ranges.push_back(range);
+  words.at_start = first == 0 && range.begin == 0;
+  for (const Step& step : steps_) std::visit([&](const auto& s) { run(s, words, first); }, step);
 }
 
 }  // namespace tenon::text

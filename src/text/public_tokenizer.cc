@@ -29,6 +29,7 @@ Result<Inner> load_file(const std::string& path) {
   TENON_ASSIGN(const auto file, MappedFile::open(path));
   const std::string_view bytes(reinterpret_cast<const char*>(file->bytes().data()), file->bytes().size());
   if (path.ends_with(".json")) return text::Tokenizer::from_json(bytes, path);
+  if (path.ends_with(".model")) return text::Tokenizer::from_sentencepiece(bytes, path);
   return text::Tokenizer::from_vocab(bytes, {}, path);
 }
 

@@ -19,8 +19,8 @@ uint64_t fold(uint64_t a, uint64_t b) {
   return static_cast<uint64_t>(product) ^ static_cast<uint64_t>(product >> 64);
 }
 
-// A key of up to 16 bytes as two numbers: its first and its last bytes, which may overlap. Together with the length they
-// are the whole key.
+// A key of up to 16 bytes as two numbers: its first and its last bytes, which may overlap. Together with the length
+// they are the whole key.
 struct Ends {
   uint64_t first, last;
   bool operator==(const Ends&) const = default;
@@ -33,16 +33,6 @@ Ends ends(const char* p, size_t n) {
   return {load<uint8_t>(p) << 8 | load<uint8_t>(p + n / 2), load<uint8_t>(p + n - 1)};
 }
 
-uint64_t hash_of(std::string_view key) {
-  constexpr uint64_t kSeedA = 0x9e3779b97f4a7c15u, kSeedB = 0xd6e8feb86659fd93u;
-  const char* p = key.data();
-  size_t n = key.size();
-  uint64_t h = n;
-  for (; n > 16; n -= 8, p += 8) h = fold(h ^ load<uint64_t>(p), kSeedB);
-  const Ends e = ends(p, n);
-  return fold(e.first ^ kSeedA, e.last ^ (h * kSeedB));
-}
-
 uint8_t tag_of(uint64_t hash) { return static_cast<uint8_t>(hash >> 56 | 1); }
 
 bool equal(std::string_view key, const char* data, size_t length) {
@@ -52,6 +42,16 @@ bool equal(std::string_view key, const char* data, size_t length) {
 }
 
 }  // namespace
+
+uint64_t hash_of(std::string_view key) {
+  constexpr uint64_t kSeedA = 0x9e3779b97f4a7c15u, kSeedB = 0xd6e8feb86659fd93u;
+  const char* p = key.data();
+  size_t n = key.size();
+  uint64_t h = n;
+  for (; n > 16; n -= 8, p += 8) h = fold(h ^ load<uint64_t>(p), kSeedB);
+  const Ends e = ends(p, n);
+  return fold(e.first ^ kSeedA, e.last ^ (h * kSeedB));
+}
 
 StringIndex::StringIndex(size_t count) : tags_(std::bit_ceil(2 * count + 2)), slots_(tags_.size()) {}
 

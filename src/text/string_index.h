@@ -8,6 +8,8 @@
 
 namespace tenon::text {
 
+uint64_t hash_of(std::string_view key);
+
 class StringIndex {
  public:
   // Room for `count` keys.

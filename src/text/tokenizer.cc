@@ -4,6 +4,8 @@
 #include <limits>
 
 #include "base/thread_pool.h"
+#include "text/scratch_pool.h"
+#include "text/tokenizer_config.h"
 #include "text/tokenizer_parts.h"
 #include "text/truncation.h"
 #include "text/unicode.h"
@@ -93,6 +95,7 @@ struct Tokenizer::Impl {
 
   TokenizerParts parts;
   int32_t pad, mask, cls, sep, unk;
+  mutable ScratchPool scratches;
 };
 
 void Tokenizer::Impl::tokenize(std::string_view text, Pipeline::Scratch& scratch) const {
@@ -207,6 +210,11 @@ Result<std::shared_ptr<const Tokenizer>> Tokenizer::from_vocab(std::string_view 
   return from_parts(parts_from_vocab(text, settings, {}, name));
 }
 
+Result<std::shared_ptr<const Tokenizer>> Tokenizer::from_sentencepiece(std::string_view bytes,
+                                                                       const std::string& name) {
+  return from_parts(parts_from_sentencepiece(bytes, {}, name));
+}
+
 Result<std::shared_ptr<const Tokenizer>> Tokenizer::deserialize(std::string_view blob) {
   return from_json(blob, "tokenizer blob");
 }
@@ -215,7 +223,8 @@ std::string Tokenizer::serialize() const { return parts_to_json(impl_->parts); }
 
 Encoding Tokenizer::encode(std::string_view text, const EncodeOptions& options) const {
   const EncodeOptions o = checked(options);
-  Pipeline::Scratch scratch;
+  ScratchPool::Loan loan = impl_->scratches.borrow();
+  Pipeline::Scratch& scratch = *loan;
   impl_->tokenize(text, scratch);
   Encoding row = impl_->encode(scratch.tokens, nullptr, o);
   impl_->pad_rows({&row, 1}, o);
@@ -224,7 +233,8 @@ Encoding Tokenizer::encode(std::string_view text, const EncodeOptions& options) 
 
 Encoding Tokenizer::encode_pair(std::string_view first, std::string_view second, const EncodeOptions& options) const {
   const EncodeOptions o = checked(options);
-  Pipeline::Scratch a, b;
+  ScratchPool::Loan loans[] = {impl_->scratches.borrow(), impl_->scratches.borrow()};
+  Pipeline::Scratch &a = *loans[0], &b = *loans[1];
   impl_->tokenize(first, a);
   impl_->tokenize(second, b);
   const Tokens rest(b.tokens);
@@ -250,7 +260,8 @@ std::vector<Encoding> Tokenizer::encode_rows(std::span<const std::string> firsts
   const EncodeOptions o = checked(options);
   std::vector<Encoding> rows(firsts.size());
   const auto encode_some = [&](int64_t begin, int64_t end, int) {
-    Pipeline::Scratch a, b;
+    ScratchPool::Loan loans[] = {impl_->scratches.borrow(), impl_->scratches.borrow()};
+    Pipeline::Scratch &a = *loans[0], &b = *loans[1];
     for (auto i = static_cast<size_t>(begin); i < static_cast<size_t>(end); ++i) {
       impl_->tokenize(firsts[i], a);
       if (seconds.empty()) {
@@ -276,7 +287,8 @@ std::vector<Encoding> Tokenizer::encode_windows(std::string_view question, std::
                                                 int stride) const {
   const size_t budget = impl_->budget(std::max(max_length, 0), true, true);
   const auto shared = static_cast<size_t>(std::max(stride, 0));
-  Pipeline::Scratch a, b;
+  ScratchPool::Loan loans[] = {impl_->scratches.borrow(), impl_->scratches.borrow()};
+  Pipeline::Scratch &a = *loans[0], &b = *loans[1];
   impl_->tokenize(question, a);
   impl_->tokenize(context, b);
   Tokens first(a.tokens);
@@ -287,7 +299,8 @@ std::vector<Encoding> Tokenizer::encode_windows(std::string_view question, std::
 }
 
 std::vector<Encoding> Tokenizer::encode_windows(std::string_view text, int max_length, int stride) const {
-  Pipeline::Scratch scratch;
+  ScratchPool::Loan loan = impl_->scratches.borrow();
+  Pipeline::Scratch& scratch = *loan;
   impl_->tokenize(text, scratch);
   return impl_->windows(nullptr, scratch.tokens, impl_->budget(std::max(max_length, 0), true, false),
                         static_cast<size_t>(std::max(stride, 0)));

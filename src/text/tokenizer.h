@@ -36,14 +36,17 @@ struct VocabSettings {
 // options that make no sense (negative, or a stride that leaves no room) are clamped.
 class Tokenizer {
  public:
-  // Reads tokenizer.json, or else vocab.txt, of a folder, with tokenizer_config.json and special_tokens_map.json where
-  // present. Errors: not-found, io, bad-model (naming file and field), unsupported (naming the model's type).
+  // Reads the tokenizer of a folder: tokenizer.json, or else a SentencePiece model, vocab.json with merges.txt, or
+  // vocab.txt; with tokenizer_config.json and special_tokens_map.json where present. Errors: not-found, io, bad-model
+  // (naming file and field), unsupported (naming the model's type).
   static Result<std::shared_ptr<const Tokenizer>> from_folder(const std::string& dir);
   // The text of a tokenizer.json; `name` stands for the file in messages.
   static Result<std::shared_ptr<const Tokenizer>> from_json(std::string_view text, const std::string& name);
   // The text of a vocab.txt: one token a line, the line's index is the id.
   static Result<std::shared_ptr<const Tokenizer>> from_vocab(std::string_view text, const VocabSettings& settings,
                                                              const std::string& name);
+  // The bytes of a SentencePiece model.
+  static Result<std::shared_ptr<const Tokenizer>> from_sentencepiece(std::string_view bytes, const std::string& name);
   // The inverse of serialize.
   static Result<std::shared_ptr<const Tokenizer>> deserialize(std::string_view blob);
   ~Tokenizer();

@@ -2,8 +2,10 @@
 #include <initializer_list>
 #include <nlohmann/json.hpp>
 
+#include "text/bpe.h"
 #include "text/json_node.h"
 #include "text/tokenizer_parts.h"
+#include "text/unigram.h"
 #include "text/wordpiece.h"
 
 namespace tenon::text {
@@ -14,32 +16,65 @@ using nlohmann::json;
 constexpr int64_t kMaxLength = 1 << 30;
 
 // Old files leave the type out; these members are each one type's alone.
-std::string inferred_type(const JsonNode& node) {
+std::string inferred_type(const JsonNode& node, const JsonFile& file) {
   if (node.value().contains("max_input_chars_per_word")) return "WordPiece";
-  if (node.value().contains("merges")) return "BPE";
+  if (!file.merges.empty()) return "BPE";
   if (node.value().contains("unk_id")) return "Unigram";
   return "";
 }
 
-Result<std::unique_ptr<const Model>> model_from_json(const JsonNode& node, JsonFile& file) {
-  TENON_ASSIGN(std::string type, node.string("type", ""));
-  if (type.empty()) type = inferred_type(node);
-  if (type.empty()) return node.bad("\"type\" is missing");
-  if (type != "WordPiece") {
-    return error(ErrorCode::kUnsupported, "{}.type: models of type \"{}\" cannot be read yet, only WordPiece",
-                 node.where(), type);
-  }
-  if (!file.has_vocab) return node.bad("\"vocab\" is missing, or no object");
+using ModelPtr = std::unique_ptr<const Model>;
+
+Result<ModelPtr> wordpiece_from_json(const JsonNode& node, Vocabulary vocabulary) {
   WordPieceSettings settings;
   TENON_ASSIGN(settings.unk_token, node.string("unk_token", settings.unk_token));
   TENON_ASSIGN(settings.continuing_prefix, node.string("continuing_subword_prefix", settings.continuing_prefix));
   TENON_ASSIGN(const int64_t longest,
                node.integer("max_input_chars_per_word", 0, kMaxLength, settings.max_word_length));
   settings.max_word_length = static_cast<int32_t>(longest);
+  TENON_ASSIGN(auto model, WordPiece::build(std::move(vocabulary), std::move(settings), node.where() + ".unk_token"));
+  return ModelPtr(std::move(model));
+}
+
+Result<ModelPtr> bpe_from_json(const JsonNode& node, Vocabulary vocabulary, const Bpe::Merges& merges) {
+  TENON_ASSIGN(const std::optional<JsonNode> dropout, node.find("dropout"));
+  if (dropout && dropout->value() != 0) return dropout->unsupported("merges left out at random");
+  BpeSettings settings;
+  TENON_ASSIGN(settings.unk_token, node.string("unk_token", ""));
+  TENON_ASSIGN(settings.continuing_prefix, node.string("continuing_subword_prefix", ""));
+  TENON_ASSIGN(settings.end_of_word_suffix, node.string("end_of_word_suffix", ""));
+  TENON_ASSIGN(settings.fuse_unk, node.boolean("fuse_unk", false));
+  TENON_ASSIGN(settings.byte_fallback, node.boolean("byte_fallback", false));
+  TENON_ASSIGN(settings.ignore_merges, node.boolean("ignore_merges", false));
+  TENON_ASSIGN(auto model, Bpe::build(std::move(vocabulary), merges, std::move(settings), node.where() + ".merges"));
+  return ModelPtr(std::move(model));
+}
+
+Result<ModelPtr> unigram_from_json(const JsonNode& node, Vocabulary vocabulary, std::vector<double> scores) {
+  TENON_ASSIGN(const int64_t unk_id, node.integer("unk_id", 0, Vocabulary::kMaxId, -1));
+  TENON_ASSIGN(const bool byte_fallback, node.boolean("byte_fallback", false));
+  TENON_ASSIGN(auto model, Unigram::build(std::move(vocabulary), std::move(scores), static_cast<int32_t>(unk_id),
+                                          byte_fallback, node.where() + ".vocab"));
+  return ModelPtr(std::move(model));
+}
+
+Result<ModelPtr> model_from_json(const JsonNode& node, JsonFile& file) {
+  TENON_ASSIGN(std::string type, node.string("type", ""));
+  if (type.empty()) type = inferred_type(node, file);
+  if (type.empty()) return node.bad("\"type\" is missing");
+  if (type != "WordPiece" && type != "BPE" && type != "Unigram") {
+    return error(ErrorCode::kUnsupported, "{}.type: models of type \"{}\"; known are WordPiece, BPE and Unigram",
+                 node.where(), type);
+  }
+  const bool scored = type == "Unigram";
+  if (!file.has_vocab || file.has_scores != scored) {
+    return node.bad(fmt::format("\"vocab\" is missing, or no {}", scored ? "list of tokens and scores" : "object"));
+  }
   TENON_ASSIGN(Vocabulary vocabulary,
                Vocabulary::build(std::move(file.vocab), Vocabulary::Duplicates::kReject, node.where() + ".vocab"));
-  TENON_ASSIGN(auto model, WordPiece::build(std::move(vocabulary), std::move(settings), node.where() + ".unk_token"));
-  return std::unique_ptr<const Model>(std::move(model));
+  if (scored) return unigram_from_json(node, std::move(vocabulary), std::move(file.scores));
+  if (type == "BPE") return bpe_from_json(node, std::move(vocabulary), file.merges);
+  return wordpiece_from_json(node, std::move(vocabulary));
 }
 
 // A part of the file that may be absent or null.
@@ -85,6 +120,15 @@ Result<TokenizerSettings> settings_from_json(const JsonNode& root) {
 
 }  // namespace
 
+TokenizerParts make_parts(Normalizer normalizer, PreTokenizer pre_tokenizer, std::unique_ptr<const Model> model,
+                          AddedTokens added, PostProcessor post_processor, Decoder decoder,
+                          TokenizerSettings settings) {
+  const std::optional<PostProcessor::Trim>& trim = post_processor.trim();
+  const Pipeline::Offsets offsets{trim.has_value(), trim && trim->add_prefix_space};
+  return {Pipeline(std::move(normalizer), std::move(pre_tokenizer), std::move(model), std::move(added), offsets),
+          std::move(post_processor), std::move(decoder), std::move(settings)};
+}
+
 int32_t TokenizerParts::token_to_id(std::string_view token) const {
   const AddedToken* added = pipeline.added().find(token);
   return added != nullptr ? added->id : pipeline.model().vocabulary().find(token);
@@ -105,10 +149,8 @@ Result<TokenizerParts> parts_from_json(std::string_view text, const std::string&
   TENON_ASSIGN(std::vector<AddedToken> tokens, added_from_json(root));
   TENON_ASSIGN(AddedTokens added,
                AddedTokens::build(std::move(tokens), model->vocabulary(), normalizer, name + ": added_tokens"));
-  const std::optional<PostProcessor::Trim>& trim = post_processor.trim();
-  TokenizerParts parts{Pipeline(std::move(normalizer), std::move(pre_tokenizer), std::move(model), std::move(added),
-                                {trim.has_value(), trim && trim->add_prefix_space}),
-                       std::move(post_processor), std::move(decoder), std::move(settings)};
+  TokenizerParts parts = make_parts(std::move(normalizer), std::move(pre_tokenizer), std::move(model), std::move(added),
+                                    std::move(post_processor), std::move(decoder), std::move(settings));
   const auto settle = [&](std::string& token, std::initializer_list<const char*> usual) {
     for (const char* candidate : usual) {
       if (token.empty() && parts.token_to_id(candidate) >= 0) token = candidate;

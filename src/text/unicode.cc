@@ -20,11 +20,11 @@ struct LowerRange {
 
 constexpr uint32_t kCodePoints = 0x110000;
 
-const uint8_t* build_flags() {
-  static uint8_t flags[kCodePoints];
+const uint16_t* build_flags() {
+  static uint16_t flags[kCodePoints];
   const auto mark = [](const auto& ranges, CharFlag flag) {
     for (const CharRange& range : ranges) {
-      for (uint32_t c = range.first; c <= range.last; ++c) flags[c] = static_cast<uint8_t>(flags[c] | flag);
+      for (uint32_t c = range.first; c <= range.last; ++c) flags[c] = static_cast<uint16_t>(flags[c] | flag);
     }
   };
   mark(kControlRanges, kControl);
@@ -35,6 +35,8 @@ const uint8_t* build_flags() {
   mark(kOrderedRanges, kOrdered);
   mark(kDecomposesRanges, kDecomposes);
   mark(kWordRanges, kWord);
+  mark(kLetterRanges, kLetterClass);
+  mark(kNumberRanges, kNumberClass);
   return flags;
 }
 
@@ -59,8 +61,8 @@ int sequence_length(const unsigned char* p, size_t left) {
 
 }  // namespace
 
-const uint8_t* char_flag_table() {
-  static const uint8_t* const table = build_flags();
+const uint16_t* char_flag_table() {
+  static const uint16_t* const table = build_flags();
   return table;
 }
 
@@ -108,30 +110,8 @@ char32_t compose(char32_t a, char32_t b) {
 }
 
 void append_utf8(std::string& out, char32_t c) {
-  const auto put = [&out](char32_t byte) { out.push_back(static_cast<char>(byte)); };
-  if (c < 0x80) return put(c);
-  if (c < 0x800) {
-    put(0xC0 | c >> 6);
-  } else {
-    if (c < 0x10000) {
-      put(0xE0 | c >> 12);
-    } else {
-      put(0xF0 | c >> 18);
-      put(0x80 | (c >> 12 & 0x3F));
-    }
-    put(0x80 | (c >> 6 & 0x3F));
-  }
-  put(0x80 | (c & 0x3F));
-}
-
-char32_t next_code_point(const char*& p) {
-  const auto byte = [&p] { return static_cast<char32_t>(static_cast<unsigned char>(*p++)); };
-  const char32_t lead = byte();
-  if (lead < 0x80) return lead;
-  const auto tail = [&byte](char32_t c) { return c << 6 | (byte() & 0x3F); };
-  if (lead < 0xE0) return tail(lead & 0x1F);
-  if (lead < 0xF0) return tail(tail(lead & 0x0F));
-  return tail(tail(tail(lead & 0x07)));
+  char utf8[4];
+  out.append(utf8, write_utf8(c, utf8));
 }
 
 int64_t count_code_points(std::string_view text) {

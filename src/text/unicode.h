@@ -14,20 +14,22 @@
 
 namespace tenon::text {
 
-enum CharFlag : uint8_t {
-  kControl = 1,      // Cc, Cf or Co, except tab, line feed and carriage return
-  kSpace = 2,        // White_Space
-  kPunctuation = 4,  // category P, or ASCII punctuation such as $ and +
-  kNonspacing = 8,   // category Mn
-  kMark = 16,        // category M
-  kOrdered = 32,     // has a canonical combining class
-  kDecomposes = 64,  // has a canonical or compatibility decomposition (Hangul syllables have no flag)
-  kWord = 128,       // \w of regular expressions
+enum CharFlag : uint16_t {
+  kControl = 1,        // Cc, Cf or Co, except tab, line feed and carriage return
+  kSpace = 2,          // White_Space
+  kPunctuation = 4,    // category P, or ASCII punctuation such as $ and +
+  kNonspacing = 8,     // category Mn
+  kMark = 16,          // category M
+  kOrdered = 32,       // has a canonical combining class
+  kDecomposes = 64,    // has a canonical or compatibility decomposition (Hangul syllables have no flag)
+  kWord = 128,         // \w of regular expressions
+  kLetterClass = 256,  // \p{L}
+  kNumberClass = 512,  // \p{N}
 };
 
 // CharFlags of all code points, built at the first call; `c` is at most 0x10FFFF.
-const uint8_t* char_flag_table();
-inline uint8_t char_flags(char32_t c) { return char_flag_table()[c]; }
+const uint16_t* char_flag_table();
+inline uint16_t char_flags(char32_t c) { return char_flag_table()[c]; }
 
 // The blocks that BERT calls Chinese characters.
 constexpr bool is_chinese(char32_t c) {
@@ -48,10 +50,39 @@ uint8_t combining_class(char32_t c);
 // The canonical composition of two code points, or 0.
 char32_t compose(char32_t a, char32_t b);
 
+// Writes one code point at `p` (up to 4 bytes) and returns the end.
+inline char* write_utf8(char32_t c, char* p) {
+  const auto put = [&p](char32_t byte) { *p++ = static_cast<char>(byte); };
+  if (c < 0x80) {
+    put(c);
+    return p;
+  }
+  if (c < 0x800) {
+    put(0xC0 | c >> 6);
+  } else {
+    if (c < 0x10000) {
+      put(0xE0 | c >> 12);
+    } else {
+      put(0xF0 | c >> 18);
+      put(0x80 | (c >> 12 & 0x3F));
+    }
+    put(0x80 | (c >> 6 & 0x3F));
+  }
+  put(0x80 | (c & 0x3F));
+  return p;
+}
 void append_utf8(std::string& out, char32_t c);
 constexpr int utf8_length(char32_t c) { return c < 0x80 ? 1 : c < 0x800 ? 2 : c < 0x10000 ? 3 : 4; }
 // The code point at `p`, which is moved behind it. The text must be valid UTF-8.
-char32_t next_code_point(const char*& p);
+inline char32_t next_code_point(const char*& p) {
+  const auto byte = [&p] { return static_cast<char32_t>(static_cast<unsigned char>(*p++)); };
+  const char32_t lead = byte();
+  if (lead < 0x80) return lead;
+  const auto tail = [&byte](char32_t c) { return c << 6 | (byte() & 0x3F); };
+  if (lead < 0xE0) return tail(lead & 0x1F);
+  if (lead < 0xF0) return tail(tail(lead & 0x0F));
+  return tail(tail(tail(lead & 0x07)));
+}
 // The number of code points of valid UTF-8.
 int64_t count_code_points(std::string_view text);
 

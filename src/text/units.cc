@@ -32,8 +32,11 @@ void UnitText::apply(std::span<const Change> changes, int32_t dropped) {
   units = std::move(out);
 }
 
-void append_utf8(std::string& out, std::span<const Unit> units) {
-  for (const Unit& unit : units) append_utf8(out, unit.c);
+void encode_utf8(std::span<const Unit> units, std::string& out) {
+  out.resize(4 * units.size());
+  char* p = out.data();
+  for (const Unit& unit : units) p = write_utf8(unit.c, p);
+  out.resize(static_cast<size_t>(p - out.data()));
 }
 
 }  // namespace tenon::text

@@ -38,6 +38,7 @@ struct UnitRange {
   size_t begin, end;
 };
 
-void append_utf8(std::string& out, std::span<const Unit> units);
+// Replaces `out` by the UTF-8 of `units`.
+void encode_utf8(std::span<const Unit> units, std::string& out);
 
 }  // namespace tenon::text

@@ -1,6 +1,7 @@
 #include "text/vocabulary.h"
 
 #include <algorithm>
+#include <nlohmann/json.hpp>
 
 namespace tenon::text {
 
@@ -42,6 +43,15 @@ Result<Vocabulary> Vocabulary::build(Entries entries, Duplicates duplicates, con
   }
   vocabulary.bytes_ = std::move(entries.bytes);
   return vocabulary;
+}
+
+std::string vocabulary_json(const Vocabulary& vocabulary) {
+  std::string out;
+  for (int32_t id = 0; id < vocabulary.id_end(); ++id) {
+    if (!vocabulary.has(id)) continue;
+    out += fmt::format("{}{}:{}", out.empty() ? "" : ",", nlohmann::json(vocabulary.token(id)).dump(), id);
+  }
+  return out;
 }
 
 }  // namespace tenon::text

@@ -50,4 +50,7 @@ class Vocabulary {
   int32_t count_ = 0;
 };
 
+// "token":id,… by id, as tokenizer.json has it.
+std::string vocabulary_json(const Vocabulary& vocabulary);
+
 }  // namespace tenon::text

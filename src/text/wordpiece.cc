@@ -53,16 +53,10 @@ void WordPiece::tokenize(std::string_view word, std::vector<Piece>& pieces) cons
 
 std::string WordPiece::to_json() const {
   using nlohmann::json;
-  std::string out = fmt::format(
-      R"({{"type":"WordPiece","unk_token":{},"continuing_subword_prefix":{},"max_input_chars_per_word":{},"vocab":{{)",
-      json(settings_.unk_token).dump(), json(settings_.continuing_prefix).dump(), settings_.max_word_length);
-  bool first = true;
-  for (int32_t id = 0; id < vocabulary_.id_end(); ++id) {
-    if (!vocabulary_.has(id)) continue;
-    out += fmt::format("{}{}:{}", first ? "" : ",", json(vocabulary_.token(id)).dump(), id);
-    first = false;
-  }
-  return out + "}}";
+  return fmt::format(
+      R"({{"type":"WordPiece","unk_token":{},"continuing_subword_prefix":{},"max_input_chars_per_word":{},"vocab":{{{}}}}})",
+      json(settings_.unk_token).dump(), json(settings_.continuing_prefix).dump(), settings_.max_word_length,
+      vocabulary_json(vocabulary_));
 }
 
 }  // namespace tenon::text

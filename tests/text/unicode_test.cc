@@ -16,7 +16,8 @@ std::u32string lower(char32_t c) {
 }
 
 TEST(Unicode, KnowsThePropertiesThatBertAsksFor) {
-  EXPECT_EQ(char_flags('a'), kWord);
+  EXPECT_EQ(char_flags('a'), kWord | kLetterClass);
+  EXPECT_EQ(char_flags('7'), kWord | kNumberClass);
   EXPECT_EQ(char_flags('\n'), kSpace);
   EXPECT_EQ(char_flags(0x0B), kSpace | kControl);
   EXPECT_EQ(char_flags('$'), kPunctuation);
