@@ -1,9 +1,9 @@
 #!/usr/bin/env python3
 """Tenon's tokenizer against Hugging Face `tokenizers`, one thread each, in turns; ids and offsets from both.
 
-Usage: tokenizer_peer.py BENCH VOCAB_TXT SQUAD_JSON [RUNS]
+Usage: tokenizer_peer.py BENCH TOKENIZER SQUAD_JSON [RUNS]
   BENCH       the program tokenizer_bench
-  VOCAB_TXT   an uncased BERT vocabulary
+  TOKENIZER   a tokenizer.json, or an uncased BERT vocabulary (vocab.txt)
   SQUAD_JSON  SQuAD v1.1 (its contexts are the texts)
 
 The peer runs in the fastest way that gives offsets: encode_batch over all texts in Rust, without a thread pool. Reading
@@ -20,7 +20,7 @@ import time
 
 os.environ["TOKENIZERS_PARALLELISM"] = "false"
 os.environ["RAYON_NUM_THREADS"] = "1"
-from tokenizers import BertWordPieceTokenizer, __version__
+from tokenizers import BertWordPieceTokenizer, Tokenizer, __version__
 
 
 def contexts(path):
@@ -45,7 +45,8 @@ class Ours:
 class Theirs:
     def __init__(self, vocab, texts):
         begin = time.process_time()
-        self.tokenizer, self.texts = BertWordPieceTokenizer(vocab, lowercase=True), texts
+        self.texts = texts
+        self.tokenizer = Tokenizer.from_file(vocab) if vocab.endswith(".json") else BertWordPieceTokenizer(vocab, lowercase=True)
         print(f"tokenizers {__version__} loaded in {1e3 * (time.process_time() - begin):.2f} ms")
 
     def run(self):

@@ -91,7 +91,20 @@ void apply_changes(UnitText& text, const std::vector<Ordered>& ordered) {
   text.apply(changes, 0);
 }
 
+// Nothing of the text decomposes, sorts or composes.
+bool is_normal(const UnicodeForm& form, const Units& units) {
+  const uint16_t* const flags = char_flag_table();
+  const char32_t stable_below = form.composed && !form.compatibility ? 0x300 : 0x80;
+  return std::all_of(units.begin(), units.end(), [&](const Unit& unit) {
+    const char32_t c = unit.c;
+    if (c < stable_below) return true;
+    const bool jamo = c >= 0x1100 && c <= 0x11FF;  // these and marks may join what stands before them
+    return !(flags[c] & (kOrdered | kDecomposes | kMark)) && !jamo && (form.composed || !is_hangul_syllable(c));
+  });
+}
+
 void run(const UnicodeForm& form, UnitText& text) {
+  if (is_normal(form, text.units)) return;
   std::vector<Ordered> ordered = decomposed(text.units, form.compatibility);
   apply_changes(text, form.composed ? composed(ordered) : ordered);
 }
