@@ -5,7 +5,7 @@
 //
 // Twelve layers of random weights, so that they stream from memory as in a model; rates are of the best round over all
 // layers (other processes only ever add time), the last column is the median. "%" is of the best rate of multiply-adds
-// on registers seen in the run, on as many threads. Narrow products include rounding x.
+// on registers seen in the run, on as many threads. int8 includes rounding x from f32; in bf16 all matrices are bf16.
 #include <fmt/core.h>
 
 #include <algorithm>
@@ -85,9 +85,16 @@ int main(int argc, char** argv) {
   for (const Shape& s : kShapes) fmt::print("{:>18}", s.name);
   fmt::print("{:>26}\n", "all 12 layers");
   for (const int64_t t : {1, 8, 16, 32, 128, 384, 1024}) {
-    const Aligned x = random_floats(t * 3072, generator), residual = random_floats(t * 3072, generator), y(t * 3072);
-    const Aligned bias = random_floats(3072, generator);
-    const size_t bytes = narrow ? narrow_gemm_workspace(code, factors, t, 3072, pool.threads())
+    const bool bf16 = narrow && factors == Factors::kBf16;  // of x, bias, residual and y
+    const auto make = [&](int64_t count) {
+      Aligned floats = random_floats(count, generator);
+      if (!bf16) return floats;
+      Aligned halves(count);
+      code.round(floats.data, count, reinterpret_cast<uint16_t*>(halves.data));
+      return halves;
+    };
+    const Aligned x = make(t * 3072), residual = make(t * 3072), bias = make(3072), y(t * 3072);
+    const size_t bytes = narrow ? narrow_gemm_workspace(code, factors, bf16, t, 3072, pool.threads())
                                 : gemm_workspace(code, t, 3072, pool.threads(), widens);
     const Aligned workspace(static_cast<int64_t>(bytes / sizeof(float)));
     const int rounds = t > 300 ? 5 : t > 30 ? 15 : 31;
@@ -102,7 +109,8 @@ int main(int argc, char** argv) {
           const Epilogue epilogue{.bias = bias.data,
                                   .residual = shape.n == 768 ? residual.data : nullptr,
                                   .residual_stride = shape.n,
-                                  .activation = shape.activation};
+                                  .activation = shape.activation,
+                                  .bf16 = bf16};
           if (narrow) {
             narrow_gemm(code,
                         {.factors = factors,

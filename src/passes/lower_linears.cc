@@ -1,6 +1,7 @@
-// Factors of linears become 8 or 16 bits wide, for CPUs: floats stay f32 between the steps.
+// Linears with factors of 8 or 16 bits, for CPUs.
 //
-//   linear(x, w) {factors = ""}   ->   linear(x, w) {factors = "int8"}
+//   int8:  linear(x, w) {factors = ""}   ->   linear(x, w) {factors = "int8"}, floats stay f32 between the steps
+//   bf16:  linear, attention and norms are computed on bf16, with casts where others read or feed them
 //
 // Left alone: weights that are computed when run (they could not be packed in advance), and heads, which cost little
 // and decide much: few outputs, or tanh (a pooler). `explain` names them.
@@ -23,17 +24,42 @@ std::string reason_to_keep(const Node& node) {
   return "";
 }
 
+// An attention or a norm, whose kernels read and write bf16.
+bool stands_between(const Node& node) {
+  if (node.input(0) == nullptr || node.input(0)->dtype() != DType::kF32) return false;
+  if (node.is(Op::k_layer_norm) || node.is(Op::k_rms_norm)) return true;
+  if (!node.is(Op::k_attention)) return false;
+  for (int i = 0; i < 3; ++i) {  // kernels move pairs of elements
+    const ir::Dim& width = node.input(i)->shape().back();
+    if (!width.is_const() || width.value() % 2 != 0 ||
+        node.attrs().integers("columns")[static_cast<size_t>(i)] % 2 != 0)
+      return false;
+  }
+  return true;
+}
+
 }  // namespace
 
 Status lower_linears(Graph& graph, const std::string& factors, Decisions& decisions) {
+  NodeSet lowered;
+  bool any = false;
   for (const auto& node : graph.nodes()) {
-    if (!node->is(Op::k_linear) || ops::is_constant_expression(*node->output())) continue;
+    if (ops::is_constant_expression(*node->output())) continue;
+    if (factors == "bf16" && stands_between(*node)) lowered.insert(node.get());
+    if (!node->is(Op::k_linear)) continue;
     const std::string reason = reason_to_keep(*node);
-    if (reason.empty()) node->attrs().set("factors", factors);
+    if (reason.empty()) {
+      any = true;
+      if (factors == "bf16")
+        lowered.insert(node.get());
+      else
+        node->attrs().set("factors", factors);
+    }
     decisions.push_back({"lower-linears", node->describe(), reason.empty(),
                          reason.empty() ? fmt::format("factors are {}", factors) : reason});
   }
-  return {};
+  // Nothing is gained by norms alone.
+  return any && factors == "bf16" ? lower_nodes(graph, DType::kBF16, lowered) : Status();
 }
 
 }  // namespace tenon::passes

@@ -7,6 +7,7 @@
 // small for the type becomes the smallest that is not zero: such numbers stand where a division by zero is to be avoided.
 #include <cmath>
 #include <unordered_map>
+#include <unordered_set>
 
 #include "ops/interpret.h"
 #include "passes/passes.h"
@@ -16,17 +17,17 @@ namespace {
 
 class Lowering {
  public:
-  Lowering(Graph& graph, DType to) : graph_(graph), to_(to) {}
+  Lowering(Graph& graph, DType to, const NodeSet* only) : graph_(graph), to_(to), only_(only) {}
 
   Status run() {
     std::vector<Node*> nodes;
     for (const auto& node : graph_.nodes()) nodes.push_back(node.get());
     for (Node* node : nodes) TENON_TRY(lower(*node));
     for (size_t i = 0; i < graph_.outputs().size(); ++i) {
-      const auto it = lowered_.find(graph_.outputs()[i].value);
-      if (it == lowered_.end()) continue;
-      TENON_ASSIGN(Node * cast, ops::create(graph_, Op::k_cast, {it->second}, Attrs{{"to", DType::kF32}}));
-      graph_.set_output(i, cast->output());
+      Value* output = graph_.outputs()[i].value;
+      if (!replaced_.contains(output)) continue;
+      TENON_ASSIGN(output, widened(output, nullptr));
+      graph_.set_output(i, output);
     }
     Decisions ignored;
     TENON_TRY(eliminate_dead_code(graph_, ignored));
@@ -52,6 +53,16 @@ class Lowering {
     return lowered_[v] = cast->output();
   }
 
+  // A value that was replaced, in f32 again, before `node`, the first that asks (null: at the end).
+  Result<Value*> widened(Value* v, Node* node) {
+    Value*& wide = widened_[v];
+    if (wide == nullptr) {
+      TENON_ASSIGN(Node * cast, ops::create(graph_, Op::k_cast, {lowered_.at(v)}, Attrs{{"to", DType::kF32}}, node));
+      wide = cast->output();
+    }
+    return wide;
+  }
+
   // A constant number that the smaller type rounds to zero; else 0.
   Result<double> vanishing_number(const Value& v) const {
     if (v.rank() != 0 || !ops::is_constant_expression(v)) return 0.0;
@@ -63,23 +74,25 @@ class Lowering {
   Status lower(Node& node) {
     if (first_ == nullptr) first_ = &node;
     if (ops::is_constant_expression(*node.output())) return {};
-    if (!is_f32(node.output())) return keep_inputs_wide(node);
+    if (!is_f32(node.output()) || (only_ != nullptr && !only_->contains(&node))) return keep_inputs_wide(node);
     std::vector<Value*> inputs(node.inputs().begin(), node.inputs().end());
     Attrs attrs = node.attrs();
     if (node.is(Op::k_cast)) {
       attrs.set("to", to_);
     } else {
       if (node.is(Op::k_pointwise)) narrow_program(attrs);
-      for (Value*& in : inputs) {
-        if (!is_f32(in)) continue;
-        TENON_ASSIGN(in, lowered(in, &node));
+      for (size_t i = 0; i < inputs.size(); ++i) {
+        if (!is_f32(inputs[i]) || (only_ != nullptr && is_score_bias(node, i))) continue;
+        TENON_ASSIGN(inputs[i], lowered(inputs[i], &node));
       }
     }
     TENON_ASSIGN(Node * made, ops::create(graph_, node.op(), inputs, attrs, &node));
     made->set_origin(node.origin());
     for (int i = 0; i < node.num_outputs(); ++i) {
       names_.emplace_back(made->output(i), node.output(i)->name());
-      if (made->output(i)->type().dtype == to_) lowered_[node.output(i)] = made->output(i);
+      if (made->output(i)->type().dtype != to_) continue;
+      lowered_[node.output(i)] = made->output(i);
+      replaced_.insert(node.output(i));
     }
     return {};
   }
@@ -93,31 +106,38 @@ class Lowering {
     attrs.set("dtype", to_);
   }
 
-  // A node that reads floats and gives none (a comparison) reads what was computed, widened.
+  // Biases are added to scores that are f32 anyway.
+  static bool is_score_bias(const Node& node, size_t input) { return node.is(Op::k_attention) && input == 8; }
+
+  // A node that reads floats and gives none (a comparison), or is to stay as it is, reads what was computed, widened.
   Status keep_inputs_wide(Node& node) {
     for (int i = 0; i < node.num_inputs(); ++i) {
       Value* in = node.input(i);
-      const auto it = is_f32(in) ? lowered_.find(in) : lowered_.end();
-      if (it == lowered_.end() || ops::is_constant_expression(*in) || in->is_input()) continue;
-      TENON_ASSIGN(Node * cast, ops::create(graph_, Op::k_cast, {it->second}, Attrs{{"to", DType::kF32}}, &node));
-      graph_.set_input(&node, i, cast->output());
+      if (in == nullptr || !replaced_.contains(in)) continue;
+      TENON_ASSIGN(in, widened(in, &node));
+      graph_.set_input(&node, i, in);
     }
     return {};
   }
 
   Graph& graph_;
   const DType to_;
+  const NodeSet* only_;  // null: all
   Node* first_ = nullptr;
-  std::unordered_map<Value*, Value*> lowered_;
+  std::unordered_map<Value*, Value*> lowered_;  // in the smaller type
+  std::unordered_set<Value*> replaced_;         // computed in it; the others were cast
+  std::unordered_map<Value*, Value*> widened_;  // of those that were replaced
   std::vector<std::pair<Value*, std::string>> names_;  // of what was replaced, to be taken over
 };
 
 }  // namespace
 
 Status lower_precision(Graph& graph, DType to, std::vector<Decision>& decisions) {
-  TENON_TRY(Lowering(graph, to).run());
+  TENON_TRY(Lowering(graph, to, nullptr).run());
   decisions.push_back({"lower-precision", "graph", true, fmt::format("floats are {}", dtype_name(to))});
   return {};
 }
+
+Status lower_nodes(Graph& graph, DType to, const NodeSet& nodes) { return Lowering(graph, to, &nodes).run(); }
 
 }  // namespace tenon::passes

@@ -1,6 +1,8 @@
 // Every pass; pipeline.cc gives their order and what each is for, each file its diagram and its reasons to decline.
 #pragma once
 
+#include <unordered_set>
+
 #include "passes/rewriter.h"
 
 namespace tenon::passes {
@@ -40,7 +42,11 @@ Status fuse_unpack(Graph& graph, Decisions& decisions);
 // The same, for targets whose kernels compute linear_norm.
 Status fold_layer_norm(Graph& graph, Decisions& decisions);
 
-// Last, for CPUs: `factors` of linears are bf16 or int8.
+// Those nodes alone, with casts around them.
+using NodeSet = std::unordered_set<const Node*>;
+Status lower_nodes(Graph& graph, DType to, const NodeSet& nodes);
+
+// Last, for CPUs: linears and what stands between them in bf16, or factors of linears in 8 bits.
 Status lower_linears(Graph& graph, const std::string& factors, Decisions& decisions);
 
 }  // namespace tenon::passes

@@ -148,6 +148,7 @@ Result<PipelineReport> run_pipeline(Graph& graph, const PipelineOptions& options
   }
   if (!options.factors.empty() && options.stop_after.empty()) {
     TENON_TRY(lower_linears(graph, options.factors, report.decisions));
+    if (Status s = ops::verify(graph); verify && !s.ok()) return s.with_context("bug in pass lower-linears");
     if (!options.dump_dir.empty()) TENON_TRY(dump(graph, options.dump_dir, std::size(kPipeline) + 1, "lower-linears"));
   }
   return report;

@@ -5,8 +5,8 @@
 namespace tenon::test {
 namespace {
 
+using kernels::cpu::attention_bf16_kernel;
 using kernels::cpu::attention_kernel;
-
 
 struct Form {
   int64_t heads = 1, kv_heads = 0, head_dim = 8;
@@ -167,6 +167,76 @@ TEST(AttentionKernel, ASequenceIsTheSameAloneAndPacked) {
   }
 }
 
+// Weights are rounded to bf16 before they are summed, as are the results.
+const Tolerance kBf16Allowed = tolerance(DType::kBF16) * 2;
+
+TEST(AttentionBf16Kernel, AgreesWithReferenceAtOddShapes) {
+  Random random;
+  SCOPED_TRACE(random.trace());
+  for (const int64_t head_dim : {2, 20, 32, 64, 96}) {
+    for (const auto& [q_len, k_len] :
+         {std::pair<int64_t, int64_t>{1, 1}, {7, 7}, {1, 129}, {33, 31}, {127, 128}, {200, 300}, {5, 0}}) {
+      SCOPED_TRACE(fmt::format("head_dim {}, {} queries, {} keys", head_dim, q_len, k_len));
+      const Step step = dense(random, {.heads = 2, .head_dim = head_dim}, 2, q_len, k_len);
+      expect_like_reference(attention_bf16_kernel(), in_bf16(step), kBf16Allowed);
+    }
+  }
+}
+
+TEST(AttentionBf16Kernel, AgreesWithReferenceInEveryForm) {
+  Random random;
+  SCOPED_TRACE(random.trace());
+  for (const int64_t head_dim : {20, 64}) {
+    for (const Form& f : {Form{.heads = 2, .head_dim = head_dim}, Form{.heads = 4, .kv_heads = 2, .head_dim = head_dim},
+                          Form{.heads = 2, .head_dim = head_dim, .causal = true, .window = 40}}) {
+      SCOPED_TRACE(fmt::format("head_dim {}, causal {}", head_dim, f.causal));
+      expect_like_reference(attention_bf16_kernel(), in_bf16(packed(random, f, {1, 0, 17, 300, 64}, 0, 5)),
+                            kBf16Allowed);
+      Step biased = dense(random, f, 2, 21, 200);
+      biased.inputs.resize(8);
+      biased.inputs.push_back(
+          filled(DType::kF32, {2, 1, 1, 200}, [](int64_t i) { return i % 200 < 140 ? -INFINITY : 0.5; }));
+      expect_like_reference(attention_bf16_kernel(), in_bf16(biased, 8), kBf16Allowed);
+    }
+  }
+}
+
+TEST(AttentionBf16Kernel, ASequenceIsTheSameAloneAndPacked) {
+  Random random;
+  SCOPED_TRACE(random.trace());
+  const std::vector<int64_t> lengths{40, 1, 333, 128, 77};
+  for (const Form& form : {Form{.heads = 2, .head_dim = 24}, Form{.heads = 2, .head_dim = 64}}) {
+    const Step together = in_bf16(packed(random, form, lengths, 0, 3));
+    for (const Isa isa : available_isas()) {
+      const Tensor all = (*run_kernel(attention_bf16_kernel(), together, isa, 3))[0];
+      int64_t first = 0;
+      for (const int64_t length : lengths) {
+        Step alone = packed(random, form, {length}, 0, 0);
+        for (size_t i = 0; i < 3; ++i) alone.inputs[i] = rows_of(*together.inputs[0], first, first + length);
+        const Tensor own = (*run_kernel(attention_bf16_kernel(), alone, isa, 1))[0];
+        EXPECT_TRUE(own.same_bytes(rows_of(all, first, first + length))) << isa_name(isa) << ", length " << length;
+        first += length;
+      }
+    }
+  }
+}
+
+TEST(AttentionBf16Kernel, NotANumberSpoilsItsSequenceOnly) {
+  Random random;
+  SCOPED_TRACE(random.trace());
+  for (const int64_t head_dim : {20, 32}) {
+    Step step = in_bf16(packed(random, {.heads = 1, .head_dim = head_dim}, {9, 40}, 0, 0));
+    const auto width = static_cast<int64_t>(3 * head_dim);
+    for (size_t i = 0; i < 3; ++i) step.inputs[i] = step.inputs[0];
+    const_cast<uint16_t*>(step.inputs[0]->as<uint16_t>())[30 * width + head_dim] = 0x7fc0;  // a key of the second
+    for (const Isa isa : available_isas()) {
+      const Tensor y = (*run_kernel(attention_bf16_kernel(), step, isa, 1))[0];
+      for (int64_t i = 0; i < y.numel(); ++i)
+        ASSERT_EQ(std::isnan(y.at(i)), i >= 9 * head_dim) << isa_name(isa) << ", element " << i;
+    }
+  }
+}
+
 TEST(AttentionKernel, RefusesRowsAndPositionsThatAreNotThere) {
   Random random;
   Step rows = packed(random, {.heads = 1}, {4, 5}, 0, 0);
@@ -181,6 +251,9 @@ TEST(AttentionKernel, DeclinesOtherTypes) {
   Random random;
   const Tensor half = random.tensor(DType::kF16, {1, 3, 8});
   EXPECT_EQ(declined(attention_kernel(), {Op::k_attention, {half, half, half}, Form{}.attrs()}), "input 0 is not f32");
+  const Tensor odd = random.tensor(DType::kBF16, {1, 3, 9});
+  EXPECT_EQ(declined(attention_bf16_kernel(), {Op::k_attention, {odd, odd, odd}, Form{.head_dim = 9}.attrs()}),
+            "rows of input 0 are not in pairs");
 }
 
 }  // namespace

@@ -12,8 +12,8 @@ struct NarrowCase {
   int64_t rows, k, n;
 };
 const std::vector<NarrowCase> kNarrowCases{{1, 1, 1},      {1, 7, 16},    {7, 1, 17},     {8, 33, 48},
-                               {3, 127, 129},  {127, 64, 47}, {129, 96, 96},  {130, 1027, 33},
-                               {17, 2100, 65}, {33, 256, 64}, {49, 130, 100}, {0, 5, 3}};
+                                           {3, 127, 129},  {127, 64, 47}, {129, 96, 96},  {130, 1027, 33},
+                                           {17, 2100, 65}, {33, 256, 64}, {49, 130, 100}, {0, 5, 3}};
 
 struct Kind {
   const char* factors;
@@ -21,8 +21,8 @@ struct Kind {
 };
 constexpr Kind kInt8{"int8", linear_int8_kernel}, kBf16{"bf16", linear_bf16_kernel};
 
-Step step_of(Random& random, const Kind& kind, const NarrowCase& c, const std::string& activation = "", bool bias = true,
-             bool residual = true) {
+Step step_of(Random& random, const Kind& kind, const NarrowCase& c, const std::string& activation = "",
+             bool bias = true, bool residual = true) {
   Step step{Op::k_linear,
             {random.tensor(DType::kF32, {c.rows, c.k}, -1, 1), random.tensor(DType::kF32, {c.k, c.n}, -1, 1),
              std::nullopt, std::nullopt},
@@ -38,7 +38,8 @@ Step step_of(Random& random, const Kind& kind, const NarrowCase& c, const std::s
 Tolerance allowed(const Kind& kind, Isa isa, int64_t k) {
   const double root = std::sqrt(static_cast<double>(k));
   if (kind.kernel == linear_int8_kernel) return tolerance(DType::kF32) * 4;
-  return isa >= Isa::kAvx512Bf16 ? tolerance(DType::kF32) * (8 + 4 * root) : tolerance(DType::kBF16) * (1 + 0.5 * root);
+  const bool rounds = isa == Isa::kScalar || isa >= Isa::kAvx512Bf16;
+  return rounds ? tolerance(DType::kF32) * (8 + 4 * root) : tolerance(DType::kBF16) * (1 + 0.5 * root);
 }
 
 class LinearNarrow : public testing::TestWithParam<Isa> {
@@ -139,6 +140,42 @@ TEST_P(LinearNarrow, LargestSumsOfIntegersAreExact) {
             {{"factors", std::string("int8")}},
             {1}};
   expect(kInt8, step);
+}
+
+// All tensors are bf16: rows are read where they lie if whole tiles of AMX fit their depth.
+TEST_P(LinearNarrow, RowsOfBf16AgreeWithReference) {
+  Random random;
+  SCOPED_TRACE(random.trace());
+  const auto run = [&](const NarrowCase& c, const std::string& activation, bool bias, bool residual) {
+    SCOPED_TRACE(fmt::format("{} x {} x {} {}", c.rows, c.k, c.n, activation));
+    Step step = in_bf16(step_of(random, kBf16, c, activation, bias, residual));
+    step.attrs = {{"activation", activation}};
+    const auto expected = run_op(step.op, step.inputs, step.attrs);
+    ASSERT_TRUE(expected.ok()) << expected.status().message();
+    expect_like(*expected, linear_bf16_kernel(), step, isa(), tolerance(DType::kBF16) * 2);
+  };
+  for (const NarrowCase& c : kNarrowCases) run(c, "", random.chance(0.5), random.chance(0.5));
+  for (int64_t rows = 1; rows <= 34; ++rows) run({rows, 64, 50}, "", true, true);
+  for (const char* activation : {"relu", "gelu", "gelu_tanh", "gelu_sigmoid", "tanh", "sigmoid", "silu"})
+    run({9, 96, 50}, activation, true, true);
+  run({1601, 64, 19}, "", true, true);
+}
+
+TEST_P(LinearNarrow, ARowOfBf16IsTheSameAloneAndInAnyBatch) {
+  Random random;
+  SCOPED_TRACE(random.trace());
+  for (const NarrowCase& c : {NarrowCase{37, 70, 50}, NarrowCase{67, 1504, 100}}) {
+    Step whole = in_bf16(step_of(random, kBf16, c, "gelu"));
+    whole.attrs = {{"activation", std::string("gelu")}};
+    const Tensor all = (*run_kernel(linear_bf16_kernel(), whole, isa(), 2))[0];
+    for (const auto& [begin, end] : {std::pair<int64_t, int64_t>{0, 1}, {c.rows - 1, c.rows}, {3, 12}, {5, 5 + 30}}) {
+      Step part = whole;
+      part.inputs[0] = rows_of(*whole.inputs[0], begin, end);
+      part.inputs[3] = rows_of(*whole.inputs[3], begin, end);
+      const Tensor some = (*run_kernel(linear_bf16_kernel(), part, isa(), 1))[0];
+      EXPECT_TRUE(some.same_bytes(rows_of(all, begin, end))) << "rows " << begin << " to " << end;
+    }
+  }
 }
 
 INSTANTIATE_TEST_SUITE_P(, LinearNarrow,

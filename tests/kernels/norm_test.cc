@@ -3,11 +3,12 @@
 namespace tenon::test {
 namespace {
 
+using kernels::cpu::layer_norm_bf16_kernel;
 using kernels::cpu::layer_norm_kernel;
 using kernels::cpu::reduce_kernel;
+using kernels::cpu::rms_norm_bf16_kernel;
 using kernels::cpu::rms_norm_kernel;
 using kernels::cpu::softmax_kernel;
-
 
 TEST(NormKernels, AgreeWithReferenceWithAndWithoutEachInput) {
   Random random;
@@ -25,6 +26,10 @@ TEST(NormKernels, AgreeWithReferenceWithAndWithoutEachInput) {
       if (columns > 1)
         expect_like_reference(layer_norm_kernel(), {Op::k_layer_norm, {x, gamma, beta, residual}}, kAllowed);
       expect_like_reference(rms_norm_kernel(), {Op::k_rms_norm, {x, gamma, residual}}, kAllowed);
+      const Tolerance bf16 = tolerance(DType::kBF16);
+      if (columns > 1)
+        expect_like_reference(layer_norm_bf16_kernel(), in_bf16({Op::k_layer_norm, {x, gamma, beta, residual}}), bf16);
+      expect_like_reference(rms_norm_bf16_kernel(), in_bf16({Op::k_rms_norm, {x, gamma, residual}}), bf16);
     }
   }
 }

@@ -5,7 +5,6 @@ namespace {
 
 using kernels::cpu::pointwise_kernel;
 
-
 TEST(PointwiseKernel, AgreesWithReferenceOnEveryFunctionOfOneInput) {
   Random random;
   SCOPED_TRACE(random.trace());
@@ -96,6 +95,30 @@ TEST(PointwiseKernel, DeclinesWithAReason) {
                       {x},
                       {{"program", std::string("t0=cast_i64(x0);t1=cast_f32(t0)")}, {"dtype", DType::kF32}}}),
             "cast works on i64");
+}
+
+TEST(CastKernel, RoundsToNearestEvenAndWidensExactly) {
+  Random random;
+  SCOPED_TRACE(random.trace());
+  // Ties, the largest number (to infinity), numbers near the smallest, and values that are not finite.
+  const std::vector<float> special{1.00390625f, 1.01171875f, -1.00390625f, 3.4028235e38f, 1e-40f,
+                                   -1e-45f,     INFINITY,    -INFINITY,    NAN,           -0.0f};
+  for (const int64_t count : {1, 7, 127, 129, 50'000}) {
+    const Tensor x = filled(DType::kF32, {count}, [&](int64_t i) {
+      return i < static_cast<int64_t>(special.size()) ? static_cast<double>(special[static_cast<size_t>(i)])
+                                                      : random.real(-1e3, 1e3);
+    });
+    const Attrs down{{"to", DType::kBF16}}, up{{"to", DType::kF32}};
+    expect_like_reference(kernels::cpu::cast_kernel(), {Op::k_cast, {x}, down}, {});
+    expect_like_reference(kernels::cpu::cast_kernel(), {Op::k_cast, {(*run_op(Op::k_cast, {x}, down))[0]}, up}, {});
+  }
+}
+
+TEST(CastKernel, DeclinesOtherTypes) {
+  Random random;
+  EXPECT_EQ(
+      declined(kernels::cpu::cast_kernel(), {Op::k_cast, {random.tensor(DType::kF16, {3})}, {{"to", DType::kF32}}}),
+      "from f16 to f32");
 }
 
 }  // namespace

@@ -161,6 +161,17 @@ inline std::string declined(const CpuKernel& kernel, const Step& step) {
   return built.ok() ? kernel.supports((*built)->problem).reason : "not a valid op: " + built.status().message();
 }
 
+// The step with its f32 tensors rounded to bf16, but for input `keep`.
+inline Step in_bf16(Step step, size_t keep = 99) {
+  for (size_t i = 0; i < step.inputs.size(); ++i) {
+    Given& x = step.inputs[i];
+    if (i == keep || !x || x->dtype() != DType::kF32) continue;
+    const Tensor wide = *x;
+    x = filled(DType::kBF16, wide.shape(), [&](int64_t at) { return wide.at(at); });
+  }
+  return step;
+}
+
 // Rows [begin, end) of a tensor's first axis.
 inline Tensor rows_of(const Tensor& x, int64_t begin, int64_t end) {
   std::vector<int64_t> shape = x.shape();

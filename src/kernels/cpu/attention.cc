@@ -24,13 +24,14 @@ class AttentionLauncher final : public Launcher {
         heads_(attrs_.integer("heads")),
         group_(attrs_.integer("kv_heads") == 0 ? 1 : heads_ / attrs_.integer("kv_heads")),
         dim_(attrs_.integer("head_dim")),
+        bf16_(problem.outputs[0].dtype == DType::kBF16),
         scale_(static_cast<float>(attrs_.number("scale"))),
         columns_(attrs_.integers("columns")),
         causal_(attrs_.integer("causal") != 0),
         window_(attrs_.integer("window")) {}
 
   size_t workspace(const RunArgs&, int threads) const override {
-    return attention_workspace(code_, dim_) * static_cast<size_t>(threads);
+    return attention_workspace(code_, dim_, bf16_) * static_cast<size_t>(threads);
   }
 
   Status launch(const RunArgs& args) const override {
@@ -41,8 +42,8 @@ class AttentionLauncher final : public Launcher {
     for (int64_t b = 0; b < batch; ++b) total += sequence(args, b).cost() * heads_;
     const int parts = args.pool == nullptr || total * dim_ < 65536 ? 1 : args.pool->threads();
     const auto body = [&](int64_t begin, int64_t end, int thread) {
-      std::byte* scratch =
-          static_cast<std::byte*>(args.workspace) + attention_workspace(code_, dim_) * static_cast<size_t>(thread);
+      std::byte* scratch = static_cast<std::byte*>(args.workspace) +
+                           attention_workspace(code_, dim_, bf16_) * static_cast<size_t>(thread);
       for (int64_t i = begin; i < end; ++i) run_part(args, batch, total * i / parts, total * (i + 1) / parts, scratch);
     };
     if (parts == 1) {
@@ -67,6 +68,8 @@ class AttentionLauncher final : public Launcher {
     return {offsets[b], offsets[b + 1], args.input(kKBegin).as<const int32_t>()[b],
             args.input(kKEnd).as<const int32_t>()[b]};
   }
+
+  int64_t element() const { return bf16_ ? 2 : 4; }  // bytes
 
   // Every row and bias that will be read is there.
   bool valid(const RunArgs& args) const {
@@ -97,10 +100,10 @@ class AttentionLauncher final : public Launcher {
   void clear_rows_of_no_sequence(const RunArgs& args) const {
     if (!args.input(kQOffsets)) return;
     const auto* offsets = args.input(kQOffsets).as<const int32_t>();
-    auto* y = args.output().as<float>();
-    const int64_t width = heads_ * dim_, begin = offsets[0], end = offsets[batch_of(args)];
-    std::fill(y, y + begin * width, 0.0f);
-    std::fill(y + end * width, y + args.input(kQ).dim(0) * width, 0.0f);
+    std::byte* y = args.output().as<std::byte>();
+    const int64_t width = heads_ * dim_ * element(), begin = offsets[0], end = offsets[batch_of(args)];
+    std::fill(y, y + begin * width, std::byte{0});
+    std::fill(y + end * width, y + args.input(kQ).dim(0) * width, std::byte{0});
   }
 
   // The tasks that begin at costs [from, to) in the order of sequences, heads and blocks.
@@ -127,7 +130,8 @@ class AttentionLauncher final : public Launcher {
                 void* scratch) const {
     const auto rows_at = [&](AttentionInput input, int64_t row, int64_t rows_count, int64_t of_head) {
       const TensorArg x = args.input(input);
-      return HeadRows{x.as<const float>() + row * x.dim(-1) + columns_[input] + of_head * dim_, x.dim(-1), rows_count};
+      const int64_t at = row * x.dim(-1) + columns_[input] + of_head * dim_;
+      return HeadRows{x.as<const std::byte>() + at * element(), x.dim(-1), rows_count};
     };
     const int64_t width = heads_ * dim_;
     attention_block(code_,
@@ -138,8 +142,9 @@ class AttentionLauncher final : public Launcher {
                      .head_dim = dim_,
                      .scale = scale_,
                      .visibility = visibility(args, b, s, head, first),
-                     .y = args.output().as<float>() + first * width + head * dim_,
-                     .y_stride = width},
+                     .y = args.output().as<std::byte>() + (first * width + head * dim_) * element(),
+                     .y_stride = width,
+                     .bf16 = bf16_},
                     scratch);
   }
 
@@ -160,6 +165,7 @@ class AttentionLauncher final : public Launcher {
   Attrs attrs_;
   const VectorCode& code_;
   int64_t heads_, group_, dim_;
+  bool bf16_;
   float scale_;
   std::vector<int64_t> columns_;
   bool causal_;
@@ -168,12 +174,21 @@ class AttentionLauncher final : public Launcher {
 
 class AttentionKernel final : public CpuKernel {
  public:
-  std::string_view id() const override { return "cpu.attention.f32"; }
+  AttentionKernel(DType type, std::string_view id) : type_(type), id_(id) {}
+  std::string_view id() const override { return id_; }
   Support supports(const Problem& problem) const override {
     if (problem.op != Op::k_attention) return Support::no("computes attention only");
     for (const int i : {kQ, kK, kV, kScoreBias}) {
-      if (problem.has(i) && problem.inputs[static_cast<size_t>(i)].dtype != DType::kF32)
-        return Support::no(fmt::format("input {} is not f32", i));
+      const DType needed = i == kScoreBias ? DType::kF32 : type_;
+      if (problem.has(i) && problem.inputs[static_cast<size_t>(i)].dtype != needed)
+        return Support::no(fmt::format("input {} is not {}", i, dtype_name(needed)));
+    }
+    // Pairs of elements are moved together.
+    for (int i = kQ; i <= kV && type_ == DType::kBF16; ++i) {
+      const ir::Dim width = problem.inputs[static_cast<size_t>(i)].shape.back();
+      if (!width.is_const() || width.value() % 2 != 0 ||
+          problem.attrs.integers("columns")[static_cast<size_t>(i)] % 2 != 0)
+        return Support::no(fmt::format("rows of input {} are not in pairs", i));
     }
     return Support::yes();
   }
@@ -186,12 +201,21 @@ class AttentionKernel final : public CpuKernel {
                                           const VectorCode& code) const override {
     return std::make_unique<AttentionLauncher>(problem, code);
   }
+
+ private:
+  DType type_;
+  std::string_view id_;
 };
 
 }  // namespace
 
 const CpuKernel& attention_kernel() {
-  static const AttentionKernel kernel;
+  static const AttentionKernel kernel(DType::kF32, "cpu.attention.f32");
+  return kernel;
+}
+
+const CpuKernel& attention_bf16_kernel() {
+  static const AttentionKernel kernel(DType::kBF16, "cpu.attention.bf16");
   return kernel;
 }
 

@@ -10,7 +10,6 @@
 namespace tenon::kernels::cpu {
 namespace {
 
-constexpr int64_t kKeyBlock = 128;
 constexpr int kKeyTile = 8;  // keys side by side in the packed left operand of Q K^T
 
 // The scratch of one thread, cut into parts.
@@ -23,9 +22,10 @@ struct Scratch {
   float* maximum = nullptr;     // [queries]
   float* sum = nullptr;         // [queries]
   float* correction = nullptr;  // [width]
+  float* widened = nullptr;     // rows of bf16 [keys][head_dim]
   int64_t floats = 0;
 
-  Scratch(const VectorCode& code, float* base, int64_t head_dim) {
+  Scratch(const VectorCode& code, float* base, int64_t head_dim, bool bf16) {
     const int64_t width = code.tile_panels * kPanel;
     const int64_t padded = whole_lines(head_dim);
     const auto take = [&](int64_t count) {
@@ -41,6 +41,7 @@ struct Scratch {
     maximum = take(kQueryBlock);
     sum = take(kQueryBlock);
     correction = take(width);
+    if (bf16) widened = take(kKeyBlock * head_dim);
   }
 };
 
@@ -51,7 +52,7 @@ class Attention {
         b_(block),
         most_width_(code.tile_panels * kPanel),
         padded_(whole_lines(block.head_dim)),
-        s_(code, workspace, block.head_dim) {}
+        s_(code, workspace, block.head_dim, block.bf16) {}
 
   void run() const {
     pack_queries();
@@ -60,24 +61,41 @@ class Attention {
     for (int64_t k = 0; k < b_.k.count; k += kKeyBlock) {
       const int64_t keys = std::min(kKeyBlock, b_.k.count - k);
       pack_keys(k, keys);
-      pack_panels(b_.v.data + k * b_.v.stride, b_.v.stride, 1, keys, b_.head_dim, s_.values, 0, padded_ / kPanel);
+      const Floats v = floats_of(b_.v, k, keys);
+      pack_panels(v.data, v.stride, 1, keys, b_.head_dim, s_.values, 0, padded_ / kPanel);
       for (int64_t q = 0; q < b_.q.count; q += most_width_) run_tile(q, std::min(most_width_, b_.q.count - q), k, keys);
     }
     finish();
   }
 
  private:
+  struct Floats {
+    const float* data = nullptr;
+    int64_t stride = 0;
+  };
+  // Rows [first, first + count), at most kKeyBlock; those of bf16 stand widened until the next call.
+  Floats floats_of(const HeadRows& rows, int64_t first, int64_t count) const {
+    if (!b_.bf16) return {static_cast<const float*>(rows.data) + first * rows.stride, rows.stride};
+    for (int64_t i = 0; i < count; ++i) {
+      const auto* row = static_cast<const uint16_t*>(rows.data) + (first + i) * rows.stride;
+      code_.widen(row, b_.head_dim, s_.widened + i * b_.head_dim);
+    }
+    return {s_.widened, b_.head_dim};
+  }
+
   void pack_queries() const {
     for (int64_t q = 0; q < b_.q.count; q += kPanel) {
-      code_.transpose_rows(b_.q.data + q * b_.q.stride, b_.q.stride,
-                           static_cast<int>(std::min<int64_t>(kPanel, b_.q.count - q)), b_.head_dim, kPanel,
+      const int64_t count = std::min<int64_t>(kPanel, b_.q.count - q);
+      const Floats rows = floats_of(b_.q, q, count);
+      code_.transpose_rows(rows.data, rows.stride, static_cast<int>(count), b_.head_dim, kPanel,
                            s_.queries + q * b_.head_dim);
     }
   }
 
   void pack_keys(int64_t first, int64_t count) const {
+    const Floats rows = floats_of(b_.k, first, count);
     for (int64_t k = 0; k < count; k += code_.tile_rows) {
-      code_.transpose_rows(b_.k.data + (first + k) * b_.k.stride, b_.k.stride,
+      code_.transpose_rows(rows.data + k * rows.stride, rows.stride,
                            static_cast<int>(std::min<int64_t>(code_.tile_rows, count - k)), b_.head_dim, kKeyTile,
                            s_.keys + k / code_.tile_rows * b_.head_dim * kKeyTile);
     }
@@ -99,7 +117,7 @@ class Attention {
                   .panels = panels});
     }
     const bool plain = b_.visibility.everything();
-    if (!plain) bias_and_hide(q, count, width, k, keys);
+    if (!plain) bias_and_hide(b_, q, count, k, keys, s_.scores, 1, width);
     code_.softmax_block({.scores = s_.scores,
                          .keys = keys,
                          .width = width,
@@ -128,33 +146,19 @@ class Attention {
     }
   }
 
-  // Scales the scores, adds the bias, and makes -inf of what is hidden.
-  void bias_and_hide(int64_t q, int64_t count, int64_t width, int64_t k, int64_t keys) const {
-    const Visibility& v = b_.visibility;
-    for (int64_t i = 0; i < count; ++i) {
-      const int64_t q_position = v.q_positions == nullptr ? b_.first_query + q + i : v.q_positions[q + i];
-      const float* bias = v.bias == nullptr ? nullptr : v.bias + q_position * v.bias_q_stride;
-      for (int64_t j = 0; j < keys; ++j) {
-        const int64_t k_position = v.k_positions == nullptr ? k + j : v.k_positions[k + j];
-        float& score = s_.scores[j * width + i];
-        const bool hidden =
-            (v.causal && k_position > q_position) ||
-            (v.window > 0 && (k_position - q_position > v.window || q_position - k_position > v.window));
-        score = hidden ? -std::numeric_limits<float>::infinity()
-                       : score * b_.scale + (bias == nullptr ? 0.0f : bias[k_position * v.bias_k_stride]);
-      }
-    }
-  }
-
   void finish() const {
     for (int64_t q = 0; q < b_.q.count; ++q) {
-      float* y = b_.y + q * b_.y_stride;
-      if (s_.sum[q] == 0.0f) {  // no key was visible
-        std::fill_n(y, b_.head_dim, 0.0f);
-        continue;
-      }
-      std::memcpy(y, s_.output + q * padded_, static_cast<size_t>(b_.head_dim) * sizeof(float));
-      code_.scale(y, b_.head_dim, 1.0f / s_.sum[q]);
+      float* from = s_.output + q * padded_;
+      // No sum: no key was visible.
+      if (s_.sum[q] == 0.0f)
+        std::fill_n(from, b_.head_dim, 0.0f);
+      else
+        code_.scale(from, b_.head_dim, 1.0f / s_.sum[q]);
+      if (b_.bf16)
+        code_.round(from, b_.head_dim, static_cast<uint16_t*>(b_.y) + q * b_.y_stride);
+      else
+        std::memcpy(static_cast<float*>(b_.y) + q * b_.y_stride, from,
+                    static_cast<size_t>(b_.head_dim) * sizeof(float));
     }
   }
 
@@ -166,11 +170,30 @@ class Attention {
 
 }  // namespace
 
-size_t attention_workspace(const VectorCode& code, int64_t head_dim) {
-  return static_cast<size_t>(Scratch(code, nullptr, head_dim).floats) * sizeof(float);
+void bias_and_hide(const AttentionBlock& block, int64_t q, int64_t count, int64_t k, int64_t keys, float* scores,
+                   int64_t q_stride, int64_t k_stride) {
+  const Visibility& v = block.visibility;
+  for (int64_t i = 0; i < count; ++i) {
+    const int64_t q_position = v.q_positions == nullptr ? block.first_query + q + i : v.q_positions[q + i];
+    const float* bias = v.bias == nullptr ? nullptr : v.bias + q_position * v.bias_q_stride;
+    for (int64_t j = 0; j < keys; ++j) {
+      const int64_t k_position = v.k_positions == nullptr ? k + j : v.k_positions[k + j];
+      float& score = scores[i * q_stride + j * k_stride];
+      const bool hidden = (v.causal && k_position > q_position) ||
+                          (v.window > 0 && (k_position - q_position > v.window || q_position - k_position > v.window));
+      score = hidden ? -std::numeric_limits<float>::infinity()
+                     : score * block.scale + (bias == nullptr ? 0.0f : bias[k_position * v.bias_k_stride]);
+    }
+  }
+}
+
+size_t attention_workspace(const VectorCode& code, int64_t head_dim, bool bf16) {
+  if (bf16 && has_bf16_attention(code, head_dim)) return attention_workspace_bf16(code, head_dim);
+  return static_cast<size_t>(Scratch(code, nullptr, head_dim, bf16).floats) * sizeof(float);
 }
 
 void attention_block(const VectorCode& code, const AttentionBlock& block, void* workspace) {
+  if (block.bf16 && has_bf16_attention(code, block.head_dim)) return attention_block_bf16(code, block, workspace);
   Attention(code, block, static_cast<float*>(workspace)).run();
 }
 

@@ -9,15 +9,17 @@ Result<std::unique_ptr<Launcher>> CpuKernel::prepare_for(const Problem& problem,
   return make_launcher(problem, config, vector_code(isa));
 }
 
-Support all_f32(const Problem& problem) {
-  for (size_t i = 0; i < problem.inputs.size(); ++i) {
-    if (problem.has(static_cast<int>(i)) && problem.inputs[i].dtype != DType::kF32)
-      return Support::no(fmt::format("input {} is {}, f32 is needed", i, dtype_name(problem.inputs[i].dtype)));
-  }
-  for (size_t i = 0; i < problem.outputs.size(); ++i) {
-    if (problem.outputs[i].dtype != DType::kF32)
-      return Support::no(fmt::format("output {} is {}, f32 is needed", i, dtype_name(problem.outputs[i].dtype)));
-  }
+Support all_of(const Problem& problem, DType type) {
+  const auto check = [&](std::string_view what, size_t i, DType found) {
+    return found == type
+               ? Support::yes()
+               : Support::no(fmt::format("{} {} is {}, {} is needed", what, i, dtype_name(found), dtype_name(type)));
+  };
+  for (size_t i = 0; i < problem.inputs.size(); ++i)
+    if (problem.has(static_cast<int>(i)))
+      if (Support s = check("input", i, problem.inputs[i].dtype); !s) return s;
+  for (size_t i = 0; i < problem.outputs.size(); ++i)
+    if (Support s = check("output", i, problem.outputs[i].dtype); !s) return s;
   return Support::yes();
 }
 

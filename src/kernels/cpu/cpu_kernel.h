@@ -29,8 +29,9 @@ inline bool is_constant(const Problem& problem, int i) {
   return i < static_cast<int>(problem.constant.size()) && problem.constant[static_cast<size_t>(i)];
 }
 
-// Yes when every input and output that is present is f32; otherwise no, naming the first that is not.
-Support all_f32(const Problem& problem);
+// Yes when every input and output that is present is of this type; otherwise no, naming the first that is not.
+Support all_of(const Problem& problem, DType type);
+inline Support all_f32(const Problem& problem) { return all_of(problem, DType::kF32); }
 
 // A kernel that met bad data lets the op's reference say what is wrong, so that both use the same words.
 Status reference_error(Op op, const Attrs& attrs, const RunArgs& args);

@@ -131,7 +131,6 @@ struct PlainSums {
 };
 
 struct Int8Sums {
-  using DI = hn::RebindToSigned<D>;
   const int32_t* sums;
   int64_t stride;
   const ops::RowScale* rows;
@@ -153,57 +152,77 @@ struct Int8Sums {
   }
 };
 
-template <Activation kActivation, class Sums>
-void epilogue_rows(const void* sums, int64_t stride, float* y, int64_t y_stride, int rows, int64_t columns,
-                   const Epilogue& e) {
-  int64_t j = 0;
-  for (; j + kLanes <= columns; j += kLanes) {
-    const Sums column(sums, stride, e.dequantize, j, kLanes);
-    const V bias = e.bias == nullptr ? hn::Zero(d) : load(e.bias + j);
-    for (int r = 0; r < rows; ++r) {
-      V x = activate<kActivation>(hn::Add(column.at(r), bias));
-      if (e.residual != nullptr) x = hn::Add(x, load(e.residual + r * e.residual_stride + j));
-      store(x, y + r * y_stride + j);
-    }
-  }
-  if (const int64_t n = columns - j; n > 0) {
-    const Sums column(sums, stride, e.dequantize, j, n);
-    const V bias = e.bias == nullptr ? hn::Zero(d) : load(e.bias + j, n);
-    for (int r = 0; r < rows; ++r) {
-      V x = activate<kActivation>(hn::Add(column.at(r, n), bias));
-      if (e.residual != nullptr) x = hn::Add(x, load(e.residual + r * e.residual_stride + j, n));
-      store(x, y + r * y_stride + j, n);
-    }
+// Where bias, residual and y are f32, and where they are bf16; n as above.
+struct Floats {
+  using T = float;
+  static HWY_INLINE V read(const T* p, int64_t n) { return n < kLanes ? load(p, n) : load(p); }
+  static HWY_INLINE void write(V v, T* p, int64_t n) { n < kLanes ? store(v, p, n) : store(v, p); }
+};
+struct Bf16s {
+  using T = uint16_t;
+  static HWY_INLINE V read(const T* p, int64_t n) { return n < kLanes ? load_bf16(p, n) : load_bf16(p); }
+  static HWY_INLINE void write(V v, T* p, int64_t n) { n < kLanes ? store_bf16(v, p, n) : store_bf16(v, p); }
+};
+
+// Columns [j, j + n).
+template <Activation kActivation, class Sums, class Held>
+HWY_INLINE void epilogue_column(const void* sums, int64_t stride, typename Held::T* y, int64_t y_stride, int rows,
+                                int64_t j, int64_t n, const Epilogue& e) {
+  using T = typename Held::T;
+  const Sums column(sums, stride, e.dequantize, j, n);
+  const V bias = e.bias == nullptr ? hn::Zero(d) : Held::read(static_cast<const T*>(e.bias) + j, n);
+  const auto* residual = static_cast<const T*>(e.residual);
+  for (int r = 0; r < rows; ++r) {
+    V x = activate<kActivation>(hn::Add(n < kLanes ? column.at(r, n) : column.at(r), bias));
+    if (residual != nullptr) x = hn::Add(x, Held::read(residual + r * e.residual_stride + j, n));
+    Held::write(x, y + r * y_stride + j, n);
   }
 }
 
-template <class Sums>
-void epilogue_of(const void* sums, int64_t stride, float* y, int64_t y_stride, int rows, int64_t columns,
+template <Activation kActivation, class Sums, class Held>
+void epilogue_rows(const void* sums, int64_t stride, void* y, int64_t y_stride, int rows, int64_t columns,
+                   const Epilogue& e) {
+  auto* out = static_cast<typename Held::T*>(y);
+  int64_t j = 0;
+  for (; j + kLanes <= columns; j += kLanes)
+    epilogue_column<kActivation, Sums, Held>(sums, stride, out, y_stride, rows, j, kLanes, e);
+  if (j < columns) epilogue_column<kActivation, Sums, Held>(sums, stride, out, y_stride, rows, j, columns - j, e);
+}
+
+template <class Sums, class Held>
+void epilogue_of(const void* sums, int64_t stride, void* y, int64_t y_stride, int rows, int64_t columns,
                  const Epilogue& e) {
+  const auto apply = [&]<Activation kActivation>() {
+    epilogue_rows<kActivation, Sums, Held>(sums, stride, y, y_stride, rows, columns, e);
+  };
   switch (e.activation) {
     case Activation::kNone:
-      return epilogue_rows<Activation::kNone, Sums>(sums, stride, y, y_stride, rows, columns, e);
+      return apply.template operator()<Activation::kNone>();
     case Activation::kRelu:
-      return epilogue_rows<Activation::kRelu, Sums>(sums, stride, y, y_stride, rows, columns, e);
+      return apply.template operator()<Activation::kRelu>();
     case Activation::kGelu:
-      return epilogue_rows<Activation::kGelu, Sums>(sums, stride, y, y_stride, rows, columns, e);
+      return apply.template operator()<Activation::kGelu>();
     case Activation::kGeluTanh:
-      return epilogue_rows<Activation::kGeluTanh, Sums>(sums, stride, y, y_stride, rows, columns, e);
+      return apply.template operator()<Activation::kGeluTanh>();
     case Activation::kGeluSigmoid:
-      return epilogue_rows<Activation::kGeluSigmoid, Sums>(sums, stride, y, y_stride, rows, columns, e);
+      return apply.template operator()<Activation::kGeluSigmoid>();
     case Activation::kTanh:
-      return epilogue_rows<Activation::kTanh, Sums>(sums, stride, y, y_stride, rows, columns, e);
+      return apply.template operator()<Activation::kTanh>();
     case Activation::kSigmoid:
-      return epilogue_rows<Activation::kSigmoid, Sums>(sums, stride, y, y_stride, rows, columns, e);
+      return apply.template operator()<Activation::kSigmoid>();
     case Activation::kSilu:
-      return epilogue_rows<Activation::kSilu, Sums>(sums, stride, y, y_stride, rows, columns, e);
+      return apply.template operator()<Activation::kSilu>();
   }
 }
 
-void epilogue(const void* sums, int64_t sums_stride, float* y, int64_t y_stride, int rows, int64_t columns,
+void epilogue(const void* sums, int64_t sums_stride, void* y, int64_t y_stride, int rows, int64_t columns,
               const Epilogue& e) {
-  if (e.dequantize.rows != nullptr) return epilogue_of<Int8Sums>(sums, sums_stride, y, y_stride, rows, columns, e);
-  epilogue_of<PlainSums>(sums, sums_stride, y, y_stride, rows, columns, e);
+  if (e.dequantize.rows != nullptr)
+    epilogue_of<Int8Sums, Floats>(sums, sums_stride, y, y_stride, rows, columns, e);
+  else if (e.bf16)
+    epilogue_of<PlainSums, Bf16s>(sums, sums_stride, y, y_stride, rows, columns, e);
+  else
+    epilogue_of<PlainSums, Floats>(sums, sums_stride, y, y_stride, rows, columns, e);
 }
 
 #if HWY_TARGET != HWY_SCALAR

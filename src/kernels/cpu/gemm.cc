@@ -126,10 +126,7 @@ class Worker {
     const Epilogue& all = g_.epilogue;
     const bool plain = all.bias == nullptr && all.residual == nullptr && all.activation == Activation::kNone;
     if (k + depth < g_.k || plain) return;
-    Epilogue e = all;
-    if (e.bias != nullptr) e.bias += column;
-    if (e.residual != nullptr) e.residual += row * e.residual_stride + column;
-    code_.epilogue(y, g_.y_stride, y, g_.y_stride, rows, columns, e);
+    code_.epilogue(y, g_.y_stride, y, g_.y_stride, rows, columns, all.at(row, column));
   }
 
   const VectorCode& code_;
@@ -168,7 +165,7 @@ void gemm(const VectorCode& code, const Gemm& g, void* workspace, ThreadPool* po
   const int threads = pool == nullptr ? 1 : pool->threads();
   const int64_t tiles = ceil_div(g.rows, code.tile_rows), panels = ceil_div(g.columns, kPanel);
   const int64_t groups = ceil_div(panels, code.tile_panels);  // of columns
-  const int row_count = row_parts(tiles, groups, tiles_per_block(code), threads, kPacking);
+  const int row_count = row_parts(tiles, groups, 1, tiles_per_block(code), threads, kPacking);
   const int column_count = threads / row_count;
   const int64_t floats = thread_floats(code, g.rows, g.k, g.w_is_bf16);
   const auto body = [&](int64_t begin, int64_t end, int thread) {

@@ -1,6 +1,7 @@
 #include "kernels/cpu/isa.h"
 
 #include <fmt/core.h>
+#include <unistd.h>
 
 #include <algorithm>
 #include <utility>
@@ -8,11 +9,9 @@
 
 #include "base/env.h"
 #include "base/log.h"
-
 #if defined(__x86_64__)
 #include <cpuid.h>
 #include <sys/syscall.h>
-#include <unistd.h>
 #endif
 
 namespace tenon::kernels::cpu {
@@ -107,6 +106,15 @@ Isa chosen_isa() {
     return all.front();
   }();
   return chosen;
+}
+
+int64_t second_level_cache() {
+  static const int64_t bytes = [] {
+    constexpr int64_t kLeast = 256 * 1024, kUsual = 1024 * 1024, kMost = 4096 * 1024;
+    const int64_t told = sysconf(_SC_LEVEL2_CACHE_SIZE);  // 0 or -1: not known
+    return told <= 0 ? kUsual : std::clamp(told, kLeast, kMost);
+  }();
+  return bytes;
 }
 
 }  // namespace tenon::kernels::cpu

@@ -1,6 +1,7 @@
 // Instruction sets that the CPU kernels are compiled for, and which of them this process uses.
 #pragma once
 
+#include <cstdint>
 #include <optional>
 #include <span>
 #include <string_view>
@@ -25,5 +26,8 @@ std::span<const Isa> available_isas();
 
 // The best available one, or the one that TENON_ISA names where it is available (else the next lesser one, said once).
 Isa chosen_isa();
+
+// Bytes of the second-level cache, which each core has of its own.
+int64_t second_level_cache();
 
 }  // namespace tenon::kernels::cpu

@@ -1,5 +1,5 @@
 // linear with factors of 8 or 16 bits: y = activation(x W + bias) + residual, where x and a constant W are rounded
-// before they are multiplied (the attribute `factors`).
+// before they are multiplied (the attribute `factors`), or all is bf16.
 #include "ir/dim.h"
 #include "kernels/cpu/gemm.h"
 #include "kernels/cpu/kernels.h"
@@ -9,56 +9,115 @@
 namespace tenon::kernels::cpu {
 namespace {
 
+int64_t rows_of(const RunArgs& args) {
+  const TensorArg& x = args.inputs[kX];
+  return size_product(x.shape, 0, x.rank() - 1);
+}
+
+Epilogue epilogue_of(const RunArgs& args, Activation activation) {
+  const TensorArg y = args.output();
+  return {.bias = args.input(kBias).data,
+          .residual = args.input(kResidual).data,
+          .residual_stride = y.dim(-1),
+          .activation = activation,
+          .bf16 = y.dtype == DType::kBF16};
+}
+
+Status check_depth(int64_t k, int64_t expected) {
+  if (k == expected) return {};
+  return error(ErrorCode::kBadInput, "rows of {} elements do not fit weights of {} rows", k, expected);
+}
+
+// A product of bf16 for an instruction set that has none: weights and, where they are bf16, rows are widened.
+class WideningLauncher final : public Launcher {
+ public:
+  WideningLauncher(const Problem& problem, const VectorCode& code)
+      : code_(code),
+        activation_(activation_of(problem.attrs)),
+        rows_are_bf16_(problem.inputs[kX].dtype == DType::kBF16),
+        k_(problem.inputs[kW].shape[0].value()) {}
+
+  size_t workspace(const RunArgs& args, int threads) const override {
+    const int64_t rows = rows_of(args), n = args.outputs[0].dim(-1);
+    const size_t product = gemm_workspace(code_, rows, k_, threads, true);
+    if (!rows_are_bf16_) return product;
+    const int64_t chunk = std::min(rows, kChunkRows);
+    return product + static_cast<size_t>(whole_lines(chunk * k_) + whole_lines(chunk * n)) * sizeof(float);
+  }
+
+  Status launch(const RunArgs& args) const override {
+    const TensorArg x = args.input(kX), y = args.output();
+    const int64_t rows = rows_of(args), n = y.dim(-1);
+    TENON_TRY(check_depth(x.dim(-1), k_));
+    const Epilogue epilogue = epilogue_of(args, activation_);
+    Gemm g{.x = x.as<const float>(),
+           .x_stride = k_,
+           .w = args.input(kW).data,
+           .w_is_bf16 = true,
+           .y = y.as<float>(),
+           .y_stride = n,
+           .rows = rows,
+           .k = k_,
+           .columns = n,
+           .epilogue = epilogue};
+    if (!rows_are_bf16_) {
+      gemm(code_, g, args.workspace, args.pool);
+      return {};
+    }
+    auto* wide_x = static_cast<float*>(args.workspace);
+    float* sums = wide_x + whole_lines(std::min(rows, kChunkRows) * k_);
+    float* scratch = sums + whole_lines(std::min(rows, kChunkRows) * n);
+    g.x = wide_x;
+    g.y = sums;
+    g.epilogue = {};
+    for (int64_t first = 0; first < rows; first += kChunkRows) {
+      g.rows = std::min(kChunkRows, rows - first);
+      for_range(args.pool, g.rows, g.rows * k_, [&](int64_t begin, int64_t end, int) {
+        code_.widen(x.as<const uint16_t>() + (first + begin) * k_, (end - begin) * k_, wide_x + begin * k_);
+      });
+      gemm(code_, g, scratch, args.pool);
+      for_range(args.pool, g.rows, g.rows * n, [&](int64_t begin, int64_t end, int) {
+        code_.epilogue(sums + begin * n, n, y.as<uint16_t>() + (first + begin) * n, n, static_cast<int>(end - begin), n,
+                       epilogue.at(first + begin, 0));
+      });
+    }
+    return {};
+  }
+
+ private:
+  static constexpr int64_t kChunkRows = 512;
+
+  const VectorCode& code_;
+  Activation activation_;
+  bool rows_are_bf16_;
+  int64_t k_;
+};
+
 class NarrowLauncher final : public Launcher {
  public:
   NarrowLauncher(const Problem& problem, const VectorCode& code, Factors factors)
       : code_(code),
         factors_(factors),
         activation_(activation_of(problem.attrs)),
-        k_(problem.inputs[kW].shape[0].value()),
-        widens_(factors == Factors::kBf16 && code.bf16.tile == nullptr) {}
+        rows_are_bf16_(problem.inputs[kX].dtype == DType::kBF16),
+        k_(problem.inputs[kW].shape[0].value()) {}
 
   size_t workspace(const RunArgs& args, int threads) const override {
-    const TensorArg& x = args.inputs[kX];
-    const int64_t rows = size_product(x.shape, 0, x.rank() - 1);
-    return widens_ ? gemm_workspace(code_, rows, k_, threads, true)
-                   : narrow_gemm_workspace(code_, factors_, rows, k_, threads);
+    return narrow_gemm_workspace(code_, factors_, rows_are_bf16_, rows_of(args), k_, threads);
   }
 
   Status launch(const RunArgs& args) const override {
-    const TensorArg x = args.input(kX), y = args.output();
-    const int64_t n = y.dim(-1), rows = size_product(x.shape, 0, x.rank() - 1);
-    if (x.dim(-1) != k_)
-      return error(ErrorCode::kBadInput, "rows of {} elements do not fit weights of {} rows", x.dim(-1), k_);
-    const Epilogue epilogue{.bias = args.input(kBias).as<const float>(),
-                            .residual = args.input(kResidual).as<const float>(),
-                            .residual_stride = n,
-                            .activation = activation_};
-    if (widens_) {
-      gemm(code_,
-           {.x = x.as<const float>(),
-            .x_stride = k_,
-            .w = args.input(kW).data,
-            .w_is_bf16 = true,
-            .y = y.as<float>(),
-            .y_stride = n,
-            .rows = rows,
-            .k = k_,
-            .columns = n,
-            .epilogue = epilogue},
-           args.workspace, args.pool);
-    } else {
-      narrow_gemm(code_,
-                  {.factors = factors_,
-                   .x = x.as<const float>(),
-                   .w = args.input(kW).as<const std::byte>(),
-                   .y = y.as<float>(),
-                   .rows = rows,
-                   .k = k_,
-                   .columns = n,
-                   .epilogue = epilogue},
-                  args.workspace, args.pool);
-    }
+    TENON_TRY(check_depth(args.input(kX).dim(-1), k_));
+    narrow_gemm(code_,
+                {.factors = factors_,
+                 .x = args.input(kX).data,
+                 .w = args.input(kW).as<const std::byte>(),
+                 .y = args.output().data,
+                 .rows = rows_of(args),
+                 .k = k_,
+                 .columns = args.output().dim(-1),
+                 .epilogue = epilogue_of(args, activation_)},
+                args.workspace, args.pool);
     return {};
   }
 
@@ -66,8 +125,8 @@ class NarrowLauncher final : public Launcher {
   const VectorCode& code_;
   Factors factors_;
   Activation activation_;
+  bool rows_are_bf16_;
   int64_t k_;
-  bool widens_;  // bf16 weights, for an instruction set without such products: x stays f32
 };
 
 class NarrowKernel final : public CpuKernel {
@@ -77,8 +136,9 @@ class NarrowKernel final : public CpuKernel {
 
   Support supports(const Problem& problem) const override {
     if (problem.op != Op::k_linear) return Support::no("computes linear only");
-    if (Support s = all_f32(problem); !s) return s;
-    if (problem.attrs.text("factors") != name_)
+    const bool rows_are_bf16 = factors_ == Factors::kBf16 && problem.inputs[kX].dtype == DType::kBF16;
+    if (Support s = all_of(problem, rows_are_bf16 ? DType::kBF16 : DType::kF32); !s) return s;
+    if (!rows_are_bf16 && problem.attrs.text("factors") != name_)
       return Support::no(fmt::format("factors of {} are not asked for", name_));
     if (!is_constant(problem, kW)) return Support::no("the weight is not constant");
     if (!ir::all_const(problem.inputs[kW].shape)) return Support::no("the weight's shape is symbolic");
@@ -102,13 +162,22 @@ class NarrowKernel final : public CpuKernel {
     const int64_t k = w.shape()[0], n = w.shape()[1];
     std::byte* bytes = nullptr;
     TENON_ASSIGN(Tensor packed, Tensor::allocate(dtype(), {packed_bytes(factors_, k, n) / bytes_of(factors_)}, &bytes));
-    pack_narrow(factors_, w.as<float>(), k, n, bytes);
+    if (w.dtype() == DType::kF32) {
+      pack_narrow(factors_, w.as<float>(), k, n, bytes);
+      return packed;
+    }
+    std::byte* wide = nullptr;
+    TENON_ASSIGN(const Tensor floats, Tensor::allocate(DType::kF32, {k, n}, &wide));
+    for (int64_t i = 0; i < k * n; ++i) reinterpret_cast<float*>(wide)[i] = static_cast<float>(w.as<BF16>()[i]);
+    pack_narrow(factors_, floats.as<float>(), k, n, bytes);
     return packed;
   }
 
  protected:
   std::unique_ptr<Launcher> make_launcher(const Problem& problem, const Config&,
                                           const VectorCode& code) const override {
+    if (factors_ == Factors::kBf16 && code.bf16.tile == nullptr)
+      return std::make_unique<WideningLauncher>(problem, code);
     return std::make_unique<NarrowLauncher>(problem, code, factors_);
   }
 

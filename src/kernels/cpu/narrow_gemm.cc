@@ -1,45 +1,43 @@
 #include "kernels/cpu/narrow_gemm.h"
 
 #include <cmath>
+#include <cstring>
 
 #include "kernels/cpu/split.h"
 
 namespace tenon::kernels::cpu {
 namespace {
 
-constexpr int64_t kLine = 64;                // bytes of a cache line
-constexpr int64_t kChunkRows = 512;          // of X are rounded at a time, for each thread
-constexpr int64_t kBlockBytes = 384 * 1024;  // of rounded X stay in the second-level cache while panels pass
+constexpr int64_t kLine = 64;        // bytes of a cache line
+constexpr int64_t kChunkRows = 512;  // of X are rounded at a time, for each thread
 
-// How the rounded rows of X and the scratch of the threads lie in the workspace.
+// Bytes of rows that stay in the second-level cache while panels pass, and leave room for those.
+int64_t block_bytes() { return second_level_cache() * 3 / 8; }
+
+// Where the rows that are multiplied stand, and the scratch of the threads in the workspace.
 struct Layout {
-  Layout(const VectorCode& vector_code, Factors of, int64_t all_rows, int64_t k, int threads)
+  Layout(const VectorCode& vector_code, Factors of, bool x_is_bf16, int64_t all_rows, int64_t k, int threads)
       : code(of == Factors::kInt8 ? vector_code.int8 : vector_code.bf16) {
     element = code.wide ? 2 : bytes_of(of);
     depth = padded_depth(of, k);
+    direct = x_is_bf16 && of == Factors::kBf16 && depth == k;
     // An odd number of lines, so that the rows of a tile do not meet in few sets of the cache.
-    stride = blocked() ? depth * element : ceil_div(depth * element, kLine) / 2 * 2 * kLine + kLine;
-    rows = std::min(all_rows, kChunkRows * threads);
-    const int64_t touched = ceil_div(rows, code.row_step) * code.row_step;
-    row_bytes = touched * stride;
+    stride = direct ? k * element : ceil_div(depth * element, kLine) / 2 * 2 * kLine + kLine;
+    rows = direct ? all_rows : std::min(all_rows, kChunkRows * threads);
+    row_bytes = direct ? 0 : rows * stride;
     scale_bytes =
         of == Factors::kInt8 ? ceil_div(rows * static_cast<int64_t>(sizeof(ops::RowScale)), kLine) * kLine : 0;
-    tile_bytes = ceil_div(code.rows, code.row_step) * code.row_step * code.panels * kPanel * 4;
+    tile_bytes = code.rows * code.panels * kPanel * 4;
     thread_bytes = tile_bytes + (code.wide ? code.panels * kPanel * depth * element : 0);
   }
-  bool blocked() const { return code.row_step > 1; }
-  // Where row i of a chunk goes.
-  Pieces row_at(std::byte* chunk, int64_t i) const {
-    if (!blocked()) return {chunk + i * stride, 1, depth, 0};
-    const int64_t step = code.row_step, block = i / step;
-    return {chunk + block * step * stride + i % step * kLine, depth * element / kLine, kLine / element, step * kLine};
-  }
+  int64_t tiles_of_block() const { return std::max<int64_t>(1, block_bytes() / (stride * code.rows)); }
   size_t bytes(int threads) const { return static_cast<size_t>(row_bytes + scale_bytes + threads * thread_bytes); }
 
   const DotCode& code;
-  int64_t element = 0;  // bytes of a rounded element of X
-  int64_t depth = 0;    // elements of a rounded row
-  int64_t stride = 0;   // bytes from one rounded row to the next
+  bool direct = false;  // X is read where it lies
+  int64_t element = 0;  // bytes of an element that is multiplied
+  int64_t depth = 0;    // elements of a row
+  int64_t stride = 0;   // bytes from one row to the next
   int64_t rows = 0;     // of a chunk
   int64_t row_bytes = 0, scale_bytes = 0, tile_bytes = 0, thread_bytes = 0;
 };
@@ -47,24 +45,28 @@ struct Layout {
 // One thread's part of a chunk of rows.
 class NarrowWorker {
  public:
-  NarrowWorker(const VectorCode& vector_code, const NarrowGemm& g, const Layout& layout, std::byte* chunk,
+  NarrowWorker(const VectorCode& vector_code, const NarrowGemm& g, const Layout& layout, const std::byte* chunk,
                std::byte* scratch, int64_t first_row, int64_t rows)
       : vector_code_(vector_code),
         code_(layout.code),
         g_(g),
         layout_(layout),
-        x_(chunk),
-        scales_(reinterpret_cast<const ops::RowScale*>(chunk + layout.row_bytes)),
+        x_(layout.direct ? static_cast<const std::byte*>(g.x) : chunk),
         tile_(scratch),
         widened_(scratch + layout.tile_bytes),
-        first_row_(first_row),
-        rows_(rows) {}
+        y_(static_cast<std::byte*>(g.y) + first_row * g.columns * g.epilogue.element()),
+        rows_(rows),
+        epilogue_(g.epilogue.at(first_row, 0)) {
+    if (g.factors != Factors::kInt8) return;
+    const auto* steps = reinterpret_cast<const float*>(g.w + panel_bytes(g.factors, g.k, g.columns));
+    epilogue_.dequantize = {reinterpret_cast<const ops::RowScale*>(chunk + layout.row_bytes), steps,
+                            reinterpret_cast<const int32_t*>(steps + padded_columns(g.columns))};
+  }
 
   // Tiles of rows [tiles.begin, tiles.end) x panels of columns.
   void run(Range tiles, Range panels) const {
     if (code_.begin != nullptr) code_.begin();
-    const int64_t most = std::max<int64_t>(1, kBlockBytes / (layout_.stride * code_.rows));
-    const int64_t blocks = ceil_div(tiles.end - tiles.begin, most);
+    const int64_t blocks = ceil_div(tiles.end - tiles.begin, layout_.tiles_of_block());
     for (int64_t i = 0; i < blocks; ++i) {
       const Range part = share(tiles.end - tiles.begin, i, blocks);
       run_block({tiles.begin + part.begin, tiles.begin + part.end}, panels);
@@ -101,83 +103,78 @@ class NarrowWorker {
   }
 
   void run_tile(DotTile tile, int64_t index, int64_t panel) const {
-    const int64_t row = index * code_.rows, column = panel * kPanel, y_row = first_row_ + row;
-    const int rows = static_cast<int>(std::min<int64_t>(code_.rows, rows_ - row));
+    const int64_t row = index * code_.rows, column = panel * kPanel;
     const int64_t columns = std::min<int64_t>(tile.panels * kPanel, g_.columns - column);
     tile.a = x_ + row * layout_.stride;
-    tile.a_stride = layout_.blocked() ? code_.row_step * layout_.stride : layout_.stride;
-    tile.rows = rows;
+    tile.a_stride = layout_.stride;
+    tile.rows = static_cast<int>(std::min<int64_t>(code_.rows, rows_ - row));
     code_.tile(tile);
-
-    Epilogue e = g_.epilogue;
-    if (e.bias != nullptr) e.bias += column;
-    if (e.residual != nullptr) e.residual += y_row * e.residual_stride + column;
-    if (g_.factors == Factors::kInt8) {
-      const auto* steps = reinterpret_cast<const float*>(g_.w + panel_bytes(g_.factors, g_.k, g_.columns));
-      e.dequantize.rows = scales_ + row;
-      e.dequantize.column_steps = steps + column;
-      e.dequantize.column_sums = reinterpret_cast<const int32_t*>(steps + padded_columns(g_.columns)) + column;
-    }
-    vector_code_.epilogue(tile_, tile.c_stride, g_.y + y_row * g_.columns + column, g_.columns, rows, columns, e);
+    vector_code_.epilogue(tile_, tile.c_stride, y_ + (row * g_.columns + column) * epilogue_.element(), g_.columns,
+                          tile.rows, columns, epilogue_.at(row, column));
   }
 
   const VectorCode& vector_code_;
   const DotCode& code_;
   const NarrowGemm& g_;
   const Layout& layout_;
-  const std::byte* x_;           // rounded rows of the chunk
-  const ops::RowScale* scales_;  // of them; int8
-  std::byte* tile_;              // sums of one tile
-  std::byte* widened_;           // panels of 8-bit weights with 16 bits
-  int64_t first_row_, rows_;     // the chunk's, in x and y
+  const std::byte* x_;  // rows of the chunk
+  std::byte* tile_;     // sums of one tile
+  std::byte* widened_;  // panels of 8-bit weights with 16 bits
+  std::byte* y_;        // the chunk's first row
+  int64_t rows_;        // of the chunk
+  Epilogue epilogue_;   // of the chunk
 };
 
-// Rounds rows [begin, end) of a chunk that begins at row `first`.
+// Makes rows [begin, end) of a chunk that begins at row `first`.
 void round_rows(const VectorCode& code, const NarrowGemm& g, const Layout& layout, std::byte* chunk, int64_t first,
                 int64_t begin, int64_t end) {
   auto* scales = reinterpret_cast<ops::RowScale*>(chunk + layout.row_bytes);
   for (int64_t i = begin; i < end; ++i) {
-    const float* x = g.x + (first + i) * g.k;
-    const Pieces out = layout.row_at(chunk, i);
+    const auto* x = static_cast<const std::byte*>(g.x) + (first + i) * g.k * g.epilogue.element();
+    std::byte* out = chunk + i * layout.stride;
     if (g.factors == Factors::kBf16) {
-      code.round_row(x, g.k, out);
+      const auto bytes = static_cast<size_t>(g.k * 2);
+      if (g.epilogue.bf16)
+        std::memcpy(out, x, bytes);
+      else
+        code.round(reinterpret_cast<const float*>(x), g.k, reinterpret_cast<uint16_t*>(out));
+      std::memset(out + bytes, 0, static_cast<size_t>(layout.depth - g.k) * 2);
       continue;
     }
+    const auto* row = reinterpret_cast<const float*>(x);
     float low = 0, high = 0;
-    code.row_range(x, g.k, &low, &high);
+    code.row_range(row, g.k, &low, &high);
     scales[i] = ops::row_scale(low, high);
-    code.quantize_row(x, g.k, scales[i], out);
+    code.quantize_row(row, g.k, scales[i], layout.depth, out);
   }
 }
 
 }  // namespace
 
-size_t narrow_gemm_workspace(const VectorCode& code, Factors factors, int64_t rows, int64_t k, int threads) {
-  return Layout(code, factors, rows, k, threads).bytes(threads);
+size_t narrow_gemm_workspace(const VectorCode& code, Factors factors, bool x_is_bf16, int64_t rows, int64_t k,
+                             int threads) {
+  return Layout(code, factors, x_is_bf16, rows, k, threads).bytes(threads);
 }
 
 void narrow_gemm(const VectorCode& code, const NarrowGemm& g, void* workspace, ThreadPool* pool) {
   if (g.rows == 0 || g.columns == 0) return;
   const int threads = pool == nullptr ? 1 : pool->threads();
-  const Layout layout(code, g.factors, g.rows, g.k, threads);
+  const Layout layout(code, g.factors, g.epilogue.bf16, g.rows, g.k, threads);
   auto* chunk = static_cast<std::byte*>(workspace);
   std::byte* scratch = chunk + layout.row_bytes + layout.scale_bytes;
-  const int64_t panels = ceil_div(g.columns, kPanel), groups = ceil_div(panels, layout.code.panels);
+  const int64_t panels = ceil_div(g.columns, kPanel);
   for (int64_t first = 0; first < g.rows; first += layout.rows) {
     const int64_t rows = std::min(layout.rows, g.rows - first);
-    for_range(pool, rows, rows * g.k,
-              [&](int64_t begin, int64_t end, int) { round_rows(code, g, layout, chunk, first, begin, end); });
+    if (!layout.direct)
+      for_range(pool, rows, rows * g.k,
+                [&](int64_t begin, int64_t end, int) { round_rows(code, g, layout, chunk, first, begin, end); });
     const int64_t tiles = ceil_div(rows, layout.code.rows);
-    const int row_count = row_parts(
-        tiles, groups, std::max<int64_t>(1, kBlockBytes / (layout.stride * layout.code.rows)), threads, /*packing=*/0);
+    const int row_count = row_parts(tiles, panels, layout.code.panels, layout.tiles_of_block(), threads, /*packing=*/0);
     const int column_count = threads / row_count;
     const auto body = [&](int64_t begin, int64_t end, int thread) {
       const NarrowWorker worker(code, g, layout, chunk, scratch + thread * layout.thread_bytes, first, rows);
-      for (int64_t i = begin; i < end; ++i) {
-        const Range columns = share(groups, i % column_count, column_count);
-        const Range part{columns.begin * layout.code.panels, std::min(columns.end * layout.code.panels, panels)};
-        worker.run(share(tiles, i / column_count, row_count), part);
-      }
+      for (int64_t i = begin; i < end; ++i)
+        worker.run(share(tiles, i / column_count, row_count), share(panels, i % column_count, column_count));
     };
     if (pool == nullptr) {
       body(0, 1, 0);

@@ -1,5 +1,5 @@
-// Y = epilogue(X W) with factors of 8 or 16 bits: X is rounded as it comes, W stands packed
-// (kernels/cpu/narrow_weights.h).
+// Y = epilogue(X W) with factors of 8 or 16 bits: W stands packed (kernels/cpu/narrow_weights.h), X is rounded first
+// where it is f32.
 //
 // As in kernels/cpu/gemm.h a row's result depends on that row and W alone. Sums of integers are exact; sums of bf16 are
 // of one order for one instruction set.
@@ -12,15 +12,16 @@ namespace tenon::kernels::cpu {
 
 struct NarrowGemm {
   Factors factors = Factors::kInt8;
-  const float* x = nullptr;      // [rows, k]
+  const void* x = nullptr;       // [rows, k]; bf16 where the epilogue is, else f32
   const std::byte* w = nullptr;  // packed_bytes(factors, k, columns)
-  float* y = nullptr;            // [rows, columns]; shares no memory with x or the residual
+  void* y = nullptr;             // [rows, columns], of the epilogue's type; shares no memory with x or the residual
   int64_t rows = 0, k = 0, columns = 0;
   Epilogue epilogue;  // the scales are filled in
 };
 
 // Bytes of scratch that `narrow_gemm` needs.
-size_t narrow_gemm_workspace(const VectorCode& code, Factors factors, int64_t rows, int64_t k, int threads);
+size_t narrow_gemm_workspace(const VectorCode& code, Factors factors, bool x_is_bf16, int64_t rows, int64_t k,
+                             int threads);
 // For bf16 the instruction set must have products of bf16: else `gemm` reads the same weights.
 void narrow_gemm(const VectorCode& code, const NarrowGemm& g, void* workspace, ThreadPool* pool);
 

@@ -33,6 +33,42 @@ void softmax_block(const SoftmaxBlock& s) {
   }
 }
 
+void softmax_rows(const SoftmaxRows& s) {
+  const V scale_by = set(s.scale), lowest = set(-HUGE_VALF);
+  const int64_t whole = s.keys / kLanes * kLanes, rest = s.keys - whole;
+  const auto last = hn::FirstN(d, static_cast<size_t>(rest));
+  for (int64_t r = 0; r < s.rows; ++r) {
+    const float* x = s.scores + r * s.score_stride;
+    uint16_t* weights = s.weights + r * s.weight_stride;
+    V most = lowest;  // NaN is passed over here, and reaches the output by its weight
+    for (int64_t k = 0; k < whole; k += kLanes) most = hn::Max(hn::Mul(load(x + k), scale_by), most);
+    if (rest > 0) most = hn::Max(hn::IfThenElse(last, hn::Mul(load(x + whole, rest), scale_by), lowest), most);
+    const float before = s.maximum[r], highest = hn::GetLane(hn::MaxOfLanes(d, most));
+    const float top = before > highest ? before : highest;
+    // Where all scores are -inf so far, subtracting 0 keeps the weights at 0 instead of NaN.
+    const float base = top == -HUGE_VALF ? 0.0f : top;
+    const V subtracted = set(base);
+    V total = hn::Zero(d);
+    for (int64_t k = 0; k < whole; k += kLanes) {
+      const V p = exp(hn::MulSub(load(x + k), scale_by, subtracted));
+      total = hn::Add(total, p);
+      store_bf16(p, weights + k);
+    }
+    int64_t end = whole;
+    if (rest > 0) {
+      const V p = hn::IfThenElseZero(last, exp(hn::MulSub(load(x + whole, rest), scale_by, subtracted)));
+      total = hn::Add(total, p);
+      store_bf16(p, weights + whole);
+      end += kLanes;
+    }
+    for (; end < s.padded; ++end) weights[end] = 0;
+    const float factor = hn::GetLane(exp(set(before - base)));
+    s.maximum[r] = top;
+    s.sum[r] = s.sum[r] * factor + hn::GetLane(hn::SumOfLanes(d, total));
+    s.correction[r] = factor;
+  }
+}
+
 void scale(float* o, int64_t columns, float factor) {
   const V f = set(factor);
   int64_t j = 0;

@@ -8,6 +8,8 @@
 
 #include <hwy/highway.h>
 
+#include <cstring>
+
 #include "kernels/cpu/vector_code.h"
 
 HWY_BEFORE_NAMESPACE();
@@ -28,6 +30,33 @@ HWY_INLINE void store(V v, float* p) { hn::StoreU(v, d, p); }
 // The first `n` < kLanes lanes; the others read as zero and stay unwritten.
 HWY_INLINE V load(const float* p, int64_t n) { return hn::MaskedLoad(hn::FirstN(d, static_cast<size_t>(n)), d, p); }
 HWY_INLINE void store(V v, float* p, int64_t n) { hn::BlendedStore(v, hn::FirstN(d, static_cast<size_t>(n)), d, p); }
+
+// bf16 as f32; rounded to nearest even, NaN stays NaN. As above `n` < kLanes.
+using D16 = hn::Rebind<uint16_t, D>;
+using DU = hn::RebindToUnsigned<D>;
+using DI = hn::RebindToSigned<D>;
+HWY_INLINE V widened(hn::Vec<D16> v) { return hn::BitCast(d, hn::ShiftLeft<16>(hn::PromoteTo(DU(), v))); }
+HWY_INLINE hn::Vec<D16> rounded(V v) {
+  const DU du;
+  const auto bits = hn::BitCast(du, v);
+  const auto odd = hn::And(hn::ShiftRight<16>(bits), hn::Set(du, 1));
+  const auto nearest = hn::ShiftRight<16>(hn::Add(bits, hn::Add(odd, hn::Set(du, 0x7fff))));
+  const auto nan = hn::Or(hn::ShiftRight<16>(bits), hn::Set(du, 0x40));
+  return hn::DemoteTo(D16(), hn::BitCast(DI(), hn::IfThenElse(hn::RebindMask(du, hn::IsNaN(v)), nan, nearest)));
+}
+HWY_INLINE V load_bf16(const uint16_t* p) { return widened(hn::LoadU(D16(), p)); }
+// Masked accesses of 16 bits may touch what is masked, so the last ones go through a buffer.
+HWY_INLINE V load_bf16(const uint16_t* p, int64_t n) {
+  uint16_t lanes[kLanes] = {};
+  std::memcpy(lanes, p, static_cast<size_t>(n) * sizeof *p);
+  return load_bf16(lanes);
+}
+HWY_INLINE void store_bf16(V v, uint16_t* p) { hn::StoreU(rounded(v), D16(), p); }
+HWY_INLINE void store_bf16(V v, uint16_t* p, int64_t n) {
+  uint16_t lanes[kLanes];
+  store_bf16(v, lanes);
+  std::memcpy(p, lanes, static_cast<size_t>(n) * sizeof *p);
+}
 
 // One step of a prefetch.
 HWY_INLINE void prefetch(const char*& from, const Prefetch& p) {

@@ -13,16 +13,18 @@ inline Range share(int64_t count, int64_t index, int64_t parts) {
   return {count * index / parts, count * (index + 1) / parts};
 }
 
-// How many threads share the rows; the others share the columns. Costs are in units of one tile's multiply-adds;
-// `packing` is that of packing a tile of X, which each part of the columns does again.
-inline int row_parts(int64_t tiles, int64_t groups, int64_t tiles_of_block, int threads, double packing) {
-  constexpr double kFetching = 2;  // of a group of panels, for each block of rows, as far as it is not hidden
+// How many threads share the rows; the others share the columns, in panels of which a tile has `group`. Costs are in
+// units of one tile's multiply-adds; `packing` is that of packing a tile of X, which each part of the columns does
+// again.
+inline int row_parts(int64_t tiles, int64_t panels, int64_t group, int64_t tiles_of_block, int threads,
+                     double packing) {
+  constexpr double kFetching = 2;  // of a tile's panels, for each block of rows, as far as it is not hidden
   int best = 1;
   double least = 0;
   for (int parts = 1; parts <= threads; ++parts) {
     if (threads % parts != 0) continue;
     const auto own_tiles = static_cast<double>(ceil_div(tiles, parts));
-    const auto own_groups = static_cast<double>(ceil_div(groups, threads / parts));
+    const double own_groups = static_cast<double>(ceil_div(panels, threads / parts)) / static_cast<double>(group);
     const auto blocks = static_cast<double>(ceil_div(ceil_div(tiles, parts), tiles_of_block));
     const double cost = own_tiles * own_groups + packing * own_tiles + kFetching * own_groups * blocks;
     if (parts == 1 || cost < least) {

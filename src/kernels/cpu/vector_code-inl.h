@@ -21,10 +21,13 @@ constexpr VectorCode table(Isa isa) {
   t.transpose_rows = transpose_rows;
   t.row_range = row_range;
   t.quantize_row = t.int8.wide ? quantize_row<int16_t> : quantize_row<uint8_t>;
-  t.round_row = round_row;
+  t.round = round;
+  t.widen = widen;
   t.widen_int8 = widen_int8;
   t.widen_bf16 = widen_bf16;
+  t.pack_pairs = pack_pairs;
   t.softmax_block = softmax_block;
+  t.softmax_rows = softmax_rows;
   t.scale = scale;
   t.add_scaled = add_scaled;
   t.layer_norm = layer_norm;

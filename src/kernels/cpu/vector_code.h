@@ -49,12 +49,6 @@ struct GemmTile {
   Prefetch prefetch = {};  // a step is one k
 };
 
-// Where a rounded row goes: `count` pieces of `size` elements, `stride` bytes apart. Sizes are multiples of 16.
-struct Pieces {
-  std::byte* to = nullptr;
-  int64_t count = 1, size = 0, stride = 0;
-};
-
 // C[r, j] = sum over groups of A[r, group] . B[group, j], in s32 for integers (exact), in f32 for bf16 (in an order
 // that depends on neither r nor j).
 struct DotTile {
@@ -65,7 +59,7 @@ struct DotTile {
   void* c = nullptr;           // 4 bytes an element
   int64_t c_stride = 0;        // elements from one row to the next
   int64_t groups = 0;          // a multiple of kGroupStep
-  int rows = 0;                // 1 … DotCode::rows; up to `row_step` - 1 more rows of A and C may be touched
+  int rows = 0;                // 1 … DotCode::rows
   int panels = 0;              // 1 … DotCode::panels
   Prefetch prefetch = {};      // a step is one group
 };
@@ -74,10 +68,7 @@ struct DotTile {
 struct DotCode {
   void (*tile)(const DotTile&) = nullptr;  // null: the instruction set has none
   int rows = 0, panels = 0;                // most of a tile
-  // 1: rows of A are a_stride bytes apart. Else AMX: so many rows stand together, 64 bytes of each in turn, their
-  // blocks a_stride bytes apart, and tiles touch whole blocks.
-  int row_step = 1;
-  bool wide = false;  // 8-bit factors are handed over as 16-bit ones
+  bool wide = false;                       // 8-bit factors are handed over as 16-bit ones
   // Called by a thread before its first and after its last tile; null: nothing to do.
   void (*begin)() = nullptr;
   void (*end)() = nullptr;
@@ -92,11 +83,26 @@ struct Dequantize {
 
 // y = activation(sums + bias) + residual over [rows, columns]. `bias` and `residual` may be null; y may be sums.
 struct Epilogue {
-  const float* bias = nullptr;
-  const float* residual = nullptr;
-  int64_t residual_stride = 0;
+  const void* bias = nullptr;
+  const void* residual = nullptr;
+  int64_t residual_stride = 0;  // elements
   Activation activation = Activation::kNone;
+  bool bf16 = false;  // y, bias and residual are bf16, else f32
   Dequantize dequantize = {};
+
+  int64_t element() const { return bf16 ? 2 : 4; }  // bytes
+  // Of the block of y that begins at (row, column).
+  Epilogue at(int64_t row, int64_t column) const {
+    const auto moved = [&](const void* p, int64_t by) {
+      return p == nullptr ? nullptr : static_cast<const std::byte*>(p) + by * element();
+    };
+    Epilogue e = *this;
+    e.bias = moved(bias, column);
+    e.residual = moved(residual, row * residual_stride + column);
+    if (dequantize.rows != nullptr)
+      e.dequantize = {dequantize.rows + row, dequantize.column_steps + column, dequantize.column_sums + column};
+    return e;
+  }
 };
 
 // One block of keys for 16 * n queries: S^T [keys][width] of raw scores becomes P^T of weights, and the running
@@ -109,6 +115,21 @@ struct SoftmaxBlock {
   float* maximum = nullptr;     // [width], so far; -inf before the first block
   float* sum = nullptr;         // [width], so far; 0 before the first block
   float* correction = nullptr;  // [width] out: what earlier weights must be multiplied by
+};
+
+// The same for queries in rows, where weights go on to a product of bf16: rows [rows][keys] of raw scores become
+// weights in bf16, zeros from `keys` to `padded`. Sums are of the weights before they are rounded.
+struct SoftmaxRows {
+  const float* scores = nullptr;
+  int64_t score_stride = 0;
+  int64_t rows = 0, keys = 0;
+  float scale = 0;
+  float* maximum = nullptr;     // [rows], as above
+  float* sum = nullptr;         // [rows]
+  float* correction = nullptr;  // [rows]
+  uint16_t* weights = nullptr;
+  int64_t weight_stride = 0;
+  int64_t padded = 0;  // a multiple of 16
 };
 
 // y = (x + residual) normalised over a row of `columns`; null gamma, beta or residual: absent. y may be x or residual.
@@ -173,23 +194,28 @@ struct VectorCode {
   DotCode int8, bf16;
 
   void (*gemm)(const GemmTile&);
-  void (*epilogue)(const void* sums, int64_t sums_stride, float* y, int64_t y_stride, int rows, int64_t columns,
+  void (*epilogue)(const void* sums, int64_t sums_stride, void* y, int64_t y_stride, int rows, int64_t columns,
                    const Epilogue&);
   // out[k * width + r] = x[r * stride + k]; the last row stands for those in [rows, width). width is 8 or 16.
   void (*transpose_rows)(const float* x, int64_t stride, int rows, int64_t k, int width, float* out);
 
   // The least and the greatest of a row's elements and 0; both NaN where it holds NaN or infinity.
   void (*row_range)(const float* x, int64_t k, float* low, float* high);
-  // One row of x [k] as 8-bit (int8.wide: 16-bit) integers; those behind k are of no consequence.
-  void (*quantize_row)(const float* x, int64_t k, const ops::RowScale&, const Pieces& out);
-  // One row of x [k] as bf16, zeros behind k.
-  void (*round_row)(const float* x, int64_t k, const Pieces& out);
+  // One row of x [k] as 8-bit (int8.wide: 16-bit) integers, zeros from k to size, a multiple of 16.
+  void (*quantize_row)(const float* x, int64_t k, const ops::RowScale&, int64_t size, std::byte* out);
+  // x [count] as bf16, rounded to nearest even, and bf16 as f32.
+  void (*round)(const float* x, int64_t count, uint16_t* out);
+  void (*widen)(const uint16_t* x, int64_t count, float* out);
   // Groups of a panel with 8-bit elements as twice as many with 16-bit ones.
   void (*widen_int8)(const std::byte* panel, int64_t groups, std::byte* out);
   // Groups of a panel of bf16 as f32 [2 * groups][16].
   void (*widen_bf16)(const std::byte* panel, int64_t groups, float* out);
 
+  // B panels of bf16 of x [rows][columns], columns a multiple of 16; rows are missing up to 2 * groups.
+  void (*pack_pairs)(const uint16_t* x, int64_t stride, int64_t rows, int64_t columns, int64_t groups, std::byte* out);
+
   void (*softmax_block)(const SoftmaxBlock&);
+  void (*softmax_rows)(const SoftmaxRows&);
   // o[i] *= f (o is [columns])
   void (*scale)(float* o, int64_t columns, float factor);
   // o[i] += factor * x[i]
