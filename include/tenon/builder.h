@@ -41,7 +41,7 @@ struct BuilderConfig {
   // Where the engine is to run: "cpu"; "cuda", the GPU of this machine; "sm_90", a kind of GPU, which need not be here; "auto",
   // the GPU if there is one.
   std::string target = "cpu";
-  // "fp32"; GPUs: "fp16", "bf16", "tf32" (of matrix products); CPUs: "bf16" and "int8", which the factors of matrix products are rounded to; "best": fp16 on
+  // "fp32"; GPUs: "fp16", "bf16", "tf32" (of matrix products); CPUs: "bf16", and "int8" for the factors of matrix products; "best": fp16 on
   // a GPU, bf16 where this processor multiplies bf16, else fp32.
   std::string precision = "fp32";
   bool optimize = true;                        // false: the graph as imported, on the reference kernels

@@ -9,15 +9,23 @@ namespace {
 
 Status infer(InferContext& c) {
   TENON_TRY(check_dtype(c, 0, DTypes::kFloat));
-  TENON_TRY(check_same_dtype(c));
+  const std::string& factors = c.attrs.text("factors");
+  if (factors == "int8") {
+    TENON_TRY(require_dtype(c, 1, DType::kF32));
+    for (const int i : {2, 3})
+      if (c.has(i)) TENON_TRY(require_dtype(c, i, c.dtype(0)));
+  } else {
+    TENON_TRY(check_same_dtype(c));
+  }
   TENON_TRY(require_rank(c, 1, 2));
   if (c.rank(0) == 0) return error(ErrorCode::kBadModel, "input 0 is a scalar, rows expected");
   if (!parse_activation(c.attrs.text("activation"))) {
     return error(ErrorCode::kBadModel, "unknown activation '{}'", c.attrs.text("activation"));
   }
-  if (const std::string& factors = c.attrs.text("factors"); !factors.empty()) {
+  if (!factors.empty()) {
     if (factors != "bf16" && factors != "tf32" && factors != "int8") return error(ErrorCode::kBadModel, "unknown factors '{}'", factors);
-    if (c.dtype(0) != DType::kF32) return error(ErrorCode::kBadModel, "factors of {} need f32 inputs", factors);
+    const bool narrow_rows = factors == "int8" && c.dtype(0) == DType::kBF16;
+    if (c.dtype(0) != DType::kF32 && !narrow_rows) return error(ErrorCode::kBadModel, "factors of {} need f32 inputs", factors);
   }
   Shape y = c.shape(0);
   if (Status s = c.same(y.back(), c.shape(1)[0]).status(); !s.ok()) return s.with_context("summed axis");
@@ -112,9 +120,15 @@ Status reference(const Attrs& attrs, const RunArgs& args) {
   const Activation activation = *parse_activation(attrs.text("activation"));
   const std::string& factors = attrs.text("factors");
   if (factors == "int8") {
-    auto* out = y.as<float>();
-    TENON_TRY(int8_product(x.as<const float>(), args.input(1).as<const float>(), rows, n, k, out));
-    finish<float>(args, activation, out, rows, n, 0, n);
+    std::byte* scratch = nullptr;
+    TENON_ASSIGN(const Tensor sums, Tensor::allocate(DType::kF32, {y.numel()}, &scratch));
+    auto* out = reinterpret_cast<float*>(scratch);
+    TENON_ASSIGN(const Tensor a, widen<float>(x));
+    TENON_TRY(int8_product(a.as<float>(), args.input(1).as<const float>(), rows, n, k, out));
+    if (y.dtype == DType::kBF16)
+      finish<BF16>(args, activation, out, rows, n, 0, n);
+    else
+      finish<float>(args, activation, out, rows, n, 0, n);
     return {};
   }
   return visit_float(y.dtype, [&]<class T>() -> Status {
@@ -156,7 +170,7 @@ OpDef define_linear() {
                  "'', relu, gelu (erf), gelu_tanh, gelu_sigmoid, tanh, sigmoid or silu"},
                 {"factors", std::string(), false,
                  "what x and W may be rounded to before they are multiplied: '' their own type; of "
-                 "f32: tf32 or bf16, or int8 (x by row when run, W by column), summed exactly"}},
+                 "f32: tf32 or bf16, or int8 (x, f32 or bf16, by row when run, W, f32, by column), summed exactly"}},
       .locality = Locality::kRow,
       .infer = infer,
       .flops = flops,

@@ -1,7 +1,9 @@
 // Linears with factors of 8 or 16 bits, for CPUs.
 //
-//   int8:  linear(x, w) {factors = ""}   ->   linear(x, w) {factors = "int8"}, floats stay f32 between the steps
-//   bf16:  linear, attention and norms are computed on bf16, with casts where others read or feed them
+//   linear(x, w) {factors = ""}   ->   linear(x, w) {factors = "int8"}
+//
+// For bf16, and for int8 too, what they read and write becomes bf16, as do attention and norms between them, with casts
+// where others read or feed them. The factors of tf32 (for GPUs) leave all else as it is.
 //
 // Left alone: weights that are computed when run (they could not be packed in advance), and heads, which cost little
 // and decide much: few outputs, or tanh (a pooler). `explain` names them.
@@ -41,25 +43,24 @@ bool stands_between(const Node& node) {
 }  // namespace
 
 Status lower_linears(Graph& graph, const std::string& factors, Decisions& decisions) {
+  const bool on_gpu = factors == "tf32";
   NodeSet lowered;
   bool any = false;
   for (const auto& node : graph.nodes()) {
     if (ops::is_constant_expression(*node->output())) continue;
-    if (factors == "bf16" && stands_between(*node)) lowered.insert(node.get());
+    if (stands_between(*node)) lowered.insert(node.get());
     if (!node->is(Op::k_linear)) continue;
     const std::string reason = reason_to_keep(*node);
     if (reason.empty()) {
       any = true;
-      if (factors == "bf16")
-        lowered.insert(node.get());
-      else
-        node->attrs().set("factors", factors);
+      lowered.insert(node.get());
+      if (factors != "bf16") node->attrs().set("factors", factors);
     }
     decisions.push_back({"lower-linears", node->describe(), reason.empty(),
                          reason.empty() ? fmt::format("factors are {}", factors) : reason});
   }
   // Nothing is gained by norms alone.
-  return any && factors == "bf16" ? lower_nodes(graph, DType::kBF16, lowered) : Status();
+  return any && !on_gpu ? lower_nodes(graph, DType::kBF16, lowered) : Status();
 }
 
 }  // namespace tenon::passes

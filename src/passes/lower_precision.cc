@@ -82,7 +82,7 @@ class Lowering {
     } else {
       if (node.is(Op::k_pointwise)) narrow_program(attrs);
       for (size_t i = 0; i < inputs.size(); ++i) {
-        if (!is_f32(inputs[i]) || (only_ != nullptr && is_score_bias(node, i))) continue;
+        if (!is_f32(inputs[i]) || (only_ != nullptr && stays_wide(node, i))) continue;
         TENON_ASSIGN(inputs[i], lowered(inputs[i], &node));
       }
     }
@@ -106,8 +106,11 @@ class Lowering {
     attrs.set("dtype", to_);
   }
 
-  // Biases are added to scores that are f32 anyway.
-  static bool is_score_bias(const Node& node, size_t input) { return node.is(Op::k_attention) && input == 8; }
+  // Biases are added to scores that are f32 anyway; weights of 8 bits are made of those of 32.
+  static bool stays_wide(const Node& node, size_t input) {
+    if (node.is(Op::k_attention)) return input == 8;
+    return node.is(Op::k_linear) && input == 1 && node.attrs().text("factors") == "int8";
+  }
 
   // A node that reads floats and gives none (a comparison), or is to stay as it is, reads what was computed, widened.
   Status keep_inputs_wide(Node& node) {

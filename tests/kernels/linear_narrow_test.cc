@@ -142,38 +142,46 @@ TEST_P(LinearNarrow, LargestSumsOfIntegersAreExact) {
   expect(kInt8, step);
 }
 
-// All tensors are bf16: rows are read where they lie if whole tiles of AMX fit their depth.
+// All but weights of 8 bits are bf16: rows are read where they lie if whole tiles of AMX fit their depth.
+Step rows_in_bf16(const Kind& kind, Step step) {
+  if (kind.kernel == linear_int8_kernel) return in_bf16(std::move(step), 1);
+  step.attrs.set("factors", std::string());
+  return in_bf16(std::move(step));
+}
+
 TEST_P(LinearNarrow, RowsOfBf16AgreeWithReference) {
   Random random;
   SCOPED_TRACE(random.trace());
-  const auto run = [&](const NarrowCase& c, const std::string& activation, bool bias, bool residual) {
-    SCOPED_TRACE(fmt::format("{} x {} x {} {}", c.rows, c.k, c.n, activation));
-    Step step = in_bf16(step_of(random, kBf16, c, activation, bias, residual));
-    step.attrs = {{"activation", activation}};
-    const auto expected = run_op(step.op, step.inputs, step.attrs);
-    ASSERT_TRUE(expected.ok()) << expected.status().message();
-    expect_like(*expected, linear_bf16_kernel(), step, isa(), tolerance(DType::kBF16) * 2);
-  };
-  for (const NarrowCase& c : kNarrowCases) run(c, "", random.chance(0.5), random.chance(0.5));
-  for (int64_t rows = 1; rows <= 34; ++rows) run({rows, 64, 50}, "", true, true);
-  for (const char* activation : {"relu", "gelu", "gelu_tanh", "gelu_sigmoid", "tanh", "sigmoid", "silu"})
-    run({9, 96, 50}, activation, true, true);
-  run({1601, 64, 19}, "", true, true);
+  for (const Kind& kind : {kInt8, kBf16}) {
+    const auto run = [&](const NarrowCase& c, const std::string& activation, bool bias, bool residual) {
+      SCOPED_TRACE(fmt::format("{}, {} x {} x {} {}", kind.factors, c.rows, c.k, c.n, activation));
+      const Step step = rows_in_bf16(kind, step_of(random, kind, c, activation, bias, residual));
+      const auto expected = run_op(step.op, step.inputs, step.attrs);
+      ASSERT_TRUE(expected.ok()) << expected.status().message();
+      expect_like(*expected, kind.kernel(), step, isa(), tolerance(DType::kBF16) * 2);
+    };
+    for (const NarrowCase& c : kNarrowCases) run(c, "", random.chance(0.5), random.chance(0.5));
+    for (int64_t rows = 1; rows <= 34; ++rows) run({rows, 64, 50}, "", true, true);
+    for (const char* activation : {"relu", "gelu", "gelu_tanh", "gelu_sigmoid", "tanh", "sigmoid", "silu"})
+      run({9, 96, 50}, activation, true, true);
+    run({1601, 64, 19}, "", true, true);
+  }
 }
 
 TEST_P(LinearNarrow, ARowOfBf16IsTheSameAloneAndInAnyBatch) {
   Random random;
   SCOPED_TRACE(random.trace());
-  for (const NarrowCase& c : {NarrowCase{37, 70, 50}, NarrowCase{67, 1504, 100}}) {
-    Step whole = in_bf16(step_of(random, kBf16, c, "gelu"));
-    whole.attrs = {{"activation", std::string("gelu")}};
-    const Tensor all = (*run_kernel(linear_bf16_kernel(), whole, isa(), 2))[0];
-    for (const auto& [begin, end] : {std::pair<int64_t, int64_t>{0, 1}, {c.rows - 1, c.rows}, {3, 12}, {5, 5 + 30}}) {
-      Step part = whole;
-      part.inputs[0] = rows_of(*whole.inputs[0], begin, end);
-      part.inputs[3] = rows_of(*whole.inputs[3], begin, end);
-      const Tensor some = (*run_kernel(linear_bf16_kernel(), part, isa(), 1))[0];
-      EXPECT_TRUE(some.same_bytes(rows_of(all, begin, end))) << "rows " << begin << " to " << end;
+  for (const Kind& kind : {kInt8, kBf16}) {
+    for (const NarrowCase& c : {NarrowCase{37, 70, 50}, NarrowCase{67, 1504, 100}}) {
+      const Step whole = rows_in_bf16(kind, step_of(random, kind, c, "gelu"));
+      const Tensor all = (*run_kernel(kind.kernel(), whole, isa(), 2))[0];
+      for (const auto& [begin, end] : {std::pair<int64_t, int64_t>{0, 1}, {c.rows - 1, c.rows}, {3, 12}, {5, 5 + 30}}) {
+        Step part = whole;
+        part.inputs[0] = rows_of(*whole.inputs[0], begin, end);
+        part.inputs[3] = rows_of(*whole.inputs[3], begin, end);
+        const Tensor some = (*run_kernel(kind.kernel(), part, isa(), 1))[0];
+        EXPECT_TRUE(some.same_bytes(rows_of(all, begin, end))) << kind.factors << ", rows " << begin << " to " << end;
+      }
     }
   }
 }

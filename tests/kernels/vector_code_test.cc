@@ -67,6 +67,16 @@ TEST_P(VectorCodeTest, ExponentialHasItsLimits) {
   EXPECT_TRUE(std::isnan(y[7]));
 }
 
+TEST_P(VectorCodeTest, NanStaysNan) {
+  const std::vector<float> x(20, NAN);
+  for (const Function f : {Function::kExp, Function::kErf, Function::kTanh, Function::kSigmoid, Function::kGelu,
+                           Function::kGeluTanh, Function::kGeluSigmoid, Function::kSilu, Function::kRelu}) {
+    std::vector<float> y(20);
+    vector_code(GetParam()).apply(f, x.data(), nullptr, nullptr, y.data(), 20);
+    for (const float v : y) EXPECT_TRUE(std::isnan(v)) << static_cast<int>(f);
+  }
+}
+
 TEST_P(VectorCodeTest, TransposesAnyNumberOfRows) {
   std::vector<float> x(16 * 41);
   for (size_t i = 0; i < x.size(); ++i) x[i] = static_cast<float>(i);

@@ -158,10 +158,11 @@ struct Floats {
   static HWY_INLINE V read(const T* p, int64_t n) { return n < kLanes ? load(p, n) : load(p); }
   static HWY_INLINE void write(V v, T* p, int64_t n) { n < kLanes ? store(v, p, n) : store(v, p); }
 };
+template <bool kNative>
 struct Bf16s {
   using T = uint16_t;
   static HWY_INLINE V read(const T* p, int64_t n) { return n < kLanes ? load_bf16(p, n) : load_bf16(p); }
-  static HWY_INLINE void write(V v, T* p, int64_t n) { n < kLanes ? store_bf16(v, p, n) : store_bf16(v, p); }
+  static HWY_INLINE void write(V v, T* p, int64_t n) { n < kLanes ? store_bf16(v, p, n) : store_sums<kNative>(v, p); }
 };
 
 // Columns [j, j + n).
@@ -215,14 +216,13 @@ void epilogue_of(const void* sums, int64_t stride, void* y, int64_t y_stride, in
   }
 }
 
+template <bool kNative>
 void epilogue(const void* sums, int64_t sums_stride, void* y, int64_t y_stride, int rows, int64_t columns,
               const Epilogue& e) {
-  if (e.dequantize.rows != nullptr)
-    epilogue_of<Int8Sums, Floats>(sums, sums_stride, y, y_stride, rows, columns, e);
-  else if (e.bf16)
-    epilogue_of<PlainSums, Bf16s>(sums, sums_stride, y, y_stride, rows, columns, e);
-  else
-    epilogue_of<PlainSums, Floats>(sums, sums_stride, y, y_stride, rows, columns, e);
+  const bool int8 = e.dequantize.rows != nullptr;
+  (e.bf16 ? int8 ? epilogue_of<Int8Sums, Bf16s<kNative>> : epilogue_of<PlainSums, Bf16s<kNative>>
+   : int8 ? epilogue_of<Int8Sums, Floats>
+          : epilogue_of<PlainSums, Floats>)(sums, sums_stride, y, y_stride, rows, columns, e);
 }
 
 #if HWY_TARGET != HWY_SCALAR

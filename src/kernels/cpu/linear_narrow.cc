@@ -136,10 +136,12 @@ class NarrowKernel final : public CpuKernel {
 
   Support supports(const Problem& problem) const override {
     if (problem.op != Op::k_linear) return Support::no("computes linear only");
-    const bool rows_are_bf16 = factors_ == Factors::kBf16 && problem.inputs[kX].dtype == DType::kBF16;
-    if (Support s = all_of(problem, rows_are_bf16 ? DType::kBF16 : DType::kF32); !s) return s;
-    if (!rows_are_bf16 && problem.attrs.text("factors") != name_)
+    const bool int8 = factors_ == Factors::kInt8, rows_are_bf16 = problem.inputs[kX].dtype == DType::kBF16;
+    if ((int8 || !rows_are_bf16) && problem.attrs.text("factors") != name_)
       return Support::no(fmt::format("factors of {} are not asked for", name_));
+    if (!rows_are_bf16 || !int8) {
+      if (Support s = all_of(problem, rows_are_bf16 ? DType::kBF16 : DType::kF32); !s) return s;
+    }
     if (!is_constant(problem, kW)) return Support::no("the weight is not constant");
     if (!ir::all_const(problem.inputs[kW].shape)) return Support::no("the weight's shape is symbolic");
     if (const int64_t k = problem.inputs[kW].shape[0].value(); k > ops::kMaxInt8Depth && factors_ == Factors::kInt8)

@@ -8,10 +8,15 @@ HWY_BEFORE_NAMESPACE();
 namespace tenon::kernels::cpu::HWY_NAMESPACE {
 namespace {
 
-// x within [lo, hi]. Not Min(Max()): those lose NaN.
+// x within [lo, hi], NaN stays NaN: where one operand is NaN, the minimum and maximum of x86 give the second, those of Arm
+// NaN, and those of plain C++ whatever.
 HWY_INLINE V clamp(V x, float lo, float hi) {
   const V low = set(lo), high = set(hi);
+#if HWY_TARGET == HWY_SCALAR
   return hn::IfThenElse(hn::Gt(x, high), high, hn::IfThenElse(hn::Lt(x, low), low, x));
+#else
+  return hn::Max(low, hn::Min(high, x));
+#endif
 }
 
 // c[0] + c[1] t + … + c[n-1] t^(n-1)

@@ -28,7 +28,9 @@ struct Layout {
     scale_bytes =
         of == Factors::kInt8 ? ceil_div(rows * static_cast<int64_t>(sizeof(ops::RowScale)), kLine) * kLine : 0;
     tile_bytes = code.rows * code.panels * kPanel * 4;
-    thread_bytes = tile_bytes + (code.wide ? code.panels * kPanel * depth * element : 0);
+    // Widened weights, then widened rows, in the same place.
+    const int64_t weights = code.wide ? code.panels * kPanel * depth * element : 0;
+    thread_bytes = tile_bytes + std::max(weights, of == Factors::kInt8 && x_is_bf16 ? whole_lines(k) * 4 : 0);
   }
   int64_t tiles_of_block() const { return std::max<int64_t>(1, block_bytes() / (stride * code.rows)); }
   size_t bytes(int threads) const { return static_cast<size_t>(row_bytes + scale_bytes + threads * thread_bytes); }
@@ -125,27 +127,32 @@ class NarrowWorker {
   Epilogue epilogue_;   // of the chunk
 };
 
-// Makes rows [begin, end) of a chunk that begins at row `first`.
-void round_rows(const VectorCode& code, const NarrowGemm& g, const Layout& layout, std::byte* chunk, int64_t first,
-                int64_t begin, int64_t end) {
+// Makes rows [begin, end) of a chunk that begins at row `first`. `scratch` is the thread's.
+void round_rows(const VectorCode& code, const NarrowGemm& g, const Layout& layout, std::byte* chunk, std::byte* scratch,
+                int64_t first, int64_t begin, int64_t end) {
   auto* scales = reinterpret_cast<ops::RowScale*>(chunk + layout.row_bytes);
+  auto* widened = reinterpret_cast<float*>(scratch + layout.tile_bytes);
   for (int64_t i = begin; i < end; ++i) {
     const auto* x = static_cast<const std::byte*>(g.x) + (first + i) * g.k * g.epilogue.element();
+    const auto* floats = reinterpret_cast<const float*>(x);
     std::byte* out = chunk + i * layout.stride;
     if (g.factors == Factors::kBf16) {
       const auto bytes = static_cast<size_t>(g.k * 2);
       if (g.epilogue.bf16)
         std::memcpy(out, x, bytes);
       else
-        code.round(reinterpret_cast<const float*>(x), g.k, reinterpret_cast<uint16_t*>(out));
+        code.round(floats, g.k, reinterpret_cast<uint16_t*>(out));
       std::memset(out + bytes, 0, static_cast<size_t>(layout.depth - g.k) * 2);
       continue;
     }
-    const auto* row = reinterpret_cast<const float*>(x);
+    if (g.epilogue.bf16) {
+      code.widen(reinterpret_cast<const uint16_t*>(x), g.k, widened);
+      floats = widened;
+    }
     float low = 0, high = 0;
-    code.row_range(row, g.k, &low, &high);
+    code.row_range(floats, g.k, &low, &high);
     scales[i] = ops::row_scale(low, high);
-    code.quantize_row(row, g.k, scales[i], layout.depth, out);
+    code.quantize_row(floats, g.k, scales[i], layout.depth, out);
   }
 }
 
@@ -166,8 +173,9 @@ void narrow_gemm(const VectorCode& code, const NarrowGemm& g, void* workspace, T
   for (int64_t first = 0; first < g.rows; first += layout.rows) {
     const int64_t rows = std::min(layout.rows, g.rows - first);
     if (!layout.direct)
-      for_range(pool, rows, rows * g.k,
-                [&](int64_t begin, int64_t end, int) { round_rows(code, g, layout, chunk, first, begin, end); });
+      for_range(pool, rows, rows * g.k, [&](int64_t begin, int64_t end, int thread) {
+        round_rows(code, g, layout, chunk, scratch + thread * layout.thread_bytes, first, begin, end);
+      });
     const int64_t tiles = ceil_div(rows, layout.code.rows);
     const int row_count = row_parts(tiles, panels, layout.code.panels, layout.tiles_of_block(), threads, /*packing=*/0);
     const int column_count = threads / row_count;

@@ -33,6 +33,7 @@ void softmax_block(const SoftmaxBlock& s) {
   }
 }
 
+template <bool kNative>
 void softmax_rows(const SoftmaxRows& s) {
   const V scale_by = set(s.scale), lowest = set(-HUGE_VALF);
   const int64_t whole = s.keys / kLanes * kLanes, rest = s.keys - whole;
@@ -52,13 +53,13 @@ void softmax_rows(const SoftmaxRows& s) {
     for (int64_t k = 0; k < whole; k += kLanes) {
       const V p = exp(hn::MulSub(load(x + k), scale_by, subtracted));
       total = hn::Add(total, p);
-      store_bf16(p, weights + k);
+      store_sums<kNative>(p, weights + k);
     }
     int64_t end = whole;
     if (rest > 0) {
       const V p = hn::IfThenElseZero(last, exp(hn::MulSub(load(x + whole, rest), scale_by, subtracted)));
       total = hn::Add(total, p);
-      store_bf16(p, weights + whole);
+      store_sums<kNative>(p, weights + whole);
       end += kLanes;
     }
     for (; end < s.padded; ++end) weights[end] = 0;

@@ -58,6 +58,21 @@ HWY_INLINE void store_bf16(V v, uint16_t* p, int64_t n) {
   std::memcpy(p, lanes, static_cast<size_t>(n) * sizeof *p);
 }
 
+// store_bf16 by the instruction of AVX512-BF16, for sums that are rounded as they are made; it takes numbers too small
+// for a normal one as zero.
+template <bool kNative>
+HWY_INLINE void store_sums(V v, uint16_t* p) {
+#if HWY_TARGET != HWY_SCALAR && HWY_CAP_GE512
+  if constexpr (kNative) {
+    hn::Vec<D16> halves;
+    asm("vcvtneps2bf16 %1, %0" : "=v"(halves.raw) : "v"(v.raw));
+    hn::StoreU(halves, D16(), p);
+    return;
+  }
+#endif
+  store_bf16(v, p);
+}
+
 // One step of a prefetch.
 HWY_INLINE void prefetch(const char*& from, const Prefetch& p) {
   if (p.panels == 0) return;

@@ -11,13 +11,14 @@ namespace {
 
 constexpr VectorCode table(Isa isa) {
   VectorCode t;
+  const bool rounds = isa >= Isa::kAvx512Bf16;
   t.isa = isa;
   t.tile_rows = kTileRows;
   t.tile_panels = kTilePanels;
   t.int8 = int8_code(isa);
   t.bf16 = bf16_code(isa);
   t.gemm = gemm;
-  t.epilogue = epilogue;
+  t.epilogue = rounds ? epilogue<true> : epilogue<false>;
   t.transpose_rows = transpose_rows;
   t.row_range = row_range;
   t.quantize_row = t.int8.wide ? quantize_row<int16_t> : quantize_row<uint8_t>;
@@ -27,7 +28,7 @@ constexpr VectorCode table(Isa isa) {
   t.widen_bf16 = widen_bf16;
   t.pack_pairs = pack_pairs;
   t.softmax_block = softmax_block;
-  t.softmax_rows = softmax_rows;
+  t.softmax_rows = rounds ? softmax_rows<true> : softmax_rows<false>;
   t.scale = scale;
   t.add_scaled = add_scaled;
   t.layer_norm = layer_norm;
