@@ -4,9 +4,13 @@
 #include <algorithm>
 #include <charconv>
 #include <cstdio>
+#include <exception>
 #include <fstream>
+#include <functional>
+#include <mutex>
 #include <nlohmann/json.hpp>
 #include <random>
+#include <thread>
 
 #include "engine/reader.h"
 #include "kernels/cuda/driver.h"
@@ -88,6 +92,7 @@ class Lengths {
 struct Point {
   int64_t batch = 0, seq = 0, tokens = 0;
   double first = 0;  // seconds of the first run of all, which allocates and records
+  double all = 0;    // seconds from the first run that counts to the last one's end
   std::vector<double> seconds;
   size_t arena = 0;
 
@@ -121,37 +126,70 @@ std::vector<Batch> make_batches(const BenchArgs& args, const Engine& engine, Len
   return batches;
 }
 
-Point measure(const BenchArgs& args, const Engine& engine, ExecutionContext& context, Lengths& lengths, int64_t batch, int64_t seq, Progress& progress) {
+void set_inputs(ExecutionContext& context, const NamedTensors& inputs) {
+  for (const auto& [name, t] : inputs) context.set_input(name, {t.dtype(), t.shape(), const_cast<std::byte*>(t.data())});
+}
+
+// Every stream takes the next batch when it is done with one.
+Point measure(const BenchArgs& args, const Engine& engine, std::vector<ExecutionContext>& streams, Lengths& lengths, int64_t batch, int64_t seq, Progress& progress) {
   Point point;
   point.batch = batch;
   const std::vector<Batch> batches = make_batches(args, engine, lengths, batch, seq);
-  int64_t tokens = 0;
-  const double start = seconds_now();
-  for (int i = -args.warmup;; ++i) {
-    const Batch& next = batches[static_cast<size_t>(i + args.warmup) % batches.size()];
-    for (const auto& [name, t] : next.inputs) context.set_input(name, {t.dtype(), t.shape(), const_cast<std::byte*>(t.data())});
+  const auto run = [](ExecutionContext& context, const Batch& next) {
+    set_inputs(context, next.inputs);
     const double begin = seconds_now();
     context.execute();
-    const double end = seconds_now();
-    if (i == -args.warmup) point.first = end - begin;
-    if (i < 0) continue;
-    point.seconds.push_back(end - begin);
-    point.seq = std::max(point.seq, next.longest);
-    tokens += next.tokens;
-    progress.show(fmt::format("batch {} seq {}", batch, next.longest), std::min(1.0, (end - start) / args.duration));
-    const bool enough = args.iterations > 0 ? i + 1 >= args.iterations : end - start >= args.duration && i >= 2;
-    if (enough) break;
-  }
+    return seconds_now() - begin;
+  };
+  const auto in_all_streams = [&](const std::function<void(ExecutionContext&)>& work) {
+    std::vector<std::exception_ptr> failed(streams.size());
+    std::vector<std::jthread> others;
+    const auto guarded = [&](size_t i) {
+      try {
+        work(streams[i]);
+      } catch (...) {
+        failed[i] = std::current_exception();
+      }
+    };
+    for (size_t i = 1; i < streams.size(); ++i) others.emplace_back(guarded, i);
+    guarded(0);
+    others.clear();
+    for (const std::exception_ptr& e : failed)
+      if (e) std::rethrow_exception(e);
+  };
+  point.first = run(streams[0], batches[0]);
+  in_all_streams([&](ExecutionContext& context) {
+    for (int i = 0; i < args.warmup; ++i) run(context, batches[static_cast<size_t>(i) % batches.size()]);
+  });
+  std::mutex mutex;
+  int64_t taken = 0, tokens = 0;
+  const double start = seconds_now();
+  in_all_streams([&](ExecutionContext& context) {
+    for (std::unique_lock lock(mutex);;) {
+      const double passed = seconds_now() - start;
+      const bool enough = args.iterations > 0 ? taken >= args.iterations : passed >= args.duration && taken >= 3;
+      if (enough) break;
+      const Batch& next = batches[static_cast<size_t>(taken++) % batches.size()];
+      lock.unlock();
+      const double seconds = run(context, next);
+      lock.lock();
+      point.seconds.push_back(seconds);
+      point.seq = std::max(point.seq, next.longest);
+      tokens += next.tokens;
+      progress.show(fmt::format("batch {} seq {}", batch, next.longest), std::min(1.0, passed / args.duration));
+    }
+  });
+  point.all = seconds_now() - start;
   point.tokens = tokens / static_cast<int64_t>(point.seconds.size());
   std::sort(point.seconds.begin(), point.seconds.end());
-  point.arena = context.arena_bytes();
+  for (const ExecutionContext& context : streams) point.arena += context.arena_bytes();
   return point;
 }
 
 void profile(const BenchArgs& args, const Engine& engine, ExecutionContext& context, int64_t batch, int64_t seq) {
   constexpr int kRuns = 10;
   const NamedTensors inputs = random_inputs(engine, std::vector<int64_t>(static_cast<size_t>(batch), seq), seq, args.seed);
-  for (const auto& [name, t] : inputs) context.set_input(name, {t.dtype(), t.shape(), const_cast<std::byte*>(t.data())});
+  set_inputs(context, inputs);
   StepTimes times;
   context.set_profiler(&times);
   for (int i = 0; i < kRuns; ++i) context.execute();
@@ -182,21 +220,23 @@ int bench(const BenchArgs& args) {
   const Engine engine = load(args, start);
   ContextOptions options;
   options.outputs_on_device = args.outputs_on_device;
-  ExecutionContext context = engine.create_execution_context(options);
+  std::vector<ExecutionContext> streams;
+  for (int i = 0; i < args.streams; ++i) streams.push_back(engine.create_execution_context(options));
   Lengths lengths(args, engine);
   std::vector<Point> points;
   {
     Progress progress(args.quiet || args.json);
     for (int64_t batch : args.batch) {
-      for (int64_t seq : lengths.fixed() ? args.seq : std::vector<int64_t>{0}) points.push_back(measure(args, engine, context, lengths, batch, seq, progress));
+      for (int64_t seq : lengths.fixed() ? args.seq : std::vector<int64_t>{0}) points.push_back(measure(args, engine, streams, lengths, batch, seq, progress));
     }
   }
   nlohmann::ordered_json json = nlohmann::ordered_json::array();
   if (!args.json) fmt::print("{:>5} {:>5} {:>7} {:>6} | {:>9} {:>9} {:>9} {:>9} {:>9} {:>9} ms | {:>9} {:>9} /s | {:>9}\n", "batch", "seq", "tokens", "runs", "min",
                              "mean", "median", "p90", "p95", "p99", "texts", "tokens", "arena");
   for (const Point& p : points) {
-    const double per_second = static_cast<double>(p.batch) / p.mean();
-    const double tokens_per_second = static_cast<double>(p.tokens) / p.mean();
+    const double runs_per_second = static_cast<double>(p.seconds.size()) / p.all;
+    const double per_second = static_cast<double>(p.batch) * runs_per_second;
+    const double tokens_per_second = static_cast<double>(p.tokens) * runs_per_second;
     if (args.json) {
       json.push_back({{"batch", p.batch}, {"seq", p.seq}, {"tokens", p.tokens}, {"runs", p.seconds.size()}, {"context_s", start.context}, {"load_s", start.load}, {"first_s", p.first}, {"min_s", p.seconds[0]}, {"mean_s", p.mean()},
                       {"median_s", p.percentile(50)}, {"p90_s", p.percentile(90)}, {"p95_s", p.percentile(95)}, {"p99_s", p.percentile(99)},
@@ -211,7 +251,7 @@ int bench(const BenchArgs& args) {
     std::puts(json.dump(2).c_str());
   } else {
     if (args.profile) {
-      for (const Point& p : points) profile(args, engine, context, p.batch, p.seq);
+      for (const Point& p : points) profile(args, engine, streams.front(), p.batch, p.seq);
     }
     if (start.context > 0) fmt::print("driver's context {:.3f} s, ", start.context);
     fmt::print("loaded in {:.3f} s, first run {:.3f} ms, weights {}, peak resident {}\n", start.load, 1e3 * points.front().first,

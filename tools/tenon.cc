@@ -86,6 +86,8 @@ void add_tune(CLI::App& app, TuneArgs& a) {
   verb->add_option("--kernel", a.kernels, "only kernels of this name; * stands for any letters");
   verb->add_option("--only", a.only, "only configs of this name (may repeat); * stands for any letters");
   verb->add_option("--candidates", a.candidates, "how many configs race for each size, by rising estimate; 0: all")->check(CLI::NonNegativeNumber);
+  verb->add_option("--sustained", a.sustained, "seconds that each timing of a large problem lasts: with 0.02 the GPU's power limit is in force, as under load")
+      ->check(CLI::NonNegativeNumber);
   verb->add_flag("--again", a.again, "also time what the file knows");
   verb->add_option("--max-shapes", a.max_shapes, "largest sizes per input, name:AxB[,name:AxB]: no more tokens are timed than these hold")->delimiter(',');
   verb->add_option("--workspace-limit", a.workspace_limit, "bytes of scratch that a config may need (K, M, G)")->transform(CLI::AsSizeValue(false));
@@ -131,6 +133,7 @@ void add_bench(CLI::App& app, BenchArgs& a) {
   verb->add_option("--iterations", a.iterations, "runs per point; 0: as many as fit --duration")->check(CLI::NonNegativeNumber);
   verb->add_option("--duration", a.duration, "seconds per point")->check(CLI::PositiveNumber);
   verb->add_option("--warmup", a.warmup, "runs before the first that counts")->check(CLI::NonNegativeNumber);
+  verb->add_option("--streams", a.streams, "so many runs at once, each in a context of its own: one batch is prepared while another is computed")->check(CLI::PositiveNumber);
   verb->add_option("--seed", a.seed, "of the random tokens");
   verb->add_flag("--profile", a.profile, "also the time of each kernel and of the slowest steps");
   verb->add_flag("--outputs-on-device", a.outputs_on_device, "leave results in the GPU's memory, as a caller who goes on there would");

@@ -63,6 +63,7 @@ int tune(const TuneArgs& args) {
   options.kernels = args.kernels;
   options.only = args.only;
   options.again = args.again;
+  options.sustained = args.sustained;
   options.on_progress = config.on_progress;
   const builder::TuneReport report = value_or_throw(builder::tune(args.model, config, options));
   if (args.json) {

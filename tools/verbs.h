@@ -41,6 +41,7 @@ struct TuneArgs : CommonArgs {
   std::vector<std::string> only, disabled_passes;
   std::vector<std::string> max_shapes;
   int candidates = 8;
+  double sustained = 0;  // seconds
   uint64_t workspace_limit = 0;
   bool again = false, fp16 = false, bf16 = false;
 };
@@ -63,7 +64,8 @@ struct BenchArgs : CommonArgs {
   std::string lengths;     // file of texts (real lengths), or "uniform:8-128", "normal:64,20"
   int iterations = 0;      // 0: as many as fit the duration
   double duration = 3;     // seconds per point
-  int warmup = 3;
+  int warmup = 3;          // of each stream
+  int streams = 1;         // contexts that run at once
   unsigned seed = 1;
   bool profile = false;
   bool outputs_on_device = false;

@@ -1,12 +1,12 @@
 #!/usr/bin/env python3
 """Makes the table of timings that Tenon ships: one command, on the GPU that it is for.
 
-usage: ship_timings.py TENON OUT.jsonl [--sizes minilm,base,large] [--precisions fp16,bf16] [--candidates 12] [--cache FILE]
+usage: ship_timings.py TENON OUT.jsonl [--sizes minilm,base,large] [--candidates 16] [--sustained 0.02] [--cache FILE]
 
 Times, with `tenon tune`, the configs of encoders of these sizes (two layers with random weights have every problem of the whole
 model) at every range of token counts, and writes what builds without `--tune` choose by: src/plan/tuned/h200.jsonl for an H200.
 What ties a timing to one version of the kernels is left out: the table is advice for all later ones, and a config that no longer
-exists is passed over. --cache keeps the full timings. Needs torch and transformers. Takes a minute or two.
+exists is passed over. fp16 is timed; bf16 takes the same instructions, so that its entries are copies. --cache keeps the full timings. Needs torch and transformers. Takes a minute or two.
 """
 import argparse
 import json
@@ -45,8 +45,8 @@ def main():
     parser.add_argument("tenon", type=pathlib.Path)
     parser.add_argument("out", type=pathlib.Path)
     parser.add_argument("--sizes", default="minilm,base,large")
-    parser.add_argument("--precisions", default="fp16,bf16")
-    parser.add_argument("--candidates", default="12", help="configs that race for each problem and size; 0: all, which takes minutes")
+    parser.add_argument("--sustained", default="0.02", help="seconds that each timing of a large problem lasts")
+    parser.add_argument("--candidates", default="16", help="configs that race for each problem and size; 0: all, which takes minutes")
     parser.add_argument("--cache", type=pathlib.Path, help="file of full timings to go on with")
     args = parser.parse_args()
     with tempfile.TemporaryDirectory() as name:
@@ -55,15 +55,15 @@ def main():
         for size in args.sizes.split(","):
             config = BertConfig(num_hidden_layers=2, **SIZES[size])
             BertForQuestionAnswering(config).save_pretrained(folder / size)
-            for precision in args.precisions.split(","):
-                command = [args.tenon, "tune", folder / size, "--" + precision, "--candidates", args.candidates, "--timing-cache", cache, "--json"]
-                done = subprocess.run([str(c) for c in command], capture_output=True, text=True)
-                if done.returncode != 0:
-                    sys.exit(done.stdout[-2000:] + done.stderr[-4000:])
-                report = json.loads(done.stdout)
-                print(f"{size} {precision} on {report['device']}: {len(report['results'])} races in {report['seconds']:.1f} s, "
-                      f"{report['kernels_compiled']} kernels compiled", flush=True)
-                summary(report["results"])
+            command = [args.tenon, "tune", folder / size, "--fp16", "--candidates", args.candidates, "--sustained", args.sustained,
+                       "--timing-cache", cache, "--json"]
+            done = subprocess.run([str(c) for c in command], capture_output=True, text=True)
+            if done.returncode != 0:
+                sys.exit(done.stdout[-2000:] + done.stderr[-4000:])
+            report = json.loads(done.stdout)
+            print(f"{size} on {report['device']}: {len(report['results'])} races in {report['seconds']:.1f} s, "
+                  f"{report['kernels_compiled']} kernels compiled", flush=True)
+            summary(report["results"])
         lines = []
         for line in cache.read_text().splitlines():
             entry = json.loads(line)
@@ -71,6 +71,7 @@ def main():
             entry.pop("driver", None)
             entry["timings"] = [t for t in entry.get("timings", []) if t[1] > 0][:2]
             lines.append(json.dumps(entry, separators=(",", ":")))
+            lines.append(lines[-1].replace("f16[", "bf16["))
     temporary = args.out.with_suffix(".new")
     temporary.write_text("\n".join(lines) + "\n")
     os.replace(temporary, args.out)

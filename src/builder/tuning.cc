@@ -38,7 +38,7 @@ Result<std::vector<plan::TuneResult>> tune_configs(std::span<const plan::ConfigP
                                                    const plan::Machine& machine, const BuilderConfig& config,
                                                    const plan::TuneOptions& options, plan::KernelCache& kernels,
                                                    plan::TimingCache& timings) {
-  TENON_ASSIGN(const std::unique_ptr<plan::GpuTimer> timer, plan::GpuTimer::create(machine, kernels));
+  TENON_ASSIGN(const std::unique_ptr<plan::GpuTimer> timer, plan::GpuTimer::create(machine, kernels, options.sustained));
   TENON_ASSIGN(auto results, plan::autotune(problems, machine, options, *timer, timings));
   if (const std::string path = timings_path(config); !path.empty()) {
     const Status saved = save_timings(path, timings);

@@ -55,6 +55,7 @@ struct RunArgs {
   std::span<const Sizes> sizes;        // one entry per attribute of kind Shape
   void* workspace = nullptr;           // as many bytes as the kernel asked for, 64-byte aligned
   ThreadPool* pool = nullptr;          // null: run on the calling thread
+  bool backwards = false;              // kernels may begin with the last rows: those that the step before made last are in the cache
   void* stream = nullptr;              // of a GPU: where kernels of kernels/cuda enqueue; pointers above are then device pointers
 
   TensorArg input(int i) const { return i < static_cast<int>(inputs.size()) ? inputs[static_cast<size_t>(i)] : TensorArg{}; }

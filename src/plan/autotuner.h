@@ -39,6 +39,9 @@ struct TuneOptions {
   std::string kernels = "*";      // only kernels whose id matches this (fnmatch)
   std::vector<std::string> only;  // only configs that match one of these (fnmatch); these race however they are ranked
   bool again = false;             // also what the cache knows
+  // Seconds that one timing of a large problem lasts: 0.03 and more bring the GPU to its power limit, where configs may
+  // rank otherwise than in bursts.
+  double sustained = 0;
   // Told what is being done and how far it is, from 0 to 1.
   std::function<void(std::string_view phase, double fraction)> on_progress;
 };

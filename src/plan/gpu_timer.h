@@ -17,7 +17,8 @@ Result<Machine> machine_at_hand();
 class GpuTimer final : public ConfigTimer {
  public:
   // `machine` is the one at hand. `cache` must outlive the timer. Errors: no-device, internal.
-  static Result<std::unique_ptr<GpuTimer>> create(const Machine& machine, KernelCache& cache);
+  // `sustained`: seconds that one sample of a large problem lasts (TuneOptions).
+  static Result<std::unique_ptr<GpuTimer>> create(const Machine& machine, KernelCache& cache, double sustained = 0);
   ~GpuTimer() override;
 
   std::string declines(const kernels::Problem& problem) const override;
@@ -27,8 +28,8 @@ class GpuTimer final : public ConfigTimer {
   Result<double> seconds(size_t index) override;
 
  private:
-  GpuTimer(const cuda::Device& device, const Machine& machine, KernelCache& cache)
-      : device_(device), machine_(machine), cache_(cache) {}
+  GpuTimer(const cuda::Device& device, const Machine& machine, KernelCache& cache, double sustained)
+      : device_(device), machine_(machine), cache_(cache), sustained_(sustained) {}
 
   // Device memory, or nothing.
   struct Memory {
@@ -43,6 +44,7 @@ class GpuTimer final : public ConfigTimer {
   const cuda::Device& device_;
   Machine machine_;
   KernelCache& cache_;
+  double sustained_;
   std::unique_ptr<runtime::GpuQueue> queue_;
   std::map<std::string, std::pair<cuda::Module, cuda::Function>> functions_;  // by cuda::code_name
   Memory random_, results_, workspace_;

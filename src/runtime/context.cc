@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <chrono>
 #include <cstring>
+#include <set>
 
 #include "base/checked.h"
 
@@ -39,6 +40,7 @@ Result<std::unique_ptr<Context>> Context::create(std::shared_ptr<const Executabl
   if (const GpuProgram* gpu = context->executable_->gpu()) {
     TENON_ASSIGN(context->queue_, GpuQueue::create(gpu->device()));
     for (size_t i = 0; i < context->plan().inputs.size(); ++i) context->staged_inputs_.emplace_back(Memory::kPageLocked, &gpu->device());
+    context->find_inputs_of_device();
   }
   context->find_steps_of_one_thread();
   context->find_unneeded_downloads(options.outputs_on_device);
@@ -73,6 +75,17 @@ void Context::find_steps_of_one_thread() {
   for (const engine::PlanStep& step : plan().steps) {
     const auto is_float_value = [&](int v) { return is_float(value(v).type.dtype); };
     alone_.push_back(queue_ != nullptr && std::ranges::none_of(step.outputs, is_float_value));
+  }
+}
+
+void Context::find_inputs_of_device() {
+  read_by_device_.assign(plan().inputs.size(), false);
+  for (size_t i = 0; i < plan().steps.size(); ++i) {
+    if (!executable_->on_device(static_cast<int>(i))) continue;
+    for (int v : plan().steps[i].inputs) {
+      const int root = v < 0 ? -1 : engine::root_of(plan(), v);
+      if (root >= 0 && root < static_cast<int>(read_by_device_.size())) read_by_device_[static_cast<size_t>(root)] = true;
+    }
   }
 }
 
@@ -205,9 +218,63 @@ Status Context::run_steps(int begin, int end, int64_t tokens) {
   return {};
 }
 
-// What kernels are given is decided by the layouts of both sides, up to this region, and the sizes of what lies on the device.
+// Where the last steps of a run begin that depend on an input's size which no step before them depends on: a head that
+// unpacks rows asks for the padded length, the layers do not. `end` where there are none.
+int Context::find_tail(int begin, int end) const {
+  std::set<std::string> known;
+  int tail = end;
+  for (int step = begin; step < end; ++step) {
+    std::set<std::string> names;
+    const engine::PlanStep& s = plan().steps[static_cast<size_t>(step)];
+    const auto collect = [&](const ir::Shape& shape) {
+      for (const ir::Dim& d : shape) d.collect_symbols(names);
+    };
+    for (const auto* values : {&s.inputs, &s.outputs})
+      for (int v : *values)
+        if (v >= 0) collect(value(v).type.shape);
+    for (const auto& [name, attr] : s.attrs.all())
+      if (const auto* shape = std::get_if<ir::Shape>(&attr)) collect(*shape);
+    for (const std::string& name : names) {
+      const bool of_input = plan().symbols[static_cast<size_t>(executable_->symbol_index(name))].input >= 0;
+      if (of_input && known.insert(name).second && step > begin) tail = step;
+    }
+  }
+  return tail;
+}
+
+// A shape that comes for the first time replays the graph of the steps before the tail, which other shapes have had; when
+// it comes again it is worth a graph of its own.
 Status Context::run_on_gpu(int region, int begin, int end, int64_t tokens) {
   TENON_TRY(queue_->device().use());
+  make_graph_key(region, begin, tokens);
+  for (int v : executable_->values_of(region)) {
+    if (value(v).place == engine::Place::kDevice) graph_key_.insert(graph_key_.end(), shape(v).begin(), shape(v).end());
+  }
+  const auto [it, is_new] = tails_.try_emplace(begin, end);
+  if (is_new) it->second = find_tail(begin, end);
+  const int tail = it->second;
+  bool known = true;
+  if (tail < end) {
+    TENON_ASSIGN(known, queue_->came_before(graph_key_));
+  }
+  if (known) {
+    return queue_->run(graph_key_, [&] { return run_steps(begin, end, tokens); });
+  }
+  make_graph_key(region, begin, tokens);
+  graph_key_.push_back(tail);
+  for (int step = begin; step < tail; ++step) {
+    const ops::RunArgs args = arguments(step);
+    for (const auto& list : {args.inputs, args.outputs})
+      for (const ops::TensorArg& a : list) graph_key_.insert(graph_key_.end(), a.shape.begin(), a.shape.end());
+    for (const ops::Sizes& s : args.sizes) graph_key_.insert(graph_key_.end(), s.values.begin(), s.values.end());
+  }
+  TENON_TRY(queue_->run(graph_key_, [&] { return run_steps(begin, tail, tokens); }));
+  return run_steps(tail, end, tokens);
+}
+
+// What kernels are given is decided by the layouts of both sides, up to this region, and the sizes of what lies on the
+// device, which the caller adds.
+void Context::make_graph_key(int region, int begin, int64_t tokens) {
   graph_key_.assign({begin, tokens});
   for (int r = 0; r <= region; ++r) {
     for (const Side& side : regions_[static_cast<size_t>(r)].sides) {
@@ -216,15 +283,12 @@ Status Context::run_on_gpu(int region, int begin, int end, int64_t tokens) {
     }
   }
   for (const Buffer& staged : staged_inputs_) graph_key_.push_back(staged.generation());
-  for (int v : executable_->values_of(region)) {
-    if (value(v).place == engine::Place::kDevice) graph_key_.insert(graph_key_.end(), shape(v).begin(), shape(v).end());
-  }
-  return queue_->run(graph_key_, [&] { return run_steps(begin, end, tokens); });
 }
 
 // Graphs read inputs where they were when they were recorded.
 Status Context::stage_inputs() {
   for (size_t i = 0; i < plan().inputs.size(); ++i) {
+    if (!read_by_device_[i]) continue;
     const auto count = checked_numel(inputs_.shape(static_cast<int>(i)));
     const size_t bytes = static_cast<size_t>(count.value_or(0)) * dtype_size(plan().inputs[i].type.dtype);
     TENON_TRY(staged_inputs_[i].reserve(bytes, memory_limit_));
@@ -277,6 +341,7 @@ ops::RunArgs Context::arguments(int step) const {
           .sizes = {attr_sizes_.data() + slots.attr_sizes, slots.attrs.size()},
           .workspace = workspace_[static_cast<size_t>(step)],
           .pool = alone_[static_cast<size_t>(step)] ? nullptr : &executable_->pool(),
+          .backwards = step % 2 != 0,
           .stream = queue_ != nullptr ? queue_->stream() : nullptr};
 }
 

@@ -77,10 +77,13 @@ class Context {
   Status launch(int step, int64_t tokens);
   Status stage_inputs();
   Status run_steps(int begin, int end, int64_t tokens);
+  int find_tail(int begin, int end) const;
   Status run_on_gpu(int region, int begin, int end, int64_t tokens);
+  void make_graph_key(int region, int begin, int64_t tokens);
   Status profile_step(int step, const PreparedKernel& kernel);
   Status copy_outputs();
   void find_steps_of_one_thread();
+  void find_inputs_of_device();
   void find_unneeded_downloads(bool outputs_on_device);
 
   std::shared_ptr<const Executable> executable_;
@@ -107,8 +110,10 @@ class Context {
   std::vector<TensorView> output_buffers_;
   std::vector<Buffer> packed_outputs_;
   std::unique_ptr<GpuQueue> queue_;    // null: no GPU
-  std::vector<Buffer> staged_inputs_;  // page-locked
+  std::vector<Buffer> staged_inputs_;
+  std::vector<bool> read_by_device_;  // of the inputs  // page-locked
   std::vector<int64_t> graph_key_;
+  std::map<int, int> tails_;  // by the first step of a run on the device
   std::map<int, Buffer> kept_copies_;  // of values on the device
 };
 

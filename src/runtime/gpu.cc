@@ -80,7 +80,8 @@ GpuQueue::~GpuQueue() {
   if (!device_.use().ok()) return;
   const cuda::Driver& api = device_.api();
   if (stream_ != nullptr) api.cuStreamSynchronize(stream_);
-  for (const Recorded& r : graphs_) api.cuGraphExecDestroy(r.graph);
+  for (const Recorded& r : graphs_)
+    if (r.graph != nullptr) api.cuGraphExecDestroy(r.graph);
   if (begin_ != nullptr) api.cuEventDestroy(begin_);
   if (end_ != nullptr) api.cuEventDestroy(end_);
   if (stream_ != nullptr) api.cuStreamDestroy(stream_);
@@ -101,19 +102,35 @@ Result<cuda::GraphExec> GpuQueue::record(const std::function<Status()>& enqueue)
   return exec;
 }
 
+std::vector<GpuQueue::Recorded>::iterator GpuQueue::find(const std::vector<int64_t>& key) {
+  return std::find_if(graphs_.begin(), graphs_.end(), [&](const Recorded& r) { return r.key == key; });
+}
+
+Result<std::vector<GpuQueue::Recorded>::iterator> GpuQueue::add(const std::vector<int64_t>& key) {
+  if (graphs_.size() == kMostGraphs) {
+    TENON_TRY(wait());
+    const auto oldest = std::min_element(graphs_.begin(), graphs_.end(), [](const Recorded& a, const Recorded& b) { return a.used < b.used; });
+    if (oldest->graph != nullptr) device_.api().cuGraphExecDestroy(oldest->graph);
+    graphs_.erase(oldest);
+  }
+  return graphs_.insert(graphs_.end(), {key, nullptr, ++clock_});
+}
+
+Result<bool> GpuQueue::came_before(const std::vector<int64_t>& key) {
+  if (find(key) != graphs_.end()) return true;
+  TENON_ASSIGN([[maybe_unused]] const auto added, add(key));
+  return false;
+}
+
 Status GpuQueue::run(const std::vector<int64_t>& key, const std::function<Status()>& enqueue) {
-  auto it = std::find_if(graphs_.begin(), graphs_.end(), [&](const Recorded& r) { return r.key == key; });
+  auto it = find(key);
   if (it == graphs_.end()) {
-    TENON_ASSIGN(const cuda::GraphExec graph, record(enqueue));
-    if (graphs_.size() == kMostGraphs) {
-      TENON_TRY(wait());
-      const auto oldest = std::min_element(graphs_.begin(), graphs_.end(), [](const Recorded& a, const Recorded& b) { return a.used < b.used; });
-      device_.api().cuGraphExecDestroy(oldest->graph);
-      graphs_.erase(oldest);
-    }
-    it = graphs_.insert(graphs_.end(), {key, graph, 0});
+    TENON_ASSIGN(it, add(key));
   }
   it->used = ++clock_;
+  if (it->graph == nullptr) {
+    TENON_ASSIGN(it->graph, record(enqueue));
+  }
   busy_ = true;
   return check(device_.api().cuGraphLaunch(it->graph, stream_), "launching a graph");
 }

@@ -49,6 +49,8 @@ class GpuQueue {
   void* stream() const { return stream_; }
   // Runs what `enqueue` puts on the stream. `key` says all that decides it: equal keys replay the graph recorded first.
   Status run(const std::vector<int64_t>& key, const std::function<Status()>& enqueue);
+  // Whether this key was run, or asked for here, before.
+  Result<bool> came_before(const std::vector<int64_t>& key);
   // Waits for all that was put on the stream. Errors: internal (a kernel failed).
   Status wait();
   // Copies after all that was put on the stream, between addresses of the host's or the device's memory.
@@ -63,9 +65,11 @@ class GpuQueue {
   static constexpr size_t kMostGraphs = 256;
   struct Recorded {
     std::vector<int64_t> key;
-    cuda::GraphExec graph = nullptr;
+    cuda::GraphExec graph = nullptr;  // null: the key came once
     uint64_t used = 0;
   };
+  std::vector<Recorded>::iterator find(const std::vector<int64_t>& key);
+  Result<std::vector<Recorded>::iterator> add(const std::vector<int64_t>& key);
   const cuda::Device& device_;
   cuda::Stream stream_ = nullptr;
   cuda::Event begin_ = nullptr, end_ = nullptr;

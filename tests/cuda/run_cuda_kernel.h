@@ -101,7 +101,9 @@ inline Result<std::vector<Tensor>> run_cuda_kernel(const kernels::CudaKernel& ke
   TENON_ASSIGN(const auto launcher, kernel.load(problem, config, device, function));
   const size_t bytes = launcher->workspace({.inputs = inputs, .outputs = outputs, .sizes = named}, 1);
   DeviceBuffer workspace(bytes);
-  TENON_TRY(launcher->launch({.inputs = inputs, .outputs = outputs, .sizes = named, .workspace = workspace.data()}));
+  static bool backwards = false;  // by turns
+  backwards = !backwards;
+  TENON_TRY(launcher->launch({.inputs = inputs, .outputs = outputs, .sizes = named, .workspace = workspace.data(), .backwards = backwards}));
   TENON_TRY(cuda::check(device.api().cuStreamSynchronize(nullptr), "running a kernel"));
   std::vector<Tensor> results;
   for (size_t i = 0; i < problem.outputs.size(); ++i) {

@@ -40,13 +40,11 @@ class GatherLauncher final : public Launcher {
       auto* to = y.as<std::byte>() + o * count * bytes;
       for_range(args.pool, count, y.numel() / outer, [&](int64_t begin, int64_t end, int) {
         const auto row_of = [&](int64_t j) { return (indices[j] < 0 ? indices[j] + size : indices[j]) * bytes; };
-        switch (bytes) {  // single elements, such as ids: a move each
+        switch (bytes) {  // single elements, such as ids
           case 8:
-            for (int64_t j = begin; j < end; ++j) std::memcpy(to + j * 8, from + row_of(j), 8);
-            break;
+            return gather_elements<8>(indices, size, begin, end, from, to);
           case 4:
-            for (int64_t j = begin; j < end; ++j) std::memcpy(to + j * 4, from + row_of(j), 4);
-            break;
+            return gather_elements<4>(indices, size, begin, end, from, to);
           default:
             for (int64_t j = begin; j < end; ++j)
               std::memcpy(to + j * bytes, from + row_of(j), static_cast<size_t>(bytes));
@@ -54,6 +52,27 @@ class GatherLauncher final : public Launcher {
       });
     }
     return {};
+  }
+
+  // The rows of a packed batch follow each other nearly always: whole runs where they do, else a move each.
+  template <int kBytes, class Index>
+  static void gather_elements(const Index* indices, int64_t size, int64_t begin, int64_t end, const std::byte* from,
+                              std::byte* to) {
+    constexpr int64_t kRun = 32;
+    for (int64_t j = begin; j < end;) {
+      using Unsigned = std::make_unsigned_t<Index>;
+      const auto first = static_cast<Unsigned>(indices[j]);
+      const int64_t count = std::min(kRun, end - j);
+      Unsigned apart = indices[j] < 0 ? 1 : 0;
+      for (int64_t i = 0; i < count; ++i) apart |= static_cast<Unsigned>(indices[j + i]) - first - static_cast<Unsigned>(i);
+      if (apart == 0) {
+        std::memcpy(to + j * kBytes, from + indices[j] * kBytes, static_cast<size_t>(count * kBytes));
+      } else {
+        for (int64_t i = j; i < j + count; ++i)
+          std::memcpy(to + i * kBytes, from + (indices[i] < 0 ? indices[i] + size : indices[i]) * kBytes, kBytes);
+      }
+      j += count;
+    }
   }
 
   Attrs attrs_;

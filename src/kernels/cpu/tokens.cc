@@ -131,8 +131,17 @@ class PackLauncher final : public Launcher {
       for (int64_t s = kept_.next(-1, seq); s < seq; s = kept_.next(s, seq))
         if (at(b * seq + s) == 0) add(b, s);
       const int64_t keys = rows;
-      for (int64_t s = 0; s < seq; ++s)
-        if (at(b * seq + s) == 1) add(b, s);
+      int64_t ones = 0, leading = 0;
+      for (int64_t s = 0; s < seq; ++s) ones += at(b * seq + s);
+      for (int64_t s = 0; s < ones; ++s) leading += at(b * seq + s);
+      if (leading == ones && rows + ones <= capacity) {  // padding at the end, as tokenizers do it
+        std::iota(gather + rows, gather + rows + ones, static_cast<int32_t>(b * seq));
+        std::iota(positions + rows, positions + rows + ones, 0);
+        rows += ones;
+      } else {
+        for (int64_t s = 0; s < seq; ++s)
+          if (at(b * seq + s) == 1) add(b, s);
+      }
       args.output(kRowOffsets).as<int32_t>()[b] = static_cast<int32_t>(first);
       args.output(kKeyBegin).as<int32_t>()[b] = static_cast<int32_t>(keys);
       args.output(kKeyEnd).as<int32_t>()[b] = static_cast<int32_t>(rows);

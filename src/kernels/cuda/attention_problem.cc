@@ -59,6 +59,7 @@ Result<AttentionArgs> attention_args(const AttentionForm& form, const RunArgs& a
   a.heads = static_cast<int>(form.heads);
   a.group = static_cast<int>(form.heads / form.kv_heads);
   a.scale = static_cast<float>(form.scale);
+  a.backwards = args.backwards;
   const auto integers = [&](int input) { return args.input(input).as<const int32_t>(); };
   a.q_offsets = integers(kQOffsets);
   a.k_begin = integers(kKBegin);

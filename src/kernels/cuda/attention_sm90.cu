@@ -452,13 +452,13 @@ extern "C" __global__ void __launch_bounds__(kMostThreads, 1)
     if (threadIdx.x >= kComputing + 32) return;
     Loader loader = {q_map, k_map, v_map};
     for (int i = static_cast<int>(blockIdx.x); i < tiles; i += static_cast<int>(gridDim.x)) {
-      loader.load(a, Tile(a, i), shared);
+      loader.load(a, Tile(a, a.backwards ? tiles - 1 - i : i), shared);
     }
   } else {
     take_registers<kComputingRegisters>();
     Computer computer = {y_map};
     for (int i = static_cast<int>(blockIdx.x); i < tiles; i += static_cast<int>(gridDim.x)) {
-      computer.compute(a, Tile(a, i), shared);
+      computer.compute(a, Tile(a, a.backwards ? tiles - 1 - i : i), shared);
     }
     if (threadIdx.x % 32 == 0) wait_stores_read();  // shared memory stays until the results are read from it
   }

@@ -23,6 +23,8 @@ using T = ELEMENT;
 namespace {
 
 constexpr bool kNorm = NORM_X || NORM_RESIDUAL;
+constexpr bool kOfPairs = kActivatesPairs<T, ACTIVATION> && !HAS_RESIDUAL && !MOMENTS;
+constexpr int kActivation = kOfPairs ? kNone : ACTIVATION;  // of single results
 constexpr int kConsumerThreads = TILE_M * 2;  // 128 for each 64 rows
 constexpr int kLoader = kConsumerThreads, kNormer = kLoader + 32, kThreads = kNorm ? kNormer + 32 : kNormer;
 constexpr int kChunk = 64, kChunks = ((DEPTH + kChunk - 1) / kChunk + SPLIT - 1) / SPLIT;  // of one block
@@ -45,8 +47,11 @@ constexpr uint32_t kDataBytes = kOwnPartials                 ? kRingBytes + kPar
 // A tile's rows in pairs 8 apart, as a thread holds them after wgmma; a block finishes kPairs of them, in units of one
 // pair and four columns.
 constexpr int kPairs = TILE_M / 2 / SPLIT, kQuads = TILE_N / 4;
-constexpr int kUnits = (kPairs * kQuads + kConsumerThreads - 1) / kConsumerThreads;  // of a thread
-constexpr bool kAllFinish = kUnits * kConsumerThreads == kPairs * kQuads;
+// Threads that finish, in whole warps and whole rows, so that a thread's units lie in the same columns.
+constexpr int kFinishers = kConsumerThreads % kQuads == 0 ? kConsumerThreads : kConsumerThreads / (2 * kQuads) * (2 * kQuads);
+static_assert(kFinishers % 32 == 0 && kFinishers % kQuads == 0);
+constexpr int kUnits = (kPairs * kQuads + kFinishers - 1) / kFinishers;  // of a thread
+constexpr bool kAllFinish = kUnits * kFinishers == kPairs * kQuads;
 TENON_DEVICE int first_row(int pair) { return pair / 8 * 16 + pair % 8; }
 
 constexpr int kPanels = COLUMNS / kMomentsPanel, kNormPanels = !kNorm ? 1 : NORM_X ? DEPTH / kMomentsPanel : kPanels;
@@ -206,7 +211,7 @@ extern "C" __global__ void __launch_bounds__(kThreads)
   }
   // Bias and residual of what this block finishes come while the product is running.
   const int quad = thread % kQuads, y_column = column + quad * 4;
-  const auto pair_of = [&](int unit) { return (unit * kConsumerThreads + thread) / kQuads; };
+  const auto pair_of = [&](int unit) { return (unit * kFinishers + thread) / kQuads; };
   const auto y_index = [&](int r) { return static_cast<int64_t>(r) * COLUMNS + y_column; };
   const bool column_inside = COLUMNS % TILE_N == 0 || y_column < COLUMNS;
   float bias[4] = {}, gamma[4] = {};
@@ -219,7 +224,8 @@ extern "C" __global__ void __launch_bounds__(kThreads)
 #pragma unroll
     for (int half = 0; half < 2; ++half) {
       const int r = row_of(pair_of(u), half);
-      if (HAS_RESIDUAL && (kAllFinish || pair_of(u) < kPairs) && r < args.rows && column_inside)
+      const bool ours = (kAllFinish || pair_of(u) < kPairs) && (kFinishers == kConsumerThreads || thread < kFinishers);
+      if (HAS_RESIDUAL && ours && r < args.rows && column_inside)
         residual[u][half] = *reinterpret_cast<const uint2*>(static_cast<const T*>(args.residual) + y_index(r));
     }
 
@@ -229,6 +235,7 @@ extern "C" __global__ void __launch_bounds__(kThreads)
   if (!kOwnPartials) named_barrier(1, kConsumerThreads);  // what lies where the sums go has been multiplied
   exchange(partials, arrived, rank, sums);
   if (kNorm) named_barrier(2, kConsumerThreads + 32);  // the norms are written
+  if (kFinishers < kConsumerThreads && thread >= kFinishers) return;
 #pragma unroll
   for (int u = 0; u < kUnits; ++u) {
     const int pair = pair_of(u);
@@ -242,14 +249,14 @@ extern "C" __global__ void __launch_bounds__(kThreads)
       if (HAS_RESIDUAL) unpack4(residual[u][half], r);
 #pragma unroll
       for (int i = 0; i < 4; ++i) {
-        v[i] = activate<ACTIVATION>((NORM_X ? v[i] * norm.scale : v[i]) + bias[i]);
+        v[i] = activate<kActivation>((NORM_X ? v[i] * norm.scale : v[i]) + bias[i]);
         v[i] += NORM_RESIDUAL ? (r[i] - norm.mean) * norm.scale * gamma[i] : r[i];
       }
       const int y_row = row_of(pair, half);
       const bool inside = y_row < args.rows && column_inside;
-      if (inside)
-        *reinterpret_cast<uint2*>(static_cast<T*>(args.y) + y_index(y_row)) = {pack<T>(v[0], v[1]),
-                                                                               pack<T>(v[2], v[3])};
+      uint2 result = {pack<T>(v[0], v[1]), pack<T>(v[2], v[3])};
+      if (kOfPairs) result = {gelu_f16x2(result.x), gelu_f16x2(result.y)};
+      if (inside) *reinterpret_cast<uint2*>(static_cast<T*>(args.y) + y_index(y_row)) = result;
       if (MOMENTS) {
         const Moments m = join_lanes<kMomentsPanel / 4>(moments_of(v), 4);
         if (inside && quad % (kMomentsPanel / 4) == 0)

@@ -54,7 +54,9 @@ struct Sm90Tile {
   }
   int stages(int64_t depth) const {
     // With few rows the blocks of two kernels shall fit side by side: the next one's weights are then on their way.
-    const int limit = schedule == Schedule::kFewRows ? kSharedMemoryOfSm / 2 - 1024 : kSharedMemory;
+    // Large tiles need the room for stages.
+    const bool shares_sm = schedule == Schedule::kFewRows && m * n * std::min(cluster, 2) <= 128 * 128;
+    const int limit = shares_sm ? kSharedMemoryOfSm / 2 - 1024 : kSharedMemory;
     return std::min({8, chunks(depth), (limit - norm_bytes() - kSharedMemorySlack - other_bytes()) / stage_bytes()});
   }
   // Of each consumer: as many as there is room for beside the stages, up to a whole tile's.
@@ -86,6 +88,7 @@ constexpr Sm90Tile kSm90Tiles[] = {
     {Schedule::kFewRows, 128, 64, 2},      {Schedule::kFewRows, 128, 64, 4},      {Schedule::kFewRows, 128, 128, 1},
     {Schedule::kFewRows, 64, 128, 1},      {Schedule::kFewRows, 64, 128, 2},      {Schedule::kFewRows, 64, 128, 4},
     {Schedule::kFewRows, 64, 128, 8},      {Schedule::kFewRows, 128, 64, 8},      {Schedule::kFewRows, 128, 32, 4},
+    {Schedule::kFewRows, 64, 192, 4},      {Schedule::kFewRows, 128, 128, 4},
 };
 
 const Sm90Tile* find_sm90_tile(std::string_view text) {
@@ -158,7 +161,8 @@ class LinearSm90Launcher final : public Launcher {
                        .y = args.output().data,
                        .y_moments = gives_moments_ ? args.output(1).data : nullptr,
                        .rows = o.rows,
-                       .epsilon = epsilon_};
+                       .epsilon = epsilon_,
+                       .backwards = args.backwards};
     TensorMap x{}, w{}, residual{}, y{};
     TENON_TRY(encode(x, o.x, o.rows, depth_, tile_.m));
     TENON_TRY(encode(w, o.w, columns_, depth_, few ? tile_.n : tile_.n / tile_.cluster));

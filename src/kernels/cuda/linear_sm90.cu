@@ -36,6 +36,8 @@ constexpr int kTileBlocks = kBlocks * kPanels;  // of 64 x 64, in one consumer's
 constexpr uint32_t kBlockBytes = 64 * 128;
 static_assert(SLOTS <= kTileBlocks);
 constexpr bool kNorm = NORM_X || NORM_RESIDUAL;
+constexpr bool kOfPairs = kActivatesPairs<T, ACTIVATION> && !HAS_RESIDUAL && !MOMENTS;
+constexpr int kActivation = kOfPairs ? kNone : ACTIVATION;  // of single results
 constexpr int kNormPanels = !kNorm ? 1 : (NORM_X ? DEPTH : COLUMNS) / kMomentsPanel;
 static_assert(!(NORM_X && NORM_RESIDUAL));
 // Tiles of y that are near in time are near in x and W, so that L2 holds both: 2048 rows.
@@ -89,8 +91,9 @@ struct Ring {
 // The tiles of this block, by index: few registers are left beside the sums.
 struct Tiles {
   int rows, index = blockIdx.x / CLUSTER;
+  bool backwards;
 
-  TENON_DEVICE explicit Tiles(int all_rows) : rows(all_rows) {}
+  TENON_DEVICE explicit Tiles(const LinearArgs& args) : rows(args.rows), backwards(args.backwards) {}
   TENON_DEVICE bool valid() const { return index < row_tiles() * kColumnTiles; }
   TENON_DEVICE void next(int turns = 1) { index += turns * (gridDim.x / CLUSTER); }
 
@@ -98,7 +101,8 @@ struct Tiles {
     int row, column;  // of y, where the tile begins
   };
   TENON_DEVICE Place place() const {
-    const int group = index / kTilesOfGroup, first = group * kRowTilesOfGroup, rest = index - group * kTilesOfGroup;
+    const int place = backwards ? row_tiles() * kColumnTiles - 1 - index : index;
+    const int group = place / kTilesOfGroup, first = group * kRowTilesOfGroup, rest = place - group * kTilesOfGroup;
     const int height = min(row_tiles() - first, kRowTilesOfGroup), right = rest / height, down = rest - right * height;
     const int block = CLUSTER > 1 ? static_cast<int>(cluster_rank()) : 0;
     return {((first + down) * CLUSTER + block) * TILE_M, right * TILE_N};
@@ -123,8 +127,8 @@ TENON_DEVICE void load_w(const Layout& s, const TensorMap& w, uint32_t stage, in
 }
 
 // One thread.
-TENON_DEVICE void load_tiles(const Layout& s, const TensorMap& x, const TensorMap& w, int rows) {
-  Tiles tile(rows);
+TENON_DEVICE void load_tiles(const Layout& s, const TensorMap& x, const TensorMap& w, const LinearArgs& args) {
+  Tiles tile(args);
   // Weights do not wait for the kernels ahead.
   constexpr int kEarly = STAGES < kChunks ? STAGES : kChunks;
   if (tile.valid()) {
@@ -167,7 +171,7 @@ TENON_DEVICE void keep_slots(const Layout& s, const TensorMap& residual, const T
   const Slots slots(s, consumer);
   const int first_row = PINGPONG ? 0 : consumer * kBlocks * 64;
   wait_for_previous_kernels();
-  Tiles tile(args.rows);
+  Tiles tile(args);
   if (PINGPONG) tile.next(consumer);
   Position<SLOTS> filled, stored;
   for (; tile.valid(); tile.next(kTurns)) {
@@ -317,14 +321,15 @@ TENON_DEVICE void finish_tile(const Slots& slots, Position<SLOTS>& position, con
         float &low = sums[b][p * 32 + j * 8 + q * 2], &high = sums[b][p * 32 + j * 8 + q * 2 + 1];
         const auto& n = norm[q % 2];
         if (NORM_X) low *= n.scale, high *= n.scale;
-        low = activate<ACTIVATION>(low + bias[q / 2].x);
-        high = activate<ACTIVATION>(high + bias[q / 2].y);
+        low = activate<kActivation>(low + bias[q / 2].x);
+        high = activate<kActivation>(high + bias[q / 2].y);
         if (HAS_RESIDUAL) {
           const float2 r = unpack<T>(residual[q]);
           low += NORM_RESIDUAL ? (r.x * n.scale + n.shift) * gamma[q / 2].x : r.x;
           high += NORM_RESIDUAL ? (r.y * n.scale + n.shift) * gamma[q / 2].y : r.y;
         }
         result[q] = pack<T>(low, high);
+        if (kOfPairs) result[q] = gelu_f16x2(result[q]);
       }
       store_matrices(address, result);
     }
@@ -341,7 +346,7 @@ TENON_DEVICE void consume_tiles(const Layout& s, const LinearArgs& args, const N
   const int first_row = PINGPONG ? 0 : consumer * kBlocks * 64;
   Ring ring;
   Position<SLOTS> position;
-  Tiles tile(args.rows);
+  Tiles tile(args);
   if (PINGPONG && consumer == 1) {
     tile.next();
     ring.skip_tile();
@@ -389,7 +394,7 @@ extern "C" __global__ void __launch_bounds__(kThreads, 1)
   if (CLUSTER > 1) cluster_barrier();  // peers write here and arrive at our barriers
   if (group == 0) {
     asm volatile("setmaxnreg.dec.sync.aligned.u32 40;");
-    if (thread == 0) load_tiles(s, x, w, args.rows);
+    if (thread == 0) load_tiles(s, x, w, args);
     if (warp == 1 || warp == 2) keep_slots(s, residual, y, args, norms[warp - 1], warp - 1);
   } else {
     asm volatile("setmaxnreg.inc.sync.aligned.u32 232;");

@@ -17,4 +17,5 @@ struct AttentionArgs {
   const int *q_positions, *k_positions;
   const void* bias;
   long long bias_strides[4];  // over sequence, head, query and key position; 0 where it is broadcast
+  bool backwards;             // from the last query rows to the first
 };

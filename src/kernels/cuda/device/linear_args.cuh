@@ -9,4 +9,5 @@ struct LinearArgs {
   void *y = nullptr, *y_moments = nullptr;
   int rows = 0;
   float epsilon = 0;
+  bool backwards = false;  // from the last rows to the first
 };
