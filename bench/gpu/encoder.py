@@ -7,7 +7,8 @@ The model is a question-answering BERT of that size with random weights. Prints,
 agreement with PyTorch's fp32 on masked batches of odd lengths (largest error in units of the largest logit, least cosine),
 then for each case the median milliseconds of both and the ratio. Outputs stay on the device on both sides. Tenon's times
 begin with ids and mask on the host, PyTorch's with both on the device. --squad adds the lengths of SQuAD's dev set
-(squad_lengths.txt) in batches of 128, as they arrive and sorted, with results copied back, beside PyTorch padded to 384.
+(squad_lengths.txt) in batches of 128, as they arrive and sorted, one and three at a time, with results copied back, beside
+PyTorch padded to 384.
 Needs torch and transformers on a machine with a GPU.
 """
 import argparse
@@ -85,10 +86,12 @@ def squad(tenon, engine, model, size, folder):
         path = folder / f"{order}.txt"
         path.write_text("\n".join(map(str, chosen)))
         count = (len(chosen) + 127) // 128
-        bench = [tenon, "bench", engine, "--batch", 128, "--lengths", f"list:{path}", "--iterations", 2 * count, "--json", "-q"]
-        speeds = sorted(json.loads(run(*bench))[0]["texts_per_s"] for _ in range(3))
-        print(f"{size:6} SQuAD {order:8} tenon {speeds[1]:9.0f} texts/s [{speeds[0]:.0f}, {speeds[2]:.0f}]  "
-              f"eager padded to 384 {1 / padded:9.0f}  ratio {speeds[1] * padded:5.2f}", flush=True)
+        for streams in (1, 3):
+            bench = [tenon, "bench", engine, "--batch", 128, "--lengths", f"list:{path}", "--streams", streams, "--warmup", count,
+                     "--iterations", 2 * count, "--json", "-q"]
+            speeds = sorted(json.loads(run(*bench))[0]["texts_per_s"] for _ in range(3))
+            print(f"{size:6} SQuAD {order:8} {streams} streams: tenon {speeds[1]:9.0f} texts/s [{speeds[0]:.0f}, {speeds[2]:.0f}]  "
+                  f"eager padded to 384 {1 / padded:9.0f}  ratio {speeds[1] * padded:5.2f}", flush=True)
 
 
 def main():
