@@ -36,6 +36,76 @@ TEST(LowerLinears, LeavesHeadsAndComputedWeightsAsTheyAre) {
                                             "it is small: 64 by 2", "its weight is computed when run"));
 }
 
+// linear -> attention -> linear -> norm -> pooler, whose input is widened again; the attention's bias stays f32.
+std::unique_ptr<ir::Graph> layer(Random& random, int64_t head_dim) {
+  auto graph = std::make_unique<ir::Graph>();
+  const auto constant = [&](std::vector<int64_t> shape) {
+    return ops::constant(*graph, random.tensor(DType::kF32, std::move(shape), -0.2, 0.2));
+  };
+  const auto create = [&](Op op, std::vector<ir::Value*> inputs, Attrs attrs) {
+    return (*ops::create(*graph, op, inputs, std::move(attrs)))->output();
+  };
+  const int64_t width = 2 * head_dim;
+  ir::Value* x = graph->add_input("x", {DType::kF32, {ir::Dim(2), ir::Dim(5), ir::Dim(64)}});
+  ir::Value* qkv = create(Op::k_linear, {x, constant({64, 3 * width})}, {});
+  ir::Value* attended =
+      create(Op::k_attention, {qkv, qkv, qkv, nullptr, nullptr, nullptr, nullptr, nullptr, constant({1, 1, 5, 5})},
+             {{"heads", int64_t{2}},
+              {"head_dim", head_dim},
+              {"scale", 0.1},
+              {"columns", std::vector<int64_t>{0, width, 2 * width}}});
+  ir::Value* out = create(Op::k_linear, {attended, constant({width, 64}), nullptr, x}, {});
+  ir::Value* norm = create(Op::k_layer_norm, {out}, {});
+  graph->add_output("pooled", create(Op::k_linear, {norm, constant({64, 64})}, {{"activation", std::string("tanh")}}));
+  graph->add_output("hidden", norm);
+  return graph;
+}
+
+TEST(LowerLinears, WhatStandsBetweenThemBecomesBf16Too) {
+  Random random;
+  SCOPED_TRACE(random.trace());
+  for (const char* factors : {"bf16", "int8"}) {
+    const auto graph = layer(random, 32);
+    const auto original = graph->clone();
+    passes::Decisions decisions;
+    ASSERT_TRUE(passes::lower_linears(*graph, factors, decisions).ok());
+    ASSERT_TRUE(ops::verify(*graph).ok());
+    int narrow = 0, casts = 0;
+    for (const auto& node : graph->nodes()) {
+      if (ops::is_constant_expression(*node->output())) continue;
+      const bool is_bf16 = node->output()->dtype() == DType::kBF16;
+      if (node->is(Op::k_cast)) ++casts;
+      if (!node->is(Op::k_cast) && is_bf16) ++narrow;
+      if (node->is(Op::k_attention)) {
+        EXPECT_TRUE(is_bf16);
+        EXPECT_EQ(node->input(8)->dtype(), DType::kF32);
+      }
+      if (node->is(Op::k_linear) && is_bf16 && std::string(factors) == "int8") {
+        EXPECT_EQ(node->input(1)->dtype(), DType::kF32) << "weights of 8 bits are made of those of 32";
+      }
+    }
+    EXPECT_EQ(narrow, 4) << "two linears, attention and norm";
+    EXPECT_EQ(casts, 2) << "x, and the norm's rows for both who read them";
+    const std::vector<Tensor> inputs{random.tensor(DType::kF32, {2, 5, 64})};
+    const auto expected = ops::interpret(*original, inputs), actual = ops::interpret(*graph, inputs);
+    ASSERT_TRUE(expected.ok() && actual.ok());
+    for (size_t i = 0; i < 2; ++i) EXPECT_TRUE(close((*actual)[i], (*expected)[i], {0.1, 0.1})) << factors;
+  }
+}
+
+TEST(LowerLinears, AttentionOfOddRowsStaysWide) {
+  Random random;
+  const auto graph = layer(random, 33);
+  for (const auto& node : graph->nodes())
+    if (node->is(Op::k_attention)) node->attrs().set("columns", std::vector<int64_t>{1, 66, 132});
+  passes::Decisions decisions;
+  ASSERT_TRUE(passes::lower_linears(*graph, "bf16", decisions).ok());
+  for (const auto& node : graph->nodes()) {
+    if (!node->is(Op::k_attention)) continue;
+    EXPECT_EQ(node->output()->dtype(), DType::kF32);
+  }
+}
+
 TEST(LowerLinears, RoundsAsTheFactorsSay) {
   Random random;
   SCOPED_TRACE(random.trace());

@@ -113,6 +113,8 @@ class Worker {
                .panels = panels,
                .accumulate = k > 0,
                .prefetch = next};
+    const Epilogue epilogue = g_.epilogue.at(row, column);
+    prefetch_block(epilogue, y, g_.y_stride, rows, columns);
     const bool partial = columns < panels * kPanel;
     if (partial) {
       t.c = scratch_;
@@ -123,10 +125,10 @@ class Worker {
     code_.gemm(t);
     if (partial)
       for (int r = 0; r < rows; ++r) std::copy_n(scratch_ + r * t.c_stride, columns, y + r * g_.y_stride);
-    const Epilogue& all = g_.epilogue;
-    const bool plain = all.bias == nullptr && all.residual == nullptr && all.activation == Activation::kNone;
+    const bool plain =
+        epilogue.bias == nullptr && epilogue.residual == nullptr && epilogue.activation == Activation::kNone;
     if (k + depth < g_.k || plain) return;
-    code_.epilogue(y, g_.y_stride, y, g_.y_stride, rows, columns, all.at(row, column));
+    code_.epilogue(y, g_.y_stride, y, g_.y_stride, rows, columns, epilogue);
   }
 
   const VectorCode& code_;

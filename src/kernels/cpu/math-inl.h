@@ -8,8 +8,8 @@ HWY_BEFORE_NAMESPACE();
 namespace tenon::kernels::cpu::HWY_NAMESPACE {
 namespace {
 
-// x within [lo, hi], NaN stays NaN: where one operand is NaN, the minimum and maximum of x86 give the second, those of Arm
-// NaN, and those of plain C++ whatever.
+// x within [lo, hi], NaN stays NaN: where one operand is NaN, the minimum and maximum of x86 give the second, those of
+// Arm NaN, and those of plain C++ whatever.
 HWY_INLINE V clamp(V x, float lo, float hi) {
   const V low = set(lo), high = set(hi);
 #if HWY_TARGET == HWY_SCALAR

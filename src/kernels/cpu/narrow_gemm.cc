@@ -11,6 +11,9 @@ namespace {
 constexpr int64_t kLine = 64;        // bytes of a cache line
 constexpr int64_t kChunkRows = 512;  // of X are rounded at a time, for each thread
 
+// Of a tile's rows from the caches of those who made them, in units of the tile's multiply-adds.
+constexpr double kRowFetching = 1;
+
 // Bytes of rows that stay in the second-level cache while panels pass, and leave room for those.
 int64_t block_bytes() { return second_level_cache() * 3 / 8; }
 
@@ -99,9 +102,16 @@ class NarrowWorker {
       for (int64_t t = tiles.begin; t < tiles.end; ++t) {
         tile.prefetch = prefetch_of(t - tiles.begin, tiles.end - tiles.begin, panel_at(p + count), next_count,
                                     panel_stride(), panel_stride(), tile.groups);
+        tile.next_rows = p == panels.begin && t + 1 < tiles.end ? rows_ahead(t + 1, tile.groups) : Prefetch{};
         run_tile(tile, t, p);
       }
     }
+  }
+
+  // All rows of a tile, which other threads have written.
+  Prefetch rows_ahead(int64_t tile, int64_t steps) const {
+    const int64_t row = tile * code_.rows, rows = std::min<int64_t>(code_.rows, rows_ - row);
+    return {reinterpret_cast<const char*>(x_ + row * layout_.stride), rows * layout_.stride / steps, 1, 0};
   }
 
   void run_tile(DotTile tile, int64_t index, int64_t panel) const {
@@ -110,9 +120,11 @@ class NarrowWorker {
     tile.a = x_ + row * layout_.stride;
     tile.a_stride = layout_.stride;
     tile.rows = static_cast<int>(std::min<int64_t>(code_.rows, rows_ - row));
+    const Epilogue epilogue = epilogue_.at(row, column);
+    std::byte* y = y_ + (row * g_.columns + column) * epilogue.element();
+    prefetch_block(epilogue, y, g_.columns, tile.rows, columns);
     code_.tile(tile);
-    vector_code_.epilogue(tile_, tile.c_stride, y_ + (row * g_.columns + column) * epilogue_.element(), g_.columns,
-                          tile.rows, columns, epilogue_.at(row, column));
+    vector_code_.epilogue(tile_, tile.c_stride, y, g_.columns, tile.rows, columns, epilogue);
   }
 
   const VectorCode& vector_code_;
@@ -177,7 +189,7 @@ void narrow_gemm(const VectorCode& code, const NarrowGemm& g, void* workspace, T
         round_rows(code, g, layout, chunk, scratch + thread * layout.thread_bytes, first, begin, end);
       });
     const int64_t tiles = ceil_div(rows, layout.code.rows);
-    const int row_count = row_parts(tiles, panels, layout.code.panels, layout.tiles_of_block(), threads, /*packing=*/0);
+    const int row_count = row_parts(tiles, panels, layout.code.panels, layout.tiles_of_block(), threads, kRowFetching);
     const int column_count = threads / row_count;
     const auto body = [&](int64_t begin, int64_t end, int thread) {
       const NarrowWorker worker(code, g, layout, chunk, scratch + thread * layout.thread_bytes, first, rows);

@@ -33,40 +33,52 @@ void softmax_block(const SoftmaxBlock& s) {
   }
 }
 
+// All maxima come first, then all weights: the sums across lanes at a row's end wait for much, and the next row should
+// not wait for them.
 template <bool kNative>
 void softmax_rows(const SoftmaxRows& s) {
   const V scale_by = set(s.scale), lowest = set(-HUGE_VALF);
   const int64_t whole = s.keys / kLanes * kLanes, rest = s.keys - whole;
   const auto last = hn::FirstN(d, static_cast<size_t>(rest));
+  float* const highest = s.correction;  // of this block, until the corrections are known
   for (int64_t r = 0; r < s.rows; ++r) {
     const float* x = s.scores + r * s.score_stride;
-    uint16_t* weights = s.weights + r * s.weight_stride;
     V most = lowest;  // NaN is passed over here, and reaches the output by its weight
     for (int64_t k = 0; k < whole; k += kLanes) most = hn::Max(hn::Mul(load(x + k), scale_by), most);
     if (rest > 0) most = hn::Max(hn::IfThenElse(last, hn::Mul(load(x + whole, rest), scale_by), lowest), most);
-    const float before = s.maximum[r], highest = hn::GetLane(hn::MaxOfLanes(d, most));
-    const float top = before > highest ? before : highest;
-    // Where all scores are -inf so far, subtracting 0 keeps the weights at 0 instead of NaN.
-    const float base = top == -HUGE_VALF ? 0.0f : top;
-    const V subtracted = set(base);
+    highest[r] = hn::GetLane(hn::MaxOfLanes(d, most));
+  }
+  // Where all scores are -inf so far, subtracting 0 keeps the weights at 0 instead of NaN.
+  const auto base_of = [&](V top) { return hn::IfThenElse(hn::Eq(top, lowest), hn::Zero(d), top); };
+  for (int64_t r = 0; r < s.rows; r += kLanes) {
+    const int64_t n = s.rows - r < kLanes ? s.rows - r : kLanes;
+    const auto read = [&](const float* p) { return n < kLanes ? load(p + r, n) : load(p + r); };
+    const auto write = [&](V v, float* p) { n < kLanes ? store(v, p + r, n) : store(v, p + r); };
+    const V before = read(s.maximum), top = hn::Max(before, read(highest));
+    const V factor = exp(hn::Sub(before, base_of(top)));
+    write(top, s.maximum);
+    write(hn::Mul(read(s.sum), factor), s.sum);
+    write(factor, s.correction);
+  }
+  for (int64_t r = 0; r < s.rows; ++r) {
+    const float* x = s.scores + r * s.score_stride;
+    uint16_t* weights = s.weights + r * s.weight_stride;
+    const V base = base_of(set(s.maximum[r]));
     V total = hn::Zero(d);
     for (int64_t k = 0; k < whole; k += kLanes) {
-      const V p = exp(hn::MulSub(load(x + k), scale_by, subtracted));
+      const V p = exp(hn::MulSub(load(x + k), scale_by, base));
       total = hn::Add(total, p);
       store_sums<kNative>(p, weights + k);
     }
     int64_t end = whole;
     if (rest > 0) {
-      const V p = hn::IfThenElseZero(last, exp(hn::MulSub(load(x + whole, rest), scale_by, subtracted)));
+      const V p = hn::IfThenElseZero(last, exp(hn::MulSub(load(x + whole, rest), scale_by, base)));
       total = hn::Add(total, p);
       store_sums<kNative>(p, weights + whole);
       end += kLanes;
     }
     for (; end < s.padded; ++end) weights[end] = 0;
-    const float factor = hn::GetLane(exp(set(before - base)));
-    s.maximum[r] = top;
-    s.sum[r] = s.sum[r] * factor + hn::GetLane(hn::SumOfLanes(d, total));
-    s.correction[r] = factor;
+    s.sum[r] += hn::GetLane(hn::SumOfLanes(d, total));
   }
 }
 

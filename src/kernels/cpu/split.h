@@ -50,4 +50,17 @@ inline Prefetch prefetch_of(int64_t tile, int64_t tiles, const std::byte* first,
   return {from + tile / sharers * stride + tile % sharers * part, ceil_div(part, steps), 1, stride};
 }
 
+// Brings `bytes` of each of `rows` rows near, which an epilogue will write or read when the sums are there: by then
+// nobody waits for them.
+inline void prefetch_rows(const void* first, int64_t stride, int rows, int64_t bytes) {
+  constexpr int64_t kCacheLine = 64;
+  const auto* row = static_cast<const char*>(first);
+  for (int r = 0; r < rows; ++r, row += stride)
+    for (int64_t at = 0; at < bytes; at += kCacheLine) __builtin_prefetch(row + at);
+}
+inline void prefetch_block(const Epilogue& e, const void* y, int64_t y_stride, int rows, int64_t columns) {
+  prefetch_rows(y, y_stride * e.element(), rows, columns * e.element());
+  if (e.residual != nullptr) prefetch_rows(e.residual, e.residual_stride * e.element(), rows, columns * e.element());
+}
+
 }  // namespace tenon::kernels::cpu

@@ -62,6 +62,7 @@ struct DotTile {
   int rows = 0;                // 1 … DotCode::rows
   int panels = 0;              // 1 … DotCode::panels
   Prefetch prefetch = {};      // a step is one group
+  Prefetch next_rows = {};     // likewise, for rows of A; tiles of AMX alone take so many at once that it pays
 };
 
 // Products of narrow factors of one kind.
