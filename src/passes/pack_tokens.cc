@@ -19,32 +19,26 @@ namespace {
 
 constexpr const char* kPass = "pack-tokens";
 
-// The summands of an attention's bias: one padding mask, and what is left for the kernel to add.
+// The summands of an attention's bias: one padding mask, what else it hides, and what is left for the kernel to add.
 struct BiasParts {
   PaddingMask mask;
+  bool causal = false;
+  int64_t window = 0;
   std::vector<Value*> positional;
 };
 
-void collect_summands(Value* v, std::vector<Value*>& summands) {
-  if (v->is(Op::k_add) && v->rank() == 4) {
-    collect_summands(v->producer()->input(0), summands);
-    collect_summands(v->producer()->input(1), summands);
-  } else {
-    summands.push_back(v);
-  }
-}
-
 std::optional<BiasParts> split_bias(Value* bias, std::string& reason) {
-  std::vector<Value*> summands;
-  collect_summands(bias, summands);
   BiasParts parts;
-  for (Value* v : summands) {
+  for (Value* v : summands_of(bias)) {
     if (depends_on_shapes_only(v)) {
       parts.positional.push_back(v);
       continue;
     }
     auto mask = prove_padding_mask(v, reason);
     if (!mask) return std::nullopt;
+    parts.causal |= mask->causal;
+    if (mask->window > 0) parts.window = parts.window > 0 ? std::min(parts.window, mask->window) : mask->window;
+    if (mask->root == nullptr) continue;
     if (parts.mask.root != nullptr && (parts.mask.root != mask->root || parts.mask.keeps_ones != mask->keeps_ones)) {
       reason = "two masks are added";
       return std::nullopt;
@@ -247,9 +241,13 @@ Status Packer::pack_attention(Node& node) {
     }
   }
   std::vector<Value*> inputs{packed_.at(node.input(0)), packed_.at(node.input(1)), packed_.at(node.input(2)), row_offsets_, key_begin_, key_end_};
-  const bool by_position = bias != nullptr || node.attrs().integer("causal") != 0 || node.attrs().integer("window") != 0;
+  Attrs attrs = node.attrs();
+  const BiasParts& parts = biases_.at(&node);
+  if (parts.causal) attrs.set("causal", int64_t{1});
+  if (parts.window > 0) attrs.set("window", attrs.integer("window") > 0 ? std::min(attrs.integer("window"), parts.window) : parts.window);
+  const bool by_position = bias != nullptr || attrs.integer("causal") != 0 || attrs.integer("window") != 0;
   if (by_position) inputs.insert(inputs.end(), {positions_, positions_, bias});
-  TENON_ASSIGN(Value * rows, rw_.create(Op::k_attention, inputs, node.attrs()));
+  TENON_ASSIGN(Value * rows, rw_.create(Op::k_attention, inputs, attrs));
   remember(node.output(), rows);
   return {};
 }

@@ -1,14 +1,12 @@
 #include "passes/padding_proof.h"
 
 #include <cmath>
-#include <set>
 
 #include "ops/interpret.h"
 
 namespace tenon::passes {
 namespace {
 
-constexpr double kHidden = -9000;  // masks of -10000 are the weakest in use
 constexpr int kMaxDepth = 200;
 
 const Dim kAnyBatch = Dim::symbol("$batch"), kAnyQuery = Dim::symbol("$query"), kAnyKey = Dim::symbol("$key");
@@ -29,9 +27,13 @@ struct Element {
 
 class Evaluator {
  public:
+  explicit Evaluator(std::optional<int64_t> distance) : distance_(distance) {}
+
   // Nothing on failure; reason() then says why.
   std::optional<Element> evaluate(Value* v, const std::vector<Coordinate>& at, int depth);
   const std::string& reason() const { return reason_; }
+  // The distances at which comparisons that were met may change their answer.
+  const std::set<int64_t>& thresholds() const { return thresholds_; }
   // What the index symbols stay below.
   void set_bound(const Dim& symbol, const Dim& size) { bounds_.emplace_back(symbol, size); }
 
@@ -39,6 +41,8 @@ class Evaluator {
   std::optional<Element> structural(Value* v, const std::vector<Coordinate>& at, int depth);
   std::optional<Element> elementwise(const Node& node, const std::vector<Coordinate>& at, int depth);
   std::optional<Element> index_arithmetic(Op op, const Dim& a, const Dim& b);
+  std::optional<int64_t> at_distance(const Dim& v);
+  std::optional<Element> concatenated(const Node& node, const std::vector<Coordinate>& at, size_t axis, int depth);
   std::optional<std::vector<Coordinate>> through_reshape(const Value& from, const Value& to, const std::vector<Coordinate>& at) const;
   std::optional<std::pair<Dim, Dim>> split_index(const Dim& flat, const Dim& size) const;
   std::optional<Element> as_root(Value* v, const std::vector<Coordinate>& at);
@@ -49,6 +53,8 @@ class Evaluator {
 
   Value* root_ = nullptr;
   std::string reason_;
+  const std::optional<int64_t> distance_;  // of the key from the query; comparisons of the two are then decided
+  std::set<int64_t> thresholds_;
   std::vector<std::pair<Dim, Dim>> bounds_;
 };
 
@@ -100,14 +106,6 @@ std::optional<Element> Evaluator::evaluate(Value* v, const std::vector<Coordinat
 }
 
 size_t axis_of(int64_t axis, const Value& v) { return static_cast<size_t>(axis < 0 ? axis + v.rank() : axis); }
-
-// Where an operand is read when the result is read at `at`: broadcasting aligns axes at the end.
-std::vector<Coordinate> broadcast_at(const Value& operand, const std::vector<Coordinate>& at) {
-  std::vector<Coordinate> out(at.end() - operand.rank(), at.end());
-  for (int i = 0; i < operand.rank(); ++i)
-    if (operand.shape()[static_cast<size_t>(i)] == Dim(1)) out[static_cast<size_t>(i)] = {};
-  return out;
-}
 
 // flat == quotient * size + remainder with 0 <= remainder < size, where that can be seen.
 std::optional<std::pair<Dim, Dim>> Evaluator::split_index(const Dim& flat, const Dim& size) const {
@@ -209,6 +207,19 @@ std::optional<double> apply(Op op, double a) {
   }
 }
 
+// `v` where it is a constant, or a constant more or less than the distance between query and key.
+std::optional<int64_t> Evaluator::at_distance(const Dim& v) {
+  if (v.is_const()) return v.value();
+  const Dim apart = kAnyKey - kAnyQuery;
+  for (const int64_t sign : {1, -1}) {
+    const Dim rest = v - apart * Dim(sign);
+    if (!distance_ || !rest.is_const()) continue;
+    thresholds_.insert(-sign * rest.value());
+    return sign * *distance_ + rest.value();
+  }
+  return std::nullopt;
+}
+
 // Integer arithmetic on indices, and comparisons that hold for every position: indices are not negative.
 std::optional<Element> Evaluator::index_arithmetic(Op op, const Dim& a, const Dim& b) {
   switch (op) {
@@ -218,6 +229,9 @@ std::optional<Element> Evaluator::index_arithmetic(Op op, const Dim& a, const Di
     default: break;
   }
   const Dim difference = a - b;
+  if (const auto known = at_distance(difference)) {
+    if (const auto answer = apply(op, static_cast<double>(*known), 0)) return number(*answer);
+  }
   bool at_least_zero = true, at_most_zero = true;
   int64_t constant = 0;
   for (const Dim::Term& term : difference.terms()) {
@@ -251,6 +265,12 @@ std::optional<Element> Evaluator::elementwise(const Node& node, const std::vecto
       return evaluate(chosen, broadcast_at(*chosen, at), depth + 1);
     }
   }
+  if (in.size() == 1 && in[0].index && node.is(Op::k_neg)) return Element{Dim(0) - *in[0].index, {}};
+  if (in.size() == 1 && in[0].index && node.is(Op::k_abs)) {
+    const auto known = at_distance(*in[0].index);
+    if (!known) return fail("it depends on positions (a windowed mask)");
+    return Element{*known < 0 ? Dim(0) - *in[0].index : *in[0].index, {}};
+  }
   if (in.size() == 1 && in[0].index) return node.is(Op::k_cast) && is_integer(node.output()->dtype()) ? std::optional(in[0]) : fail("it depends on positions");
   if (in.size() == 2 && (in[0].index || in[1].index)) {
     const auto a = in[0].as_index(), b = in[1].as_index();
@@ -277,6 +297,35 @@ std::optional<Element> Evaluator::elementwise(const Node& node, const std::vecto
   return out;
 }
 
+std::optional<Element> Evaluator::concatenated(const Node& node, const std::vector<Coordinate>& at, size_t axis, int depth) {
+  const auto read = [&](int piece, Dim index) {
+    std::vector<Coordinate> where = at;
+    where[axis].index = std::move(index);
+    return evaluate(node.input(piece), where, depth + 1);
+  };
+  int64_t offset = 0;
+  for (int i = 0; i < node.num_inputs(); ++i) {
+    const Dim& size = node.input(i)->shape()[axis];
+    const Dim index = at[axis].index - Dim(offset);
+    if (at[axis].free) break;
+    if (index.is_const() && size.is_const() && index.value() < size.value()) return read(i, index);
+    if (!index.is_const() && i + 1 == node.num_inputs()) {
+      // The last piece holds a formula of the position; the positions before it must follow the same formula.
+      int64_t position = 0;
+      for (int k = 0; k < i; ++k) {
+        for (int64_t j = 0; j < node.input(k)->shape()[axis].value(); ++j, ++position) {
+          const auto given = read(k, Dim(j)), formula = read(i, Dim(position - offset));
+          if (!given || !formula || !given->as_index() || given->as_index() != formula->as_index()) return fail("it is concatenated along a position");
+        }
+      }
+      return read(i, index);
+    }
+    if (!size.is_const() || size.value() > 16) break;
+    offset += size.value();
+  }
+  return fail("it is concatenated by " + node.describe());
+}
+
 std::optional<Element> Evaluator::structural(Value* v, const std::vector<Coordinate>& at, int depth) {
   const Node& node = *v->producer();
   const Attrs& attrs = node.attrs();
@@ -293,7 +342,9 @@ std::optional<Element> Evaluator::structural(Value* v, const std::vector<Coordin
           for (int64_t k = 0; counts && k < t.numel(); ++k) counts = t.int_at(k) == k;
           return counts ? std::optional(Element{at[i].index, {}}) : fail("it adds a constant that varies with the position");
         }
-        flat = flat * t.shape()[i] + at[i].index.value();
+        const int64_t index = at[i].index.value();
+        if (index < 0 || index >= t.shape()[i]) return fail("it reads a constant beyond its end");
+        flat = flat * t.shape()[i] + index;
       }
       return t.has_data() ? std::optional(number(t.at(flat))) : fail("it depends on a parameter without data");
     }
@@ -333,20 +384,21 @@ std::optional<Element> Evaluator::structural(Value* v, const std::vector<Coordin
       return follow(node.input(0), std::move(where));
     }
     case Op::k_concat: {
-      const size_t axis = axis_of(attrs.integer("axis"), *v);
-      if (at[axis].free || !at[axis].index.is_const()) return fail("it is concatenated along a position");
-      int64_t offset = at[axis].index.value();
-      for (Value* piece : node.inputs()) {
-        const Dim& size = piece->shape()[axis];
-        if (!size.is_const()) break;
-        if (offset < size.value()) {
-          std::vector<Coordinate> where = at;
-          where[axis].index = Dim(offset);
-          return follow(piece, std::move(where));
-        }
-        offset -= size.value();
-      }
-      return fail("it is concatenated by " + node.describe());
+      return concatenated(node, at, axis_of(attrs.integer("axis"), *v), depth);
+    }
+    case Op::k_trilu: {
+      const Coordinate &row = at[at.size() - 2], &column = at.back();
+      if (row.free || column.free) return fail("it depends on positions");
+      const bool upper = attrs.integer("upper") != 0;
+      auto kept = index_arithmetic(upper ? Op::k_greater_equal : Op::k_less_equal, column.index - row.index, Dim(attrs.integer("k")));
+      if (!kept) return std::nullopt;
+      return kept->table.number[0] != 0 ? follow(node.input(0), at) : std::optional(number(0));
+    }
+    case Op::k_cumsum: {
+      auto summand = follow(node.input(0), at);
+      if (!summand) return std::nullopt;
+      const auto zero = summand->as_index();
+      return zero == Dim(0) ? std::optional(number(0)) : fail("it goes through " + node.describe());
     }
     case Op::k_gather: {
       const size_t axis = axis_of(attrs.integer("axis"), *node.input(0));
@@ -390,45 +442,20 @@ Coordinate Coordinate::batch() { return {kAnyBatch}; }
 Coordinate Coordinate::query() { return {kAnyQuery}; }
 Coordinate Coordinate::key() { return {kAnyKey}; }
 
-MaskProof evaluate_mask(Value* v, const std::vector<Coordinate>& at) {
-  Evaluator evaluator;
+std::vector<Coordinate> broadcast_at(const Value& operand, const std::vector<Coordinate>& at) {
+  std::vector<Coordinate> out(at.end() - operand.rank(), at.end());
+  for (int i = 0; i < operand.rank(); ++i)
+    if (operand.shape()[static_cast<size_t>(i)] == Dim(1)) out[static_cast<size_t>(i)] = {};
+  return out;
+}
+
+MaskProof evaluate_mask(Value* v, const std::vector<Coordinate>& at, std::optional<int64_t> distance) {
+  Evaluator evaluator(distance);
   for (size_t i = 0; i < at.size(); ++i)
     if (at[i].index.is_symbol()) evaluator.set_bound(at[i].index, v->shape()[i]);
   auto element = evaluator.evaluate(v, at, 0);
-  if (element && !element->index) return {element->table, ""};
-  return {std::nullopt, element ? "it is an index" : evaluator.reason()};
-}
-
-std::optional<PaddingMask> prove_padding_mask(Value* bias, std::string& reason) {
-  const std::array<Coordinate, 4> element = {Coordinate::batch(), Coordinate::any(), Coordinate::query(), Coordinate::key()};
-  const MaskProof proof = evaluate_mask(bias, broadcast_at(*bias, {element.begin(), element.end()}));
-  if (!proof.table) {
-    reason = proof.reason;
-    return std::nullopt;
-  }
-  const auto& n = proof.table->number;
-  if (proof.table->root == nullptr) {
-    reason = "it is constant";
-    return std::nullopt;
-  }
-  // bits: query * 2 + key. Ones kept: query 1 and key 1 shows, query 1 and key 0 hides; the mirror image for zeros kept.
-  if (n[3] == 0 && n[2] <= kHidden) return PaddingMask{proof.table->root, true};
-  if (n[0] == 0 && n[1] <= kHidden) return PaddingMask{proof.table->root, false};
-  reason = fmt::format("kept keys get {} and hidden ones {}", n[3], n[2]);
-  return std::nullopt;
-}
-
-bool depends_on_shapes_only(const Value* v) {
-  std::set<const Value*> seen;
-  std::vector<const Value*> pending{v};
-  while (!pending.empty()) {
-    const Value* next = pending.back();
-    pending.pop_back();
-    if (next == nullptr || !seen.insert(next).second) continue;
-    if (next->is_input()) return false;
-    for (const Value* input : next->producer()->inputs()) pending.push_back(input);
-  }
-  return true;
+  if (element && !element->index) return {element->table, "", evaluator.thresholds()};
+  return {std::nullopt, element ? "it is an index" : evaluator.reason(), {}};
 }
 
 }  // namespace tenon::passes

@@ -9,6 +9,7 @@
 
 #include <array>
 #include <optional>
+#include <set>
 #include <string>
 #include <vector>
 
@@ -38,19 +39,29 @@ struct MaskTable {
 struct MaskProof {
   std::optional<MaskTable> table;
   std::string reason;
+  std::set<int64_t> thresholds;  // the distances at which comparisons that were met may change their answer
 };
-// The index symbols run below the sizes of the axes of `v` that they index.
-MaskProof evaluate_mask(Value* v, const std::vector<Coordinate>& at);
+// The index symbols run below the sizes of the axes of `v` that they index. With a `distance` the key stands so many positions
+// after the query, and comparisons of the two are decided.
+MaskProof evaluate_mask(Value* v, const std::vector<Coordinate>& at, std::optional<int64_t> distance = std::nullopt);
 
-// A [batch, seq] mask and which of its two values keeps a position.
+// Where an operand is read when the result is read at `at`: broadcasting aligns axes at the end.
+std::vector<Coordinate> broadcast_at(const Value& operand, const std::vector<Coordinate>& at);
+
+// A [batch, seq] mask and which of its two values keeps a position; and what is hidden besides, by position.
 struct PaddingMask {
-  Value* root = nullptr;
+  Value* root = nullptr;  // null: positions alone decide
   bool keeps_ones = true;
+  bool causal = false;  // keys after the query are hidden
+  int64_t window = 0;   // w > 0: keys more than w positions away are hidden
 };
 
-// Reads an attention's summand [batch|1, heads|1, query|1, key]: zero where key and query are kept, at most -9000 where the key
-// is hidden. Queries that are hidden may hold anything. The reason where it is something else.
+// Reads an attention's summand [batch|1, heads|1, query|1, key]: zero where key and query are kept and near enough, at most
+// -9000 where the key is hidden. Queries that are hidden may hold anything. The reason where it is something else.
 std::optional<PaddingMask> prove_padding_mask(Value* bias, std::string& reason);
+
+// What an attention's bias [batch|1, heads|1, query|1, key|1] is the sum of.
+std::vector<Value*> summands_of(Value* bias);
 
 // True when `v` depends on no graph input's contents, only on shapes: the same for every request of these shapes.
 bool depends_on_shapes_only(const Value* v);

@@ -26,7 +26,7 @@ constexpr Pass kPipeline[] = {
     {"eliminate-dead-code", eliminate_dead_code, "drop what no output needs"},
 
     // One spelling for each building block.
-    {"fuse-layer-norm", fuse_layer_norm, "mean, variance, scale and shift -> layer_norm"},
+    {"fuse-layer-norm", fuse_layer_norm, "mean, variance, scale and shift -> layer_norm; mean square and scale -> rms_norm"},
     {"fuse-gelu", fuse_gelu, "erf, tanh and sigmoid forms -> gelu"},
     {"fuse-linear", fuse_linear, "matmul by a weight, and its bias -> linear"},
     {"simplify-layout", simplify_layout, "merge and cancel reshapes and transposes, move flattening out of row-wise ops"},
@@ -34,6 +34,8 @@ constexpr Pass kPipeline[] = {
     {"simplify-layout", simplify_layout, "the head splits that attention absorbed leave reshapes behind"},
     {"fold-constants", fold_constants, "masks and scales that attention absorbed leave constants behind"},
     {"eliminate-common-subexpressions", eliminate_common_subexpressions, "the layers' masks become one"},
+
+    {"fold-attention-mask", fold_attention_mask, "keys hidden by position: causal masks and windows -> attributes"},
 
     // Embeddings come before packing, so that packing sees one row-wise op and not its gathers.
     {"fuse-embedding", fuse_embedding, "table look-ups, their sum and the norm -> embedding"},

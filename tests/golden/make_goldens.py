@@ -13,7 +13,7 @@ import time
 
 from generator import checkpoints, common
 
-GROUPS = ["exports", "masks", "tutorial", "variants", "checkpoints"]
+GROUPS = ["exports", "masks", "tutorial", "variants", "architectures", "checkpoints"]
 
 
 def versions():

@@ -30,11 +30,15 @@ int count_norms(const ir::Graph& graph) {
   return count;
 }
 
-int count_activations(const ir::Graph& graph, const std::string& prefix) {
+// By themselves, behind a product, and in programs.
+int count_activations(const ir::Graph& graph, const std::string& name) {
   int count = 0;
   for (const auto& node : graph.nodes()) {
-    count += node->is(ir::Op::k_gelu);
-    count += node->is(ir::Op::k_linear) && node->attrs().text("activation").starts_with(prefix);
+    count += ir::op_name(node->op()) == name;
+    count += node->is(ir::Op::k_linear) && node->attrs().text("activation").starts_with(name);
+    if (!node->is(ir::Op::k_pointwise)) continue;
+    const std::string& program = node->attrs().text("program");
+    for (size_t at = 0; (at = program.find("=" + name, at)) != std::string::npos; ++at) ++count;
   }
   return count;
 }
@@ -67,9 +71,9 @@ TEST_P(GoldenExport, CompilesFusedAndAgrees) {
   if (golden.layer_norm > 0) {
     EXPECT_EQ(count_norms(graph), golden.layer_norm);
   }
-  if (golden.gelu > 0) {
-    EXPECT_GE(count_activations(graph, "gelu"), golden.gelu);
-  }
+  EXPECT_EQ(counts["rms_norm"], golden.rms_norm);
+  EXPECT_GE(count_activations(graph, "gelu"), golden.gelu);
+  EXPECT_GE(count_activations(graph, "silu"), golden.silu);
   const bool packed = counts["pack_tokens"] == 1;
   if (golden.packable) {
     EXPECT_EQ(packed, *golden.packable) << decisions_text(*report);

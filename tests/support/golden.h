@@ -22,7 +22,7 @@ struct GoldenCase {
   std::string name, kind, path, architecture, head, exporter, axes;
   std::vector<std::string> inputs;
   std::vector<GoldenOutput> outputs;
-  int layers = 0, attention = 0, layer_norm = 0, gelu = 0, qkv = 0;
+  int layers = 0, attention = 0, layer_norm = 0, rms_norm = 0, gelu = 0, silu = 0, qkv = 0;
   std::optional<bool> packable;  // nothing: either is right
   bool has_mask = false;
   double tolerance = 1e-4;
@@ -74,6 +74,8 @@ inline std::vector<GoldenCase> golden_cases(const std::string& kind) {
     if (entry.contains("expected")) {
       c.attention = entry["expected"].value("attention", 0);
       c.layer_norm = entry["expected"].value("layer_norm", 0);
+      c.rms_norm = entry["expected"].value("rms_norm", 0);
+      c.silu = entry["expected"].value("silu", 0);
       c.gelu = entry["expected"].value("gelu", 0);
       c.qkv = entry["expected"].value("qkv", 0);
     }

@@ -3,10 +3,13 @@
 //   attention(x Wq + bq, k, v) {scale = s}        ->  attention(x (s Wq) + s bq, k, v) {scale = 1}
 //   attention(q, x Wk + bk, v)                    ->  attention(q, x Wk, v)         q.bk is the same for every key: softmax drops it
 //   attention(q, k, x Wv + bv) Wo + bo            ->  attention(q, k, x Wv) Wo + (bo + bv Wo)      rows of the softmax sum to 1
+//   attention(q, k, v, bias = -inf after the query)  ->  attention(q, k, v) {causal}            also windows; a padding mask is
+//                                                                                             read by pack-tokens instead
 //   layer_norm(x, g, b) W + c, no other reader    ->  layer_norm(x) (diag(g) W) + (c + b W)
 //
 // Order:    before fuse-qkv, which merges the three products.
 // Declines: a projection has other readers, or is not a linear.
+#include "passes/padding_proof.h"
 #include "passes/passes.h"
 
 namespace tenon::passes {
@@ -59,6 +62,7 @@ Result<bool> move_value_bias(Rewriter& rw, Node& node) {
   if (!node.is(Op::k_attention) || !node.output()->has_one_use()) return rw.no_match();
   const Node* v = own_projection(node, 2);
   if (v == nullptr || v->input(2) == nullptr) return rw.no_match();
+  if (node.attrs().integer("kv_heads") != 0) return rw.decline(node, "heads share values");
   const ir::Use use = node.output()->uses()[0];
   if (!use.node->is(Op::k_linear) || use.input != 0) return rw.decline(node, "its rows do not go to one linear");
   Node& out = *use.node;
@@ -73,6 +77,35 @@ Result<bool> move_value_bias(Rewriter& rw, Node& node) {
   // The rows between the two no longer hold what the model's did under this name.
   node.output()->set_name(rw.graph().unique_name(node.output()->name() + ".unbiased"));
   return rw.changed(node, "value bias behind the attention");
+}
+
+Result<bool> fold_mask(Rewriter& rw, Node& node) {
+  if (!node.is(Op::k_attention) || node.input(8) == nullptr) return rw.no_match();
+  const std::vector<Value*> summands = summands_of(node.input(8));
+  Value* rest = nullptr;
+  Attrs attrs = node.attrs();
+  bool found = false;
+  for (Value* v : summands) {
+    std::string reason;
+    const auto mask = depends_on_shapes_only(v) ? prove_padding_mask(v, reason) : std::nullopt;
+    if (!mask) {
+      if (rest != nullptr) {
+        TENON_ASSIGN(v, rw.create(Op::k_add, {rest, v}));
+      }
+      rest = v;
+      continue;
+    }
+    found = true;
+    if (mask->causal) attrs.set("causal", int64_t{1});
+    const int64_t window = attrs.integer("window");
+    if (mask->window > 0) attrs.set("window", window > 0 ? std::min(window, mask->window) : mask->window);
+  }
+  if (!found) return rw.no_match();
+  std::vector<Value*> inputs(node.inputs().begin(), node.inputs().begin() + 8);
+  inputs.push_back(rest);
+  TENON_ASSIGN(Value * fused, rw.create(Op::k_attention, inputs, attrs));
+  rw.replace(node.output(), fused);
+  return rw.changed(*fused->producer(), fmt::format("causal {}, window {}", attrs.integer("causal"), attrs.integer("window")));
 }
 
 Result<bool> fold_norm(Rewriter& rw, Node& node) {
@@ -103,6 +136,11 @@ Status fold_attention_scale(Graph& graph, Decisions& decisions) { return apply_r
 
 Status fold_attention_bias(Graph& graph, Decisions& decisions) {
   return apply_rules(graph, "fold-attention-bias", {drop_key_bias, move_value_bias}, decisions);
+}
+
+Status fold_attention_mask(Graph& graph, Decisions& decisions) {
+  TENON_TRY(apply_rules(graph, "fold-attention-mask", {fold_mask}, decisions));
+  return eliminate_dead_code(graph, decisions);
 }
 
 Status fold_norm_into_linear(Graph& graph, Decisions& decisions) { return apply_rules(graph, "fold-norm-into-linear", {fold_norm}, decisions); }

@@ -1,6 +1,6 @@
 // activation(linear(x))        ->  linear(x) {activation}
 // add(linear(x), r)            ->  linear(x, residual = r)
-// layer_norm(add(x, r))        ->  layer_norm(x, residual = r)
+// layer_norm(add(x, r))        ->  layer_norm(x, residual = r)     also rms_norm
 //
 // Why:      the product's rows are still in registers or cache; a pass over memory less each time.
 // Order:    after fuse-qkv; residuals go into products first, what is left into the norms.
@@ -54,10 +54,16 @@ Result<bool> absorb_residual(Rewriter& rw, Node& node) {
 }
 
 Result<bool> absorb_sum(Rewriter& rw, Node& node) {
-  if (!node.is(Op::k_layer_norm) || node.input(3) != nullptr || !node.input(0)->is(Op::k_add) || !node.input(0)->has_one_use()) return rw.no_match();
+  if (!node.is(Op::k_layer_norm) && !node.is(Op::k_rms_norm)) return rw.no_match();
+  const size_t residual = node.is(Op::k_layer_norm) ? 3 : 2;
+  if (node.input(static_cast<int>(residual)) != nullptr || !node.input(0)->is(Op::k_add) || !node.input(0)->has_one_use()) return rw.no_match();
   const Node& sum = *node.input(0)->producer();
   if (sum.input(0)->shape() != sum.input(1)->shape()) return rw.decline(node, "the sum broadcasts");
-  TENON_ASSIGN(Value * fused, rw.create(Op::k_layer_norm, {sum.input(0), node.input(1), node.input(2), sum.input(1)}, node.attrs()));
+  std::vector<Value*> inputs(node.inputs().begin(), node.inputs().end());
+  inputs.resize(residual + 1);
+  inputs[0] = sum.input(0);
+  inputs[residual] = sum.input(1);
+  TENON_ASSIGN(Value * fused, rw.create(node.op(), inputs, node.attrs()));
   rw.absorb_origin(fused->producer(), &sum);
   rw.replace(node.output(), fused);
   return rw.changed(*fused->producer(), "residual");
