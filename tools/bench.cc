@@ -4,13 +4,9 @@
 #include <algorithm>
 #include <charconv>
 #include <cstdio>
-#include <exception>
 #include <fstream>
-#include <functional>
-#include <mutex>
 #include <nlohmann/json.hpp>
 #include <random>
-#include <thread>
 
 #include "engine/reader.h"
 #include "kernels/cuda/driver.h"
@@ -20,6 +16,7 @@
 #include "tools/profile.h"
 #include "tools/random_inputs.h"
 #include "tools/report.h"
+#include "tools/timing.h"
 #include "tools/verbs.h"
 
 namespace tenon::tools {
@@ -93,16 +90,11 @@ struct Point {
   int64_t batch = 0, seq = 0, tokens = 0;
   double first = 0;  // seconds of the first run of all, which allocates and records
   double all = 0;    // seconds from the first run that counts to the last one's end
-  std::vector<double> seconds;
+  std::vector<double> seconds;  // rising
   size_t arena = 0;
 
-  double mean() const {
-    double sum = 0;
-    for (double s : seconds) sum += s;
-    return sum / static_cast<double>(seconds.size());
-  }
-  // Nearest rank.
-  double percentile(double p) const { return seconds[std::min(seconds.size() - 1, static_cast<size_t>(p / 100 * static_cast<double>(seconds.size())))]; }
+  double mean() const { return tools::mean(seconds); }
+  double percentile(double p) const { return tools::percentile(seconds, p); }
 };
 
 struct Batch {
@@ -135,51 +127,26 @@ Point measure(const BenchArgs& args, const Engine& engine, std::vector<Execution
   Point point;
   point.batch = batch;
   const std::vector<Batch> batches = make_batches(args, engine, lengths, batch, seq);
-  const auto run = [](ExecutionContext& context, const Batch& next) {
-    set_inputs(context, next.inputs);
-    const double begin = seconds_now();
-    context.execute();
-    return seconds_now() - begin;
-  };
-  const auto in_all_streams = [&](const std::function<void(ExecutionContext&)>& work) {
-    std::vector<std::exception_ptr> failed(streams.size());
-    std::vector<std::jthread> others;
-    const auto guarded = [&](size_t i) {
-      try {
-        work(streams[i]);
-      } catch (...) {
-        failed[i] = std::current_exception();
-      }
-    };
-    for (size_t i = 1; i < streams.size(); ++i) others.emplace_back(guarded, i);
-    guarded(0);
-    others.clear();
-    for (const std::exception_ptr& e : failed)
-      if (e) std::rethrow_exception(e);
-  };
-  point.first = run(streams[0], batches[0]);
-  in_all_streams([&](ExecutionContext& context) {
-    for (int i = 0; i < args.warmup; ++i) run(context, batches[static_cast<size_t>(i) % batches.size()]);
-  });
-  std::mutex mutex;
-  int64_t taken = 0, tokens = 0;
-  const double start = seconds_now();
-  in_all_streams([&](ExecutionContext& context) {
-    for (std::unique_lock lock(mutex);;) {
-      const double passed = seconds_now() - start;
-      const bool enough = args.iterations > 0 ? taken >= args.iterations : passed >= args.duration && taken >= 3;
-      if (enough) break;
-      const Batch& next = batches[static_cast<size_t>(taken++) % batches.size()];
-      lock.unlock();
-      const double seconds = run(context, next);
-      lock.lock();
-      point.seconds.push_back(seconds);
-      point.seq = std::max(point.seq, next.longest);
-      tokens += next.tokens;
-      progress.show(fmt::format("batch {} seq {}", batch, next.longest), std::min(1.0, passed / args.duration));
-    }
-  });
-  point.all = seconds_now() - start;
+  const auto batch_of = [&](size_t run) -> const Batch& { return batches[run % batches.size()]; };
+  TimingPlan plan;
+  plan.streams = streams.size();
+  plan.warmup_runs = args.warmup;
+  plan.runs = args.iterations > 0 ? args.iterations : 3;
+  plan.seconds = args.iterations > 0 ? 0 : args.duration;
+  TimedWork work;
+  work.prepare = [&](size_t stream, size_t run) { set_inputs(streams[stream], batch_of(run).inputs); };
+  work.run = [&](size_t stream) { streams[stream].execute(); };
+  work.done = [&](double fraction) { progress.show(fmt::format("batch {} seq {}", batch, seq), fraction); };
+  const Timing timing = time_runs(plan, work);
+  point.first = timing.first;
+  point.all = timing.walltime;
+  int64_t tokens = 0;
+  for (const TimedRun& run : timing.runs) {
+    const Batch& ran = batch_of(run.index);
+    point.seconds.push_back(run.seconds());
+    point.seq = std::max(point.seq, ran.longest);
+    tokens += ran.tokens;
+  }
   point.tokens = tokens / static_cast<int64_t>(point.seconds.size());
   std::sort(point.seconds.begin(), point.seconds.end());
   for (const ExecutionContext& context : streams) point.arena += context.arena_bytes();

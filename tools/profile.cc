@@ -7,7 +7,9 @@
 namespace tenon::tools {
 
 void StepTimes::step(std::string_view name, std::string_view kernel, double seconds) {
-  Times& times = steps_[std::string(name)];
+  const auto [at, fresh] = steps_.try_emplace(std::string(name));
+  if (fresh) order_.push_back(at->first);
+  Times& times = at->second;
   times.kernel = kernel;
   times.seconds.push_back(seconds);
 }
@@ -16,6 +18,12 @@ double StepTimes::Times::median() const {
   std::vector<double> sorted = seconds;
   std::sort(sorted.begin(), sorted.end());
   return sorted[sorted.size() / 2];
+}
+
+std::vector<std::pair<std::string, const StepTimes::Times*>> StepTimes::in_order() const {
+  std::vector<std::pair<std::string, const Times*>> list;
+  for (const std::string& name : order_) list.emplace_back(name, &steps_.at(name));
+  return list;
 }
 
 void StepTimes::print(size_t most_steps) const {

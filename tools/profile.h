@@ -3,6 +3,7 @@
 
 #include <map>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "tenon/runtime.h"
@@ -17,13 +18,17 @@ class StepTimes final : public Profiler {
   // Per kernel: number of steps, microseconds (medians over the runs, summed), percent. Then the same per step, slowest first.
   void print(size_t most_steps) const;
 
- private:
   struct Times {
     std::string kernel;
-    std::vector<double> seconds;
+    std::vector<double> seconds;  // of each run
     double median() const;
   };
-  std::map<std::string, Times> steps_;  // by the name of the value that they make
+  // Steps in the order in which they ran first, by the name of the value that they make.
+  std::vector<std::pair<std::string, const Times*>> in_order() const;
+
+ private:
+  std::map<std::string, Times> steps_;
+  std::vector<std::string> order_;
 };
 
 }  // namespace tenon::tools

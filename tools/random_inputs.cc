@@ -20,7 +20,25 @@ double value_of(const TensorInfo& in, int64_t column, int64_t length, Random& ra
   return is_float(in.dtype) ? std::normal_distribution<double>()(random) : 0;
 }
 
+// lengths: one for each row, or of the rows in turn.
+ir::Tensor random_tensor(const TensorInfo& in, const std::vector<int64_t>& shape, const std::vector<int64_t>& lengths, Random& random) {
+  std::byte* data = nullptr;
+  ir::Tensor tensor = value_or_throw(ir::Tensor::allocate(in.dtype, shape, &data));
+  const int64_t columns = shape.size() >= 2 ? shape[1] : 1;
+  for (int64_t i = 0; i < tensor.numel(); ++i) {
+    const auto row = static_cast<size_t>(i / columns) % lengths.size();
+    const double v = value_of(in, i % columns, lengths[row], random);
+    visit_dtype(in.dtype, [&]<class T>() { reinterpret_cast<T*>(data)[i] = convert<T>(v); });
+  }
+  return tensor;
+}
+
 }  // namespace
+
+ir::Tensor random_input(const TensorInfo& in, const std::vector<int64_t>& shape, unsigned seed) {
+  Random random(seed);
+  return random_tensor(in, shape, {shape.size() >= 2 ? shape[1] : 1}, random);
+}
 
 NamedTensors random_inputs(const Engine& engine, const std::vector<int64_t>& lengths, int64_t seq, unsigned seed) {
   Random random(seed);
@@ -32,15 +50,7 @@ NamedTensors random_inputs(const Engine& engine, const std::vector<int64_t>& len
       const int64_t free = axis == 0 ? static_cast<int64_t>(lengths.size()) : is_sequence ? seq : 1;
       shape.push_back(in.shape[axis] >= 0 ? in.shape[axis] : free);
     }
-    std::byte* data = nullptr;
-    ir::Tensor tensor = value_or_throw(ir::Tensor::allocate(in.dtype, shape, &data));
-    const int64_t columns = shape.size() >= 2 ? shape[1] : 1;
-    for (int64_t i = 0; i < tensor.numel(); ++i) {
-      const auto row = static_cast<size_t>(i / columns) % lengths.size();
-      const double v = value_of(in, i % columns, lengths[row], random);
-      visit_dtype(in.dtype, [&]<class T>() { reinterpret_cast<T*>(data)[i] = convert<T>(v); });
-    }
-    tensors.emplace_back(in.name, std::move(tensor));
+    tensors.emplace_back(in.name, random_tensor(in, shape, lengths, random));
   }
   return tensors;
 }

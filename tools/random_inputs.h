@@ -10,4 +10,7 @@ namespace tenon::tools {
 // 0, 1, 2 …; other float inputs are normal, other integers 0. Axes that are not batch or sequence get size 1.
 NamedTensors random_inputs(const Engine& engine, const std::vector<int64_t>& lengths, int64_t seq, unsigned seed);
 
+// The same for one input of any shape: rows are filled to their ends.
+ir::Tensor random_input(const TensorInfo& in, const std::vector<int64_t>& shape, unsigned seed);
+
 }  // namespace tenon::tools

@@ -1,7 +1,9 @@
 // The command line of Tenon: options of every verb, and nothing else.
 #include <CLI/CLI.hpp>
 
+#include <algorithm>
 #include <cstdio>
+#include <filesystem>
 #include <functional>
 #include <new>
 
@@ -183,6 +185,10 @@ void add_others(CLI::App& app, InspectArgs& inspect_args, ExplainArgs& explain_a
 }  // namespace
 
 int main(int argc, char** argv) {
+  // trtexec's flags are no options of CLI11: they may have one dash, and letters of any case.
+  const std::vector<std::string> arguments(argv + std::min(argc, 1), argv + argc);
+  if (std::filesystem::path(argc > 0 ? argv[0] : "").filename() == "trtexec") return exec(arguments);
+  if (!arguments.empty() && arguments[0] == "exec") return exec({arguments.begin() + 1, arguments.end()});
   CLI::App app{"Tenon compiles Transformer models into small engines and runs them.\n\n"
                "exit codes: 0 done, 1 a check failed, 2 usage, 3 model, 4 engine, 5 input, 6 system, 70 a bug in Tenon"};
   app.require_subcommand(1);
@@ -200,6 +206,7 @@ int main(int argc, char** argv) {
   add_run(app, run_args);
   add_bench(app, bench_args);
   add_others(app, inspect_args, explain_args, verify_args, demo_args);
+  app.add_subcommand("exec", "Take a command line of trtexec: tenon exec --onnx=model.onnx --saveEngine=model.engine (tenon exec --help)");
   try {
     app.parse(argc, argv);
   } catch (const CLI::ParseError& e) {

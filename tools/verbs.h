@@ -103,5 +103,7 @@ int inspect(const InspectArgs& args);
 int explain(const ExplainArgs& args);
 int verify(const VerifyArgs& args);
 int demo(const DemoArgs& args);
+// trtexec's command line. 0: passed, 1: failed, as there.
+int exec(const std::vector<std::string>& arguments);
 
 }  // namespace tenon::tools

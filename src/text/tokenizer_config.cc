@@ -2,16 +2,11 @@
 
 #include <algorithm>
 
-#include "base/mapped_file.h"
+#include "base/write_file.h"
 #include "text/json_node.h"
 
 namespace tenon::text {
 namespace {
-
-Result<std::string> read_file(const std::string& path) {
-  TENON_ASSIGN(const auto file, MappedFile::open(path));
-  return std::string(reinterpret_cast<const char*>(file->bytes().data()), file->bytes().size());
-}
 
 // "[CLS]" or {"content": "[CLS]", …}
 Status read_token_name(const JsonNode& root, const char* key, std::string& name) {

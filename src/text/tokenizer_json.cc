@@ -151,6 +151,8 @@ Result<TokenizerParts> parts_from_json(std::string_view text, const std::string&
                AddedTokens::build(std::move(tokens), model->vocabulary(), normalizer, name + ": added_tokens"));
   TokenizerParts parts = make_parts(std::move(normalizer), std::move(pre_tokenizer), std::move(model), std::move(added),
                                     std::move(post_processor), std::move(decoder), std::move(settings));
+  // Tenon's own files say which tokens there are, others leave it to guess.
+  if (root.value().contains("tenon")) return parts;
   const auto settle = [&](std::string& token, std::initializer_list<const char*> usual) {
     for (const char* candidate : usual) {
       if (token.empty() && parts.token_to_id(candidate) >= 0) token = candidate;

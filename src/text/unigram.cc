@@ -20,6 +20,7 @@ Result<std::unique_ptr<const Unigram>> Unigram::build(Vocabulary vocabulary, std
   if (vocabulary.size() == 0) return error(ErrorCode::kBadModel, "{}: no tokens", where);
   scores.resize(static_cast<size_t>(vocabulary.id_end()));
   for (size_t id = 0; id < scores.size(); ++id) {
+    scores[id] += 0.0;  // minus zero would be written as another text than it was read from
     if (!std::isfinite(scores[id])) return error(ErrorCode::kBadModel, "{}[{}]: the score is no number", where, id);
   }
   if (unk_id >= 0 && !vocabulary.has(unk_id)) {
