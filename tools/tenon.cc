@@ -142,6 +142,19 @@ void add_bench(CLI::App& app, BenchArgs& a) {
   add_common(verb, a);
 }
 
+void add_optimize(CLI::App& app, OptimizeArgs& a) {
+  CLI::App* verb = app.add_subcommand("optimize", "Write the fused graph as an ONNX file, for other runtimes and for Netron.\n\n"
+                                                  "  tenon optimize model.onnx -o fused.onnx                standard operators, opset 20\n"
+                                                  "  tenon optimize model.onnx -o fused.onnx --microsoft    ONNX Runtime's fused attention, norms and GELUs\n"
+                                                  "  tenon optimize checkpoint/ -o model.onnx               a checkpoint, without PyTorch");
+  verb->add_option("model", a.model, "ONNX file, Hugging Face checkpoint or sentence-transformers folder")->required();
+  verb->add_option("-o,--out", a.out, "ONNX file to write; weights beyond 1.5 GiB go to a file beside it")->required();
+  verb->add_flag("--fp16", a.fp16, "weights and arithmetic in 16-bit floats; inputs and outputs stay as they are");
+  verb->add_flag("--microsoft", a.microsoft, "operators of com.microsoft where they fit");
+  verb->add_option("--disable-pass", a.disabled_passes, "leave a pass out (may repeat)");
+  add_common(verb, a);
+}
+
 void add_others(CLI::App& app, InspectArgs& inspect_args, ExplainArgs& explain_args, VerifyArgs& verify_args, DemoArgs& demo_args) {
   CLI::App* verb = app.add_subcommand("inspect", "Show what is in an engine, an ONNX file or a checkpoint.\n\n"
                                                  "  tenon inspect model.onnx          can it be built? operators, parameters, FLOPs\n"
@@ -198,6 +211,7 @@ int main(int argc, char** argv) {
   RunArgs run_args;
   BenchArgs bench_args;
   InspectArgs inspect_args;
+  OptimizeArgs optimize_args;
   ExplainArgs explain_args;
   VerifyArgs verify_args;
   DemoArgs demo_args;
@@ -205,6 +219,7 @@ int main(int argc, char** argv) {
   add_tune(app, tune_args);
   add_run(app, run_args);
   add_bench(app, bench_args);
+  add_optimize(app, optimize_args);
   add_others(app, inspect_args, explain_args, verify_args, demo_args);
   app.add_subcommand("exec", "Take a command line of trtexec: tenon exec --onnx=model.onnx --saveEngine=model.engine (tenon exec --help)");
   try {
@@ -219,6 +234,7 @@ int main(int argc, char** argv) {
     if (verb == "tune") return tune(tune_args);
     if (verb == "run") return run(run_args);
     if (verb == "bench") return bench(bench_args);
+    if (verb == "optimize") return optimize(optimize_args);
     if (verb == "inspect") return inspect(inspect_args);
     if (verb == "explain") return explain(explain_args);
     if (verb == "verify") return verify(verify_args);

@@ -71,6 +71,12 @@ struct BenchArgs : CommonArgs {
   bool outputs_on_device = false;
 };
 
+struct OptimizeArgs : CommonArgs {
+  std::string model, out;
+  std::vector<std::string> disabled_passes;
+  bool fp16 = false, microsoft = false;
+};
+
 struct InspectArgs : CommonArgs {
   std::string path;  // engine, ONNX file or checkpoint folder
   std::string svg;
@@ -100,6 +106,7 @@ int tune(const TuneArgs& args);
 int run(const RunArgs& args);
 int bench(const BenchArgs& args);
 int inspect(const InspectArgs& args);
+int optimize(const OptimizeArgs& args);
 int explain(const ExplainArgs& args);
 int verify(const VerifyArgs& args);
 int demo(const DemoArgs& args);

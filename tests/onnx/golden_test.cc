@@ -1,12 +1,16 @@
 // Every export of the golden corpus imports, and its graph, run by the ops' reference loops, gives the recorded
-// outputs.
+// outputs; so does what `tenon optimize` makes of it, imported again.
 #include "tests/support/golden.h"
 
 #include <gtest/gtest.h>
 
+#include <filesystem>
+
+#include "onnx/export/export.h"
 #include "onnx/import.h"
 #include "ops/create.h"
 #include "ops/interpret.h"
+#include "passes/pipeline.h"
 
 namespace tenon::onnx {
 namespace {
@@ -53,6 +57,48 @@ TEST(OnnxGolden, EveryExportImportsAndAgreesWithItsRecordedOutputs) {
     EXPECT_TRUE(valid.ok()) << valid.message();
     compare_runs(golden, *model->graph);
   }
+}
+
+TEST(OnnxGolden, WhatIsExportedAfterFusionsAgreesToo) {
+  const std::string path = (std::filesystem::temp_directory_path() / "tenon_export_test.onnx").string();
+  int attentions = 0, fused = 0;
+  for (const auto& golden : test::golden_cases("onnx")) {
+    for (const bool microsoft : {false, true}) {
+      SCOPED_TRACE(golden.name + (microsoft ? " microsoft" : ""));
+      auto model = import_file(golden.path);
+      ASSERT_TRUE(model.ok()) << model.status().message();
+      passes::PipelineOptions options;
+      for (const std::string& name : passes_not_for_export(microsoft)) options.disabled.insert(name);
+      ASSERT_TRUE(passes::run_pipeline(*model->graph, options).ok());
+      const auto written = export_file(*model->graph, path, {.microsoft = microsoft});
+      ASSERT_TRUE(written.ok()) << written.status().message();
+      const auto again = import_file(path);
+      ASSERT_TRUE(again.ok()) << again.status().message();
+      compare_runs(golden, *again->graph);
+      for (const auto& node : model->graph->nodes()) attentions += microsoft && node->is(ir::Op::k_attention);
+      const auto report = survey(path);
+      ASSERT_TRUE(report.ok()) << report.status().message();
+      for (const auto& op : report->operators)
+        if (op.domain == "com.microsoft" && (op.name == "Attention" || op.name == "MultiHeadAttention")) fused += static_cast<int>(op.count);
+    }
+  }
+  std::filesystem::remove(path);
+  EXPECT_GT(attentions, 100);
+  EXPECT_EQ(fused, attentions);
+}
+
+TEST(OnnxExport, RefusesWhatOnlyOurKernelsRunAndLeavesNoFile) {
+  const std::string path = (std::filesystem::temp_directory_path() / "tenon_export_refused.onnx").string();
+  const auto cases = test::golden_cases("onnx");
+  const auto packable = std::find_if(cases.begin(), cases.end(), [](const auto& c) { return c.packable.value_or(false); });
+  ASSERT_NE(packable, cases.end());
+  const auto model = import_file(packable->path);
+  ASSERT_TRUE(model.ok() && passes::run_pipeline(*model->graph, {}).ok());
+  const auto written = export_file(*model->graph, path);
+  ASSERT_FALSE(written.ok());
+  EXPECT_EQ(written.status().code(), ErrorCode::kUnsupported);
+  EXPECT_NE(written.status().message().find("cannot be written as ONNX"), std::string::npos) << written.status().message();
+  EXPECT_FALSE(std::filesystem::exists(path));
 }
 
 }  // namespace
