@@ -115,7 +115,9 @@ def openvino_peers(model, precisions, threads):
         return lambda feed: request.infer(feed)[made.output(0)]
 
     paths = {"fp32": (model, "f32"), "bf16": (model, "bf16"), "int8": (model.with_name("int8.onnx"), "f32")}
-    return {p: compiled(*paths[p]) for p in precisions}
+    # Where the processor has no products of bf16 it imitates them, at a tenth of the speed of fp32 or less.
+    has_bf16 = "BF16" in core.get_property("CPU", "OPTIMIZATION_CAPABILITIES")
+    return {p: compiled(*paths[p]) for p in precisions if p != "bf16" or has_bf16}
 
 
 def pytorch_peers(encoder, precisions, threads):
