@@ -175,7 +175,16 @@ TEST_F(Exec, RunsWhatTheProfilingChapterTypes) {
 }
 
 TEST_F(Exec, RunsTheCommandLinesOfResNets) {
-  if (!fs::exists(folder_ / "resnet50.onnx")) GTEST_SKIP() << "no ResNet among the golden models: convolutions are not imported yet";
+  for (const auto& file : fs::directory_iterator(test::golden_folder() + "onnx")) {
+    if (file.path().extension() == ".onnx" && file.path().filename().string().starts_with("resnet")) {
+      for (const char* name : {"resnet50.onnx", "resnet18.onnx"}) {
+        if (!fs::exists(folder_ / name)) fs::create_symlink(file.path(), folder_ / name);
+      }
+    }
+  }
+  if (!fs::exists(folder_ / "resnet50.onnx")) GTEST_SKIP() << "no ResNet among the golden models yet";
+  passes("trtexec --onnx=resnet50.onnx \\\n        --fp16 \\\n        --workspace=4096 \\\n        --warmUp=500 \\\n        --iterations=1000 \\\n        --verbose" + kShort);
+  passes("trtexec --onnx=resnet18.onnx --saveEngine=resnet18.engine --fp16" + kShort);
 }
 
 TEST_F(Exec, PrintsTheLinesThatScriptsLookFor) {
