@@ -10,7 +10,7 @@
 namespace tenon::onnx {
 
 inline constexpr int64_t kOldestOpset = 10;
-inline constexpr int64_t kNewestOpset = 25;
+inline constexpr int64_t kNewestOpset = 28;
 
 struct OpRow {
   std::string_view domain;  // empty: the standard operators
