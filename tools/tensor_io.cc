@@ -2,6 +2,7 @@
 
 #include <zlib.h>
 
+#include <algorithm>
 #include <cstring>
 #include <fstream>
 #include <nlohmann/json.hpp>
@@ -119,17 +120,22 @@ json to_json(const ir::Tensor& t, size_t axis, int64_t& next) {
   if (axis == t.shape().size()) {
     const int64_t i = next++;
     if (t.dtype() == DType::kBool) return t.at(i) != 0;
-    return is_float(t.dtype()) ? json(static_cast<float>(t.at(i))) : json(t.int_at(i));
+    return is_float(t.dtype()) || is_narrow_float(t.dtype()) ? json(static_cast<float>(t.at(i))) : json(t.int_at(i));
   }
   json list = json::array();
   for (int64_t i = 0; i < t.shape()[axis]; ++i) list.push_back(to_json(t, axis + 1, next));
   return list;
 }
 
+// Types that NumPy does not have are written as float32, which holds all their values.
 std::string to_npy(const ir::Tensor& t) {
-  const char* type = "f4";
-  for (const NpyType& n : kNpyTypes)
-    if (n.dtype == t.dtype()) type = n.text;
+  const auto* known = std::find_if(std::begin(kNpyTypes), std::end(kNpyTypes), [&](const NpyType& n) { return n.dtype == t.dtype(); });
+  if (known == std::end(kNpyTypes)) {
+    std::vector<float> wide;
+    for (int64_t i = 0; i < t.numel(); ++i) wide.push_back(static_cast<float>(t.at(i)));
+    return to_npy(ir::Tensor::from(DType::kF32, t.shape(), wide));
+  }
+  const char* type = known->text;
   std::string header = std::string("{'descr': '") + (dtype_size(t.dtype()) == 1 ? "|" : "<") + type + "', 'fortran_order': False, 'shape': (";
   for (int64_t d : t.shape()) header += std::to_string(d) + ",";
   header += "), }";

@@ -8,7 +8,33 @@
 
 namespace tenon {
 
-enum class DType : uint8_t { kF32 = 0, kF16, kBF16, kF64, kI8, kU8, kI16, kU16, kI32, kU32, kI64, kU64, kBool };
+enum class DType : uint8_t {
+  kF32 = 0,
+  kF16,
+  kBF16,
+  kF64,
+  kI8,
+  kU8,
+  kI16,
+  kU16,
+  kI32,
+  kU32,
+  kI64,
+  kU64,
+  kBool,
+  // Narrow types, for storage: they are moved, and cast to and from the types above. One byte per element in memory,
+  // integers of fewer bits as int8 or uint8 values.
+  kF8E4M3FN,
+  kF8E4M3FNUZ,
+  kF8E5M2,
+  kF8E5M2FNUZ,
+  kF8E8M0,
+  kF4E2M1,
+  kI4,
+  kU4,
+  kI2,
+  kU2
+};
 
 // Bytes of one element.
 constexpr size_t dtype_size(DType t) {

@@ -31,11 +31,16 @@ struct BF16 {
 constexpr bool is_float(DType t) {
   return t == DType::kF32 || t == DType::kF16 || t == DType::kBF16 || t == DType::kF64;
 }
-constexpr bool is_integer(DType t) { return !is_float(t) && t != DType::kBool; }
+constexpr bool is_integer(DType t) { return t >= DType::kI8 && t <= DType::kU64; }
+// Storage only: no op computes with them but cast.
+constexpr bool is_narrow(DType t) { return t > DType::kBool; }
+constexpr bool is_narrow_float(DType t) { return t >= DType::kF8E4M3FN && t <= DType::kF4E2M1; }
+inline constexpr DType kLastDType = DType::kU2;
 
 std::optional<DType> parse_dtype(std::string_view name);
 
-// Calls f.template operator()<T>() with the C++ type of `t`: visit_dtype(t, []<class T>() { … }).
+// Calls f.template operator()<T>() with the C++ type of `t`: visit_dtype(t, []<class T>() { … }). Narrow floats are
+// uint8_t, their bits.
 template <class F>
 decltype(auto) visit_dtype(DType t, F&& f) {
   switch (t) {
@@ -52,9 +57,36 @@ decltype(auto) visit_dtype(DType t, F&& f) {
     case DType::kI64: return f.template operator()<int64_t>();
     case DType::kU64: return f.template operator()<uint64_t>();
     case DType::kBool: break;
+    case DType::kI4:
+    case DType::kI2:
+      return f.template operator()<int8_t>();
+    case DType::kU4:
+    case DType::kU2:
+      return f.template operator()<uint8_t>();
+    case DType::kF8E4M3FN:
+    case DType::kF8E4M3FNUZ:
+    case DType::kF8E5M2:
+    case DType::kF8E5M2FNUZ:
+    case DType::kF8E8M0:
+    case DType::kF4E2M1:
+      return f.template operator()<uint8_t>();  // their bits
   }
   return f.template operator()<bool>();
 }
+
+// How a value that lies between those of a narrow float is rounded.
+enum class Rounding { kNearestEven, kUp /* away from zero */, kDown /* towards zero */ };
+// The value of a narrow float's bits.
+float decode_narrow(DType t, uint8_t bits);
+// The nearest value's bits. Beyond the greatest finite value: that value when `saturate`, else infinity, or NaN where
+// the type has none; types with neither always saturate. (OCP 8-bit floating point, OCP microscaling formats, ONNX's
+// Cast.)
+uint8_t encode_narrow(DType t, double value, bool saturate = true, Rounding rounding = Rounding::kNearestEven);
+// Least and greatest value of an integer type that is stored in int8 or uint8: i4 gives -8 and 7.
+struct NarrowRange {
+  int lo = 0, hi = 0;
+};
+NarrowRange narrow_range(DType t);
 
 // A scalar read as, or written from, the widest type of its kind. Conversions saturate never and truncate as C++ does,
 // except float to integer, which is defined (0) for NaN and clamps to the type's range.

@@ -54,7 +54,7 @@ Result<Shape> shape(const flatbuffers::Vector<flatbuffers::Offset<flatbuffers::S
 }
 
 Result<DType> dtype(int64_t v) {
-  if (v < 0 || v > static_cast<int64_t>(DType::kBool)) return bad("unknown element type");
+  if (v < 0 || v > static_cast<int64_t>(kLastDType)) return bad("unknown element type");
   return static_cast<DType>(v);
 }
 
@@ -80,6 +80,8 @@ Result<ir::AttrValue> attr(const fb::Attr& a) {
       TENON_ASSIGN(Shape dims, shape(a.dims(), 4096));
       return ir::AttrValue(std::move(dims));
     }
+    case 7:
+      return ir::AttrValue(numbers(a.numbers()));
     default: return bad("unknown kind of attribute");
   }
 }

@@ -79,7 +79,9 @@ class Encoder {
     const auto name_offset = text(name);
     Offset<String> string;
     Vector<int64_t> integers;
+    Vector<double> numbers;
     Vector<Offset<String>> shape;
+    if (const auto* n = std::get_if<std::vector<double>>(&value)) numbers = b_.CreateVector(*n);
     if (const auto* s = std::get_if<std::string>(&value)) string = text(*s);
     if (const auto* v = std::get_if<std::vector<int64_t>>(&value)) integers = b_.CreateVector(*v);
     if (const auto* d = std::get_if<Shape>(&value)) shape = dims(*d);
@@ -92,6 +94,7 @@ class Encoder {
     if (!string.IsNull()) attr.add_text(string);
     if (!integers.IsNull()) attr.add_integers(integers);
     if (!shape.IsNull()) attr.add_dims(shape);
+    if (!numbers.IsNull()) attr.add_numbers(numbers);
     return attr.Finish();
   }
 

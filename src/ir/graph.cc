@@ -74,6 +74,7 @@ template const DType& Attrs::get(std::string_view) const;
 template const std::vector<int64_t>& Attrs::get(std::string_view) const;
 template const Shape& Attrs::get(std::string_view) const;
 template const Tensor& Attrs::get(std::string_view) const;
+template const std::vector<double>& Attrs::get(std::string_view) const;
 
 bool same_attr(const AttrValue& a, const AttrValue& b) {
   if (a.index() != b.index()) return false;

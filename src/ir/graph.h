@@ -45,7 +45,8 @@ struct TensorType {
 };
 
 // What an attribute can hold. Booleans are integers 0 and 1.
-using AttrValue = std::variant<int64_t, double, std::string, DType, std::vector<int64_t>, Shape, Tensor>;
+using AttrValue =
+    std::variant<int64_t, double, std::string, DType, std::vector<int64_t>, Shape, Tensor, std::vector<double>>;
 
 // Named attributes, sorted by name. Each op's definition (ops/op_def.h) says which it has and their defaults; a Node
 // stores all of them, defaults included, so readers need no fallback.
@@ -66,6 +67,7 @@ class Attrs {
   DType dtype(std::string_view name) const { return get<DType>(name); }
   const std::vector<int64_t>& integers(std::string_view name) const { return get<std::vector<int64_t>>(name); }
   const Shape& shape(std::string_view name) const { return get<Shape>(name); }
+  const std::vector<double>& numbers(std::string_view name) const { return get<std::vector<double>>(name); }
   const Tensor& tensor(std::string_view name) const { return get<Tensor>(name); }
 
   bool operator==(const Attrs& o) const;

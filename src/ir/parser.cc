@@ -201,6 +201,19 @@ class Parser {
     return values;
   }
 
+  Result<std::vector<double>> number_list() {
+    TENON_TRY(expect('['));
+    std::vector<double> values;
+    if (accept(']')) return values;
+    do {
+      TENON_ASSIGN(const AttrValue v, number());
+      const auto* integer = std::get_if<int64_t>(&v);
+      values.push_back(integer != nullptr ? static_cast<double>(*integer) : std::get<double>(v));
+    } while (accept(','));
+    TENON_TRY(expect(']'));
+    return values;
+  }
+
   // One element of tensor data, appended as bytes.
   Status element(DType t, std::vector<std::byte>& bytes) {
     const size_t begin = pos_;
@@ -250,6 +263,10 @@ class Parser {
     if (accept_word("dims")) {
       TENON_ASSIGN(Shape dims, shape(std::numeric_limits<size_t>::max()));
       return AttrValue(std::move(dims));
+    }
+    if (accept_word("numbers")) {
+      TENON_ASSIGN(std::vector<double> list, number_list());
+      return AttrValue(std::move(list));
     }
     if (accept_word("tensor")) {
       TENON_ASSIGN(Tensor t, tensor());

@@ -55,6 +55,11 @@ std::string print(const AttrValue& value, int64_t max_inline) {
     std::string operator()(DType v) const { return std::string(dtype_name(v)); }
     std::string operator()(const std::vector<int64_t>& v) const { return print_list(v); }
     std::string operator()(const Shape& v) const { return "dims" + ir::to_string(v); }
+    std::string operator()(const std::vector<double>& v) const {
+      std::string out = "numbers[";
+      for (size_t i = 0; i < v.size(); ++i) out += (i ? ", " : "") + print_number(v[i]);
+      return out + "]";
+    }
     std::string operator()(const Tensor& v) const { return "tensor " + print_tensor(v, max_inline); }
   };
   return std::visit(Visitor{max_inline}, value);

@@ -21,6 +21,7 @@ Result<Tensor> Tensor::allocate(DType dtype, std::vector<int64_t> shape, std::by
 }
 
 Tensor Tensor::scalar(DType dtype, double value) {
+  if (is_narrow_float(dtype)) return from(dtype, {}, std::vector<uint8_t>{encode_narrow(dtype, value)});
   return visit_dtype(dtype, [&]<class T>() {
     auto box = std::make_shared<T>(convert<T>(value));
     const auto* data = reinterpret_cast<const std::byte*>(box.get());
@@ -35,6 +36,7 @@ Tensor Tensor::ints(const std::vector<int64_t>& values) {
 // A bool in memory may be any nonzero byte.
 double Tensor::at(int64_t i) const {
   if (dtype_ == DType::kBool) return data_[i] != std::byte{0} ? 1.0 : 0.0;
+  if (is_narrow_float(dtype_)) return decode_narrow(dtype_, static_cast<uint8_t>(data_[i]));
   return visit_dtype(dtype_, [&]<class T>() {
     T v;
     std::memcpy(&v, data_ + static_cast<size_t>(i) * sizeof(T), sizeof(T));

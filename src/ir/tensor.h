@@ -40,7 +40,7 @@ class Tensor {
   const T* as() const { return reinterpret_cast<const T*>(data_); }
 
   double at(int64_t i) const;     // element i in row-major order, as a double
-  int64_t int_at(int64_t i) const;  // the same as an integer, exact for 64-bit types
+  int64_t int_at(int64_t i) const;  // the same as an integer, exact for 64-bit types; the bits of a narrow float
   Tensor reshaped(std::vector<int64_t> shape) const { return {dtype_, std::move(shape), owner_, data_}; }
   // Nothing when elements differ or there are none.
   std::optional<double> uniform_value() const;

@@ -75,6 +75,11 @@ std::vector<float> Call::numbers(std::string_view name) {
   return a ? std::vector<float>(a->floats().begin(), a->floats().end()) : std::vector<float>();
 }
 
+std::vector<std::string> Call::texts(std::string_view name) {
+  const AttributeProto* a = find(name, AttrType::kStrings);
+  return a ? std::vector<std::string>(a->strings().begin(), a->strings().end()) : std::vector<std::string>();
+}
+
 Result<Tensor> Call::tensor(std::string_view name) {
   AttributeProto* a = find(name, AttrType::kTensor);
   if (a == nullptr || !a->has_t()) return error(ErrorCode::kBadModel, "attribute '{}' (a tensor) is missing", name);
@@ -89,9 +94,14 @@ onnx_pb::GraphProto* Call::subgraph(std::string_view name) {
 // ---- Results
 // ---------------------------------------------------------------------------------------------------------
 
-Result<Value*> Call::emit(Op op, std::vector<Value*> inputs, Attrs attrs) {
+Result<ir::Node*> Call::emit_node(Op op, std::vector<Value*> inputs, Attrs attrs) {
   TENON_ASSIGN(auto* node, ops::create(graph(), op, std::move(inputs), std::move(attrs)));
   node->set_origin(frame_.origin + node_label(node_));
+  return node;
+}
+
+Result<Value*> Call::emit(Op op, std::vector<Value*> inputs, Attrs attrs) {
+  TENON_ASSIGN(auto* node, emit_node(op, std::move(inputs), std::move(attrs)));
   return node->output();
 }
 
@@ -211,6 +221,24 @@ Result<Value*> Call::slice(Value* x, int axis, Dim start, Dim end) {
                {"starts", Shape{std::move(start)}},
                {"ends", Shape{std::move(end)}},
                {"steps", std::vector<int64_t>{1}}});
+}
+
+Result<Value*> Call::iota(Dim start, Dim size) {
+  return emit(Op::k_iota, {},
+              {{"start", Shape{std::move(start)}}, {"size", Shape{std::move(size)}}, {"dtype", DType::kI64}});
+}
+
+Result<Value*> Call::first_elements(Value* x, int axis, Value* count) {
+  const Dim most = x->shape()[static_cast<size_t>(axis)];
+  if (ops::is_constant_expression(*count)) {
+    TENON_ASSIGN(const Tensor known, ops::evaluate_constant(*count));
+    return slice(x, axis, Dim(0), Dim(known.int_at(0)));
+  }
+  for (const auto& [name, symbol] : graph().data_symbols)
+    if (symbol.value == count) return slice(x, axis, Dim(0), Dim::symbol(name));
+  const std::string name = importer_.symbol(fmt::format("count of {}", node_label(node_)));
+  graph().data_symbols[name] = {count, most};
+  return slice(x, axis, Dim(0), Dim::symbol(name));
 }
 
 Result<int> Call::axis(int64_t axis, int rank) const {

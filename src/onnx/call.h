@@ -77,12 +77,15 @@ class Call {
   std::string text(std::string_view name, std::string_view fallback);
   std::vector<int64_t> integers(std::string_view name);
   std::vector<float> numbers(std::string_view name);
+  std::vector<std::string> texts(std::string_view name);
   Result<Tensor> tensor(std::string_view name);
   onnx_pb::GraphProto* subgraph(std::string_view name);
   const Status& attribute_error() const { return attribute_error_; }
 
   // Creates an IR node with the ONNX node's name as its origin; its first output.
   Result<Value*> emit(Op op, std::vector<Value*> inputs, Attrs attrs = {});
+  // The same for ops of several outputs: the node.
+  Result<ir::Node*> emit_node(Op op, std::vector<Value*> inputs, Attrs attrs = {});
   // Defines output i of the ONNX node.
   Status yield(Value* value, int i = 0);
   Status yield(Result<Value*> value, int i = 0);
@@ -105,6 +108,10 @@ class Call {
   Result<Value*> reshape(Value* x, Shape shape);
   Result<Value*> transpose(Value* x, std::vector<int64_t> perm);
   Result<Value*> cast(Value* x, DType to);
+  // op(x, y) for a number y of x's type.
+  Result<Value*> with(Op op, Value* x, double y) { return emit(op, {x, scalar(x->dtype(), y)}); }
+  // start, start + 1, … of a number of elements, as i64 [size].
+  Result<Value*> iota(Dim start, Dim size);
   Result<Value*> expand(Value* x, Shape shape);
   // x[..., start:end, ...] along one axis; start and end lie within the axis.
   Result<Value*> slice(Value* x, int axis, Dim start, Dim end);
@@ -114,6 +121,9 @@ class Call {
   // The size of two axes that broadcast; symbols that differ are assumed to be equal.
   Result<Dim> broadcast(const Dim& a, const Dim& b) const;
   Result<Shape> broadcast(const Shape& a, const Shape& b) const;
+  // The first `count` elements of x along an axis, count being a scalar i64 value that a run computes: the size becomes
+  // a symbol of its own, at most that of the axis.
+  Result<Value*> first_elements(Value* x, int axis, Value* count);
   // Two sizes that must be equal, assumed where they are symbols.
   Status same(const Dim& a, const Dim& b) const;
   // A fact about sizes that the import relies on, for the user and the runtime: symbol <= limit.

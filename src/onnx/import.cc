@@ -20,6 +20,16 @@ std::string producer_of(const onnx_pb::ModelProto& model) {
   return producer;
 }
 
+// " (read by Unique)": the operators that take an input.
+std::string readers_of(const onnx_pb::GraphProto& graph, const std::string& name) {
+  std::set<std::string> readers;
+  for (const auto& node : graph.node())
+    if (std::find(node.input().begin(), node.input().end(), name) != node.input().end()) readers.insert(node.op_type());
+  std::string list;
+  for (const std::string& reader : readers) list += (list.empty() ? " (read by " : ", ") + reader;
+  return list.empty() ? list : list + ")";
+}
+
 }  // namespace
 
 Importer::Importer(Source& source, const ImportOptions& options)
@@ -88,7 +98,7 @@ Status Importer::add_inputs() {
     if (type.ok()) {
       binding.value = graph_->add_input(info.name(), *type);
     } else if (type.status().code() == ErrorCode::kUnsupported) {
-      note_unsupported(type.status().message(), info.name());
+      note_unsupported(type.status().message() + readers_of(graph, info.name()), info.name());
       binding.unknown = true;
     } else {
       return type.status().with_context(fmt::format("input '{}'", info.name()));
@@ -105,7 +115,15 @@ Status Importer::add_outputs(Scope& scope) {
       return error(ErrorCode::kBadModel, "output '{}' is listed twice", info.name());
     const auto binding = lookup(info.name(), scope);
     if (!binding.ok()) return binding.status().with_context("graph output");
-    if (binding->sequence != nullptr) note_unsupported("outputs that are sequences", info.name());
+    if (binding->sequence != nullptr) {
+      const auto& nodes = source_.model.graph().node();
+      const auto maker = std::find_if(nodes.begin(), nodes.end(), [&](const auto& node) {
+        return std::find(node.output().begin(), node.output().end(), info.name()) != node.output().end();
+      });
+      note_unsupported(
+          "outputs that are sequences" + (maker == nodes.end() ? "" : " (made by " + maker->op_type() + ")"),
+          info.name());
+    }
     if (!binding->present() && !binding->unknown)
       return error(ErrorCode::kBadModel, "graph output '{}' is an absent value", info.name());
     if (binding->value != nullptr) graph_->add_output(info.name(), binding->value);
@@ -118,11 +136,6 @@ Result<ir::Model> Importer::run() {
   onnx_pb::GraphProto& graph = *model.mutable_graph();
   TENON_ASSIGN(main_.opsets, read_opsets(model.opset_import()));
   TENON_ASSIGN(functions_, read_functions(model));
-  const auto opset = main_.opsets.find("");
-  if (opset != main_.opsets.end() && (opset->second < kOldestOpset || opset->second > kNewestOpset)) {
-    return error(ErrorCode::kUnsupported, "the model uses opset {}; opsets {} to {} are supported", opset->second,
-                 kOldestOpset, kNewestOpset);
-  }
   if (graph.output_size() == 0) return error(ErrorCode::kBadModel, "the graph has no outputs");
 
   TENON_TRY(import_initializers(graph, scope_));

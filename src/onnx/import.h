@@ -1,6 +1,6 @@
 // ONNX files: import into the IR, and a survey that needs no graph.
 //
-// Opsets 10 to 25 of the default domain and the com.microsoft operators of the table in op_table.cc. Model-local
+// Opsets 7 to 28 of the default domain and the com.microsoft operators of the table in op_table.cc. Model-local
 // functions are expanded in place. Shapes stay symbolic; integer shape arithmetic is resolved while the graph is built.
 #pragma once
 

@@ -190,7 +190,8 @@ Status Importer::unsupported() const {
     list += "\n  " + what + ":";
     for (const std::string& node : nodes) list += (node == nodes.front() ? " '" : ", '") + node + "'";
   }
-  return error(ErrorCode::kUnsupported, "the model uses what Tenon does not support:{}", list);
+  return error(ErrorCode::kUnsupported, "the model uses what Tenon does not support (it knows opsets {} to {}):{}",
+               kOldestOpset, kNewestOpset, list);
 }
 
 Status Importer::import_initializers(GraphProto& graph, Scope& scope) {

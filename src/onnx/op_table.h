@@ -9,7 +9,7 @@
 
 namespace tenon::onnx {
 
-inline constexpr int64_t kOldestOpset = 10;
+inline constexpr int64_t kOldestOpset = 7;
 inline constexpr int64_t kNewestOpset = 28;
 
 struct OpRow {

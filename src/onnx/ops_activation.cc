@@ -4,25 +4,23 @@
 namespace tenon::onnx {
 namespace {
 
-Result<Value*> with_scalar(Call& c, Op op, Value* x, double y) { return c.emit(op, {x, c.scalar(x->dtype(), y)}); }
-
 // alpha (exp(min(x, 0) / scale) - 1), the negative branch of the exponential units.
 Result<Value*> negative_branch(Call& c, Value* x, double alpha, double scale) {
-  TENON_ASSIGN(auto* t, with_scalar(c, Op::k_min, x, 0));
+  TENON_ASSIGN(auto* t, c.with(Op::k_min, x, 0));
   if (scale != 1) {
-    TENON_ASSIGN(t, with_scalar(c, Op::k_div, t, scale));
+    TENON_ASSIGN(t, c.with(Op::k_div, t, scale));
   }
   TENON_ASSIGN(t, c.emit(Op::k_exp, {t}));
-  TENON_ASSIGN(t, with_scalar(c, Op::k_sub, t, 1));
-  return with_scalar(c, Op::k_mul, t, alpha);
+  TENON_ASSIGN(t, c.with(Op::k_sub, t, 1));
+  return c.with(Op::k_mul, t, alpha);
 }
 
 // min(max(alpha x + beta, 0), 1)
 Result<Value*> hard_sigmoid(Call& c, Value* x, double alpha, double beta) {
-  TENON_ASSIGN(auto* t, with_scalar(c, Op::k_mul, x, alpha));
-  TENON_ASSIGN(t, with_scalar(c, Op::k_add, t, beta));
+  TENON_ASSIGN(auto* t, c.with(Op::k_mul, x, alpha));
+  TENON_ASSIGN(t, c.with(Op::k_add, t, beta));
   TENON_ASSIGN(t, c.emit(Op::k_relu, {t}));
-  return with_scalar(c, Op::k_min, t, 1);
+  return c.with(Op::k_min, t, 1);
 }
 
 }  // namespace
@@ -34,8 +32,8 @@ Status import_leaky_relu(Call& c) {
 // y = max(x, 0) + slope min(x, 0)
 Status import_prelu(Call& c) {
   Value* x = c.input(0);
-  TENON_ASSIGN(auto* positive, with_scalar(c, Op::k_max, x, 0));
-  TENON_ASSIGN(auto* negative, with_scalar(c, Op::k_min, x, 0));
+  TENON_ASSIGN(auto* positive, c.with(Op::k_max, x, 0));
+  TENON_ASSIGN(auto* negative, c.with(Op::k_min, x, 0));
   TENON_ASSIGN(negative, c.emit(Op::k_mul, {negative, c.input(1)}));
   return c.yield(Op::k_add, {positive, negative});
 }
@@ -50,7 +48,7 @@ Status import_selu(Call& c) {
   TENON_ASSIGN(auto* positive, c.emit(Op::k_relu, {c.input(0)}));
   TENON_ASSIGN(auto* negative, negative_branch(c, c.input(0), c.number("alpha", 1.67326319217681884765625), 1));
   TENON_ASSIGN(auto* sum, c.emit(Op::k_add, {positive, negative}));
-  return c.yield(with_scalar(c, Op::k_mul, sum, c.number("gamma", 1.05070102214813232421875)));
+  return c.yield(c.with(Op::k_mul, sum, c.number("gamma", 1.05070102214813232421875)));
 }
 
 Status import_celu(Call& c) {
@@ -62,13 +60,30 @@ Status import_celu(Call& c) {
 
 Status import_thresholded_relu(Call& c) {
   Value* x = c.input(0);
-  TENON_ASSIGN(auto* above, with_scalar(c, Op::k_greater, x, c.number("alpha", 1)));
+  TENON_ASSIGN(auto* above, c.with(Op::k_greater, x, c.number("alpha", 1)));
   return c.yield(Op::k_where, {above, x, c.scalar(x->dtype(), 0)});
+}
+
+// x + bias below -lambd, x - bias above lambd, 0 between.
+Status import_shrink(Call& c) {
+  Value* x = c.input(0);
+  const double bias = c.number("bias", 0), lambd = c.number("lambd", 0.5);
+  const DType dtype = x->dtype();
+  if (!is_float(dtype)) {
+    TENON_ASSIGN(x, c.cast(x, DType::kF32));
+  }
+  TENON_ASSIGN(auto* below, c.with(Op::k_less, x, -lambd));
+  TENON_ASSIGN(auto* above, c.with(Op::k_greater, x, lambd));
+  TENON_ASSIGN(auto* raised, c.with(Op::k_add, x, bias));
+  TENON_ASSIGN(auto* lowered, c.with(Op::k_sub, x, bias));
+  TENON_ASSIGN(auto* y, c.emit(Op::k_where, {above, lowered, c.scalar(x->dtype(), 0)}));
+  TENON_ASSIGN(y, c.emit(Op::k_where, {below, raised, y}));
+  return c.yield(c.cast(y, dtype));
 }
 
 Status import_softsign(Call& c) {
   TENON_ASSIGN(auto* t, c.emit(Op::k_abs, {c.input(0)}));
-  TENON_ASSIGN(t, with_scalar(c, Op::k_add, t, 1));
+  TENON_ASSIGN(t, c.with(Op::k_add, t, 1));
   return c.yield(Op::k_div, {c.input(0), t});
 }
 
@@ -99,7 +114,7 @@ Status import_swish(Call& c) {
   Value* x = c.input(0);
   const double alpha = c.number("alpha", 1);
   if (alpha == 1) return c.yield(Op::k_silu, {x});
-  TENON_ASSIGN(auto* t, with_scalar(c, Op::k_mul, x, alpha));
+  TENON_ASSIGN(auto* t, c.with(Op::k_mul, x, alpha));
   TENON_ASSIGN(t, c.emit(Op::k_sigmoid, {t}));
   return c.yield(Op::k_mul, {x, t});
 }

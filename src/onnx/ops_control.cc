@@ -94,4 +94,74 @@ Status import_loop(Call& c) {
   return {};
 }
 
+// Unrolled like a loop: each turn takes the next slice of every scanned input. The body takes states and slices and
+// gives states and slices to stack.
+Status import_scan(Call& c) {
+  onnx_pb::GraphProto* body = c.subgraph("body");
+  if (body == nullptr) return error(ErrorCode::kBadModel, "the body is missing");
+  const int64_t scanned = c.integer("num_scan_inputs", 0), states = c.num_inputs() - scanned;
+  const int64_t stacks = c.num_outputs() - states;
+  if (scanned < 1 || states < 0 || stacks < 0)
+    return error(ErrorCode::kBadModel, "{} of {} inputs are scanned", scanned, c.num_inputs());
+  const auto list = [&](const char* name, int64_t count) -> Result<std::vector<int64_t>> {
+    std::vector<int64_t> values = c.integers(name);
+    if (!values.empty() && static_cast<int64_t>(values.size()) != count)
+      return error(ErrorCode::kBadModel, "{} {}", values.size(), name);
+    values.resize(static_cast<size_t>(count), 0);
+    return values;
+  };
+  TENON_ASSIGN(auto in_axes, list("scan_input_axes", scanned));
+  TENON_ASSIGN(const auto in_backwards, list("scan_input_directions", scanned));
+  TENON_ASSIGN(auto out_axes, list("scan_output_axes", stacks));
+  TENON_ASSIGN(const auto out_backwards, list("scan_output_directions", stacks));
+  std::vector<Value*> state(c.inputs().begin(), c.inputs().begin() + states);
+  std::vector<Value*> sources(c.inputs().begin() + states, c.inputs().end());
+  Dim length(0);
+  for (size_t i = 0; i < sources.size(); ++i) {
+    if (sources[i] == nullptr) return error(ErrorCode::kBadModel, "a scanned input is missing");
+    TENON_ASSIGN(in_axes[i], c.axis(in_axes[i], sources[i]->rank()));
+    const Dim& size = sources[i]->shape()[static_cast<size_t>(in_axes[i])];
+    if (i > 0) TENON_TRY(c.same(length, size));
+    if (i == 0 || size.is_const()) length = size;
+  }
+  if (!length.is_const()) return error(ErrorCode::kUnsupported, "a scan over the symbolic size {}", length.to_string());
+  if (length.value() > kMaxTurns) return error(ErrorCode::kUnsupported, "more than {} turns", kMaxTurns);
+  std::vector<std::vector<Value*>> stacked(static_cast<size_t>(stacks));
+  for (int64_t turn = 0; turn < length.value(); ++turn) {
+    std::vector<Value*> inputs = state;
+    for (size_t i = 0; i < sources.size(); ++i) {
+      const int64_t at = in_backwards[i] != 0 ? length.value() - 1 - turn : turn;
+      TENON_ASSIGN(auto* slice, c.slice(sources[i], static_cast<int>(in_axes[i]), Dim(at), Dim(at + 1)));
+      Shape shape = slice->shape();
+      shape.erase(shape.begin() + in_axes[i]);
+      TENON_ASSIGN(slice, c.reshape(slice, std::move(shape)));
+      inputs.push_back(slice);
+    }
+    TENON_ASSIGN(const auto outputs, c.inline_subgraph(*body, inputs));
+    if (static_cast<int64_t>(outputs.size()) != states + stacks)
+      return error(ErrorCode::kBadModel, "the body has {} outputs", outputs.size());
+    for (const Value* v : outputs)
+      if (v == nullptr) return cannot_import();
+    std::copy_n(outputs.begin(), states, state.begin());
+    for (size_t i = 0; i < stacked.size(); ++i) {
+      Value* row = outputs[static_cast<size_t>(states) + i];
+      TENON_ASSIGN(const int axis, c.axis(out_axes[i], row->rank() + 1));
+      Shape shape = row->shape();
+      shape.insert(shape.begin() + axis, Dim(1));
+      TENON_ASSIGN(row, c.reshape(row, std::move(shape)));
+      stacked[i].insert(out_backwards[i] != 0 ? stacked[i].begin() : stacked[i].end(), row);
+    }
+  }
+  for (int64_t i = 0; i < states; ++i) TENON_TRY(c.yield(state[static_cast<size_t>(i)], static_cast<int>(i)));
+  for (size_t i = 0; i < stacked.size(); ++i) {
+    const int output = static_cast<int>(states) + static_cast<int>(i);
+    if (stacked[i].empty()) return error(ErrorCode::kUnsupported, "a scan of no turns");
+    TENON_ASSIGN(const int axis, c.axis(out_axes[i], stacked[i][0]->rank()));
+    TENON_TRY(c.yield(stacked[i].size() == 1 ? Result<Value*>(stacked[i][0])
+                                             : c.emit(Op::k_concat, stacked[i], {{"axis", int64_t{axis}}}),
+                      output));
+  }
+  return {};
+}
+
 }  // namespace tenon::onnx

@@ -65,12 +65,51 @@ Status import_is_inf(Call& c) {
   return c.yield(Op::k_equal, {x, c.scalar(x->dtype(), positive ? infinity : -infinity)});
 }
 
-Status import_cast(Call& c) {
-  TENON_ASSIGN(const DType to, dtype_of(static_cast<int32_t>(c.integer("to", 0))));
-  return c.yield(c.cast(c.input(0), to));
+namespace {
+
+// Narrow floats have rules for what lies beyond their range or between their values.
+Result<Value*> cast_by_rule(Call& c, Value* x, DType to) {
+  if (!is_narrow_float(to) || x->dtype() == to) return c.cast(x, to);
+  const std::string rounding = to == DType::kF8E8M0 ? c.text("round_mode", "up") : "nearest";
+  return c.emit(Op::k_cast, {x}, {{"to", to}, {"saturate", c.integer("saturate", 1)}, {"rounding", rounding}});
 }
 
-Status import_cast_like(Call& c) { return c.yield(c.cast(c.input(0), c.input(1)->dtype())); }
+}  // namespace
+
+Status import_cast(Call& c) {
+  TENON_ASSIGN(const DType to, dtype_of(static_cast<int32_t>(c.integer("to", 0))));
+  return c.yield(cast_by_rule(c, c.input(0), to));
+}
+
+Status import_cast_like(Call& c) { return c.yield(cast_by_rule(c, c.input(0), c.input(1)->dtype())); }
+
+Status import_bit_cast(Call& c) {
+  TENON_ASSIGN(const DType to, dtype_of(static_cast<int32_t>(c.integer("to", 0))));
+  if (to == c.input(0)->dtype()) return c.yield(c.input(0));
+  return c.yield(Op::k_bit_cast, {c.input(0)}, {{"to", to}});
+}
+
+Status import_bit_shift(Call& c) {
+  const std::string direction = c.text("direction", "");
+  if (direction != "LEFT" && direction != "RIGHT") return error(ErrorCode::kBadModel, "direction '{}'", direction);
+  return c.yield(direction == "LEFT" ? Op::k_shift_left : Op::k_shift_right, {c.input(0), c.input(1)});
+}
+
+// 1 where x > threshold, else 0.
+Status import_binarizer(Call& c) {
+  TENON_ASSIGN(auto* above, c.with(Op::k_greater, c.input(0), c.number("threshold", 0)));
+  return c.yield(c.cast(above, c.input(0)->dtype()));
+}
+
+// Columns of the last axis.
+Status import_array_feature_extractor(Call& c) {
+  Value* index = c.input(1);
+  TENON_ASSIGN(index, c.reshape(index, {ir::numel(index->shape())}));
+  TENON_ASSIGN(auto* y, c.emit(Op::k_gather, {c.input(0), index}, {{"axis", int64_t{-1}}}));
+  Shape shape = y->shape();
+  if (shape.size() == 1) shape.insert(shape.begin(), Dim(1));
+  return c.yield(c.reshape(y, std::move(shape)));
+}
 
 Status import_where(Call& c) { return c.yield(Op::k_where, {c.input(0), c.input(1), c.input(2)}); }
 

@@ -107,34 +107,19 @@ Status import_eye_like(Call& c) {
   return c.yield(c.cast(diagonal, dtype));
 }
 
-// Only of constants: the size of the result would depend on data otherwise. Ones of a symbolic length, which is how
-// opset 10 spells a range, have every index.
+// Ones of a symbolic length, which is how opset 10 spells a range, have every index; else as many as the data gives.
 Status import_non_zero(Call& c) {
-  const Value* input = c.input(0);
+  Value* input = c.input(0);
   if (input->is(Op::k_expand) && input->rank() == 1) {
     const Tensor* element = input->producer()->input(0)->constant();
     if (element != nullptr && element->uniform_value().value_or(0) != 0) {
       const Dim count = input->shape()[0];
-      TENON_ASSIGN(auto* indices,
-                   c.emit(Op::k_iota, {}, {{"start", Shape{Dim(0)}}, {"size", Shape{count}}, {"dtype", DType::kI64}}));
+      TENON_ASSIGN(auto* indices, c.iota(Dim(0), count));
       return c.yield(c.reshape(indices, {Dim(1), count}));
     }
   }
-  TENON_ASSIGN(const Tensor x, c.constant_of(0));
-  std::vector<std::vector<int64_t>> found(x.shape().size());
-  for (int64_t i = 0; i < x.numel(); ++i) {
-    if (x.at(i) == 0) continue;
-    int64_t rest = i;
-    for (size_t axis = found.size(); axis-- > 0;) {
-      found[axis].push_back(rest % x.shape()[axis]);
-      rest /= x.shape()[axis];
-    }
-  }
-  const auto rank = static_cast<int64_t>(found.size());
-  const int64_t count = found.empty() ? 0 : static_cast<int64_t>(found[0].size());
-  std::vector<int64_t> values;
-  for (const auto& axis : found) values.insert(values.end(), axis.begin(), axis.end());
-  return c.yield(c.literal(Tensor::from(DType::kI64, {rank, count}, values)));
+  TENON_ASSIGN(auto* found, c.emit_node(Op::k_nonzero, {input}));
+  return c.yield(c.first_elements(found->output(0), 1, found->output(1)));
 }
 
 }  // namespace tenon::onnx

@@ -4,7 +4,7 @@
 namespace tenon::onnx {
 
 // Y = alpha A' B' + beta C, A' and B' transposed where asked for.
-Status import_gemm(Call& c) {
+Result<Value*> general_product(Call& c) {
   Value* a = c.input(0);
   Value* b = c.input(1);
   if (a->rank() != 2 || b->rank() != 2)
@@ -21,11 +21,13 @@ Status import_gemm(Call& c) {
     TENON_ASSIGN(y, c.emit(Op::k_mul, {y, c.scalar(y->dtype(), alpha)}));
   }
   Value* bias = c.input(2);
-  if (bias == nullptr) return c.yield(y);
+  if (bias == nullptr) return y;
   if (beta != 1) {
     TENON_ASSIGN(bias, c.emit(Op::k_mul, {bias, c.scalar(bias->dtype(), beta)}));
   }
-  return c.yield(Op::k_add, {y, bias});
+  return c.emit(Op::k_add, {y, bias});
 }
+
+Status import_gemm(Call& c) { return c.yield(general_product(c)); }
 
 }  // namespace tenon::onnx

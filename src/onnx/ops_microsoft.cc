@@ -25,7 +25,20 @@ Result<Value*> keys_to_keep(Call& c, Value* mask, const Dim& keys) {
   return c.emit(Op::k_less, {key, lengths});
 }
 
-// softmax(scale q k' + mask + bias) v; q, k, v are [batch, rows, heads * d], and so is the result.
+// x + skip + bias, which a model may also read as output 3.
+Result<Value*> skip_sum(Call& c, Value* bias) {
+  TENON_ASSIGN(auto* sum, c.emit(Op::k_add, {c.input(0), c.input(1)}));
+  TENON_ASSIGN(sum, add_optional(c, sum, bias));
+  TENON_TRY(c.yield(sum, 3));
+  return sum;
+}
+
+Result<Value*> lookup_rows(Call& c, Value* table, Value* indices) {
+  return c.emit(Op::k_gather, {table, indices}, {{"axis", 0}});
+}
+
+}  // namespace
+
 Result<Value*> attend(Call& c, Value* q, Value* k, Value* v, Value* mask, Value* bias) {
   const int64_t heads = c.integer("num_heads", 0);
   if (c.integer("unidirectional", 0) != 0) return error(ErrorCode::kUnsupported, "unidirectional is set");
@@ -54,20 +67,6 @@ Result<Value*> attend(Call& c, Value* q, Value* k, Value* v, Value* mask, Value*
   const Shape& s = y->shape();
   return c.reshape(y, {s[0], s[1], s[2] * s[3]});
 }
-
-// x + skip + bias, which a model may also read as output 3.
-Result<Value*> skip_sum(Call& c, Value* bias) {
-  TENON_ASSIGN(auto* sum, c.emit(Op::k_add, {c.input(0), c.input(1)}));
-  TENON_ASSIGN(sum, add_optional(c, sum, bias));
-  TENON_TRY(c.yield(sum, 3));
-  return sum;
-}
-
-Result<Value*> lookup_rows(Call& c, Value* table, Value* indices) {
-  return c.emit(Op::k_gather, {table, indices}, {{"axis", 0}});
-}
-
-}  // namespace
 
 Status import_bias_gelu(Call& c) {
   TENON_ASSIGN(auto* x, c.emit(Op::k_add, {c.input(0), c.input(1)}));
@@ -151,12 +150,7 @@ Status import_fused_matmul(Call& c) {
   return alpha == 1 ? c.yield(y) : c.yield(Op::k_mul, {y, c.scalar(y->dtype(), alpha)});
 }
 
-// Inputs: x, the merged Q/K/V weight, its bias?, mask?, past?, attention bias?
-Status import_packed_attention(Call& c) {
-  if (c.input(4) != nullptr || c.wants(1)) return error(ErrorCode::kUnsupported, "past keys and values");
-  if (c.integer("do_rotary", 0) != 0) return error(ErrorCode::kUnsupported, "do_rotary is set");
-  TENON_ASSIGN(auto* qkv, c.emit(Op::k_matmul, {c.input(0), c.input(1)}));
-  TENON_ASSIGN(qkv, add_optional(c, qkv, c.input(2)));
+Result<Value*> attend_packed(Call& c, Value* qkv, Value* mask, Value* bias) {
   const Dim& columns = qkv->shape().back();
   Shape widths = ir::to_shape(c.integers("qkv_hidden_sizes"));
   if (widths.empty()) {
@@ -170,7 +164,16 @@ Status import_packed_attention(Call& c) {
   TENON_ASSIGN(auto* q, c.slice(qkv, 2, Dim(0), widths[0]));
   TENON_ASSIGN(auto* k, c.slice(qkv, 2, widths[0], widths[0] + widths[1]));
   TENON_ASSIGN(auto* v, c.slice(qkv, 2, widths[0] + widths[1], columns));
-  return c.yield(attend(c, q, k, v, c.input(3), c.input(5)));
+  return attend(c, q, k, v, mask, bias);
+}
+
+// Inputs: x, the merged Q/K/V weight, its bias?, mask?, past?, attention bias?
+Status import_packed_attention(Call& c) {
+  if (c.input(4) != nullptr || c.wants(1)) return error(ErrorCode::kUnsupported, "past keys and values");
+  if (c.integer("do_rotary", 0) != 0) return error(ErrorCode::kUnsupported, "do_rotary is set");
+  TENON_ASSIGN(auto* qkv, c.emit(Op::k_matmul, {c.input(0), c.input(1)}));
+  TENON_ASSIGN(qkv, add_optional(c, qkv, c.input(2)));
+  return c.yield(attend_packed(c, qkv, c.input(3), c.input(5)));
 }
 
 // Inputs: q, k, v, bias of all three?, key padding mask?, attention bias?
@@ -189,6 +192,47 @@ Status import_multi_head_attention(Call& c) {
     begin = end;
   }
   return c.yield(attend(c, parts[0], parts[1], parts[2], c.input(4), c.input(5)));
+}
+
+namespace {
+
+// The activation that a fused product names; its parameters are attributes of the node.
+Result<Value*> activate(Call& c, Value* x) {
+  const std::string name = c.text("activation", "");
+  const std::vector<float> parameters = c.numbers("activation_params");
+  const auto parameter = [&](size_t i, const char* own, double fallback) {
+    return i < parameters.size() ? static_cast<double>(parameters[i]) : c.number(own, fallback);
+  };
+  if (name.empty()) return x;
+  if (name == "Relu") return c.emit(Op::k_relu, {x});
+  if (name == "Tanh") return c.emit(Op::k_tanh, {x});
+  if (name == "Sigmoid") return c.emit(Op::k_sigmoid, {x});
+  if (name == "LeakyRelu") return c.emit(Op::k_leaky_relu, {x}, {{"alpha", parameter(0, "activation_alpha", 0.01)}});
+  if (name == "Clip") {
+    TENON_ASSIGN(x, c.with(Op::k_max, x, parameter(0, "activation_alpha", 0)));
+    return c.with(Op::k_min, x, parameter(1, "activation_beta", 0));
+  }
+  return error(ErrorCode::kUnsupported, "activation '{}'", name);
+}
+
+}  // namespace
+
+Status import_fused_gemm(Call& c) {
+  TENON_ASSIGN(auto* y, general_product(c));
+  return c.yield(activate(c, y));
+}
+
+// Inputs: x, w, bias?, what is added before the activation?
+Status import_fused_conv(Call& c) {
+  TENON_ASSIGN(auto* y, convolve(c, c.input(0), c.input(1), c.input(2)));
+  TENON_ASSIGN(y, add_optional(c, y, c.input(3)));
+  return c.yield(activate(c, y));
+}
+
+Status import_gemm_fast_gelu(Call& c) {
+  TENON_ASSIGN(auto* y, c.emit(Op::k_matmul, {c.input(0), c.input(1)}));
+  TENON_ASSIGN(y, add_optional(c, y, c.input(2)));
+  return c.yield(Op::k_gelu, {y}, {{"approximate", "tanh"}});
 }
 
 }  // namespace tenon::onnx

@@ -206,10 +206,17 @@ Status import_split(Call& c) {
 
 Status import_slice(Call& c) {
   Value* x = c.input(0);
-  TENON_ASSIGN(Shape starts, c.dims(1));
-  TENON_ASSIGN(Shape ends, c.dims(2));
-  std::vector<int64_t> axes, steps(starts.size(), 1);
-  for (size_t i = 0; i < starts.size(); ++i) axes.push_back(static_cast<int64_t>(i));
+  Shape starts = ir::to_shape(c.integers("starts")), ends = ir::to_shape(c.integers("ends"));  // opset 9
+  std::vector<int64_t> axes = c.integers("axes");
+  if (c.input(1) != nullptr) {
+    TENON_ASSIGN(starts, c.dims(1));
+  }
+  if (c.input(2) != nullptr) {
+    TENON_ASSIGN(ends, c.dims(2));
+  }
+  std::vector<int64_t> steps(starts.size(), 1);
+  if (axes.empty())
+    for (size_t i = 0; i < starts.size(); ++i) axes.push_back(static_cast<int64_t>(i));
   if (c.input(3) != nullptr) {
     TENON_ASSIGN(axes, c.integers_of(3));
   }
@@ -242,7 +249,7 @@ Status import_slice(Call& c) {
 Status import_pad(Call& c) {
   Value* x = c.input(0);
   const std::string mode = c.text("mode", "constant");
-  if (mode != "constant" && mode != "reflect" && mode != "edge")
+  if (mode != "constant" && mode != "reflect" && mode != "edge" && mode != "wrap")
     return error(ErrorCode::kUnsupported, "mode '{}'", mode);
   Shape pads = ir::to_shape(c.integers("pads"));  // opset 10
   if (c.input(1) != nullptr) {

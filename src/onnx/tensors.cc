@@ -106,6 +106,37 @@ Tensor take_field(TensorProto& proto, DType dtype, std::vector<int64_t> shape) {
   return visit_dtype(dtype, [&]<class T>() { return narrow<T>(dtype, shape, proto.int32_data()); });
 }
 
+// Bits of an element in a file, where types below a byte are packed.
+size_t file_bits(DType dtype) {
+  switch (dtype) {
+    case DType::kF4E2M1:
+    case DType::kI4:
+    case DType::kU4:
+      return 4;
+    case DType::kI2:
+    case DType::kU2:
+      return 2;
+    default:
+      return 8 * dtype_size(dtype);
+  }
+}
+
+size_t file_bytes(DType dtype, size_t numel) { return (numel * file_bits(dtype) + 7) / 8; }
+
+// One element a byte, from elements packed into bytes, lowest bits first; signed ones extended.
+template <class Bytes>
+Tensor unpack(DType dtype, std::vector<int64_t> shape, size_t numel, const Bytes& packed) {
+  const size_t bits = file_bits(dtype);
+  const unsigned mask = (1u << bits) - 1, sign = dtype == DType::kI4 || dtype == DType::kI2 ? 1u << (bits - 1) : 0;
+  std::vector<uint8_t> values(numel);
+  for (size_t i = 0; i < numel; ++i) {
+    const auto byte = static_cast<unsigned>(static_cast<uint8_t>(packed[static_cast<int>(i * bits / 8)]));
+    const unsigned v = byte >> (i * bits % 8) & mask;
+    values[i] = static_cast<uint8_t>((v ^ sign) - sign);
+  }
+  return Tensor::from(dtype, std::move(shape), values);
+}
+
 bool aligned(const std::byte* data, DType dtype) { return reinterpret_cast<uintptr_t>(data) % dtype_size(dtype) == 0; }
 
 std::optional<int64_t> parse_integer(const std::string& text) {
@@ -151,6 +182,26 @@ Result<DType> dtype_of(int32_t data_type) {
       return DType::kU64;
     case 16:
       return DType::kBF16;
+    case 17:
+      return DType::kF8E4M3FN;
+    case 18:
+      return DType::kF8E4M3FNUZ;
+    case 19:
+      return DType::kF8E5M2;
+    case 20:
+      return DType::kF8E5M2FNUZ;
+    case 21:
+      return DType::kU4;
+    case 22:
+      return DType::kI4;
+    case 23:
+      return DType::kF4E2M1;
+    case 24:
+      return DType::kF8E8M0;
+    case 25:
+      return DType::kU2;
+    case 26:
+      return DType::kI2;
     default:
       break;
   }
@@ -166,11 +217,10 @@ Result<Tensor> TensorReader::read(TensorProto& proto) {
     TENON_ASSIGN(const DType dtype, dtype_of(proto.data_type()));
     std::vector<int64_t> shape(proto.dims().begin(), proto.dims().end());
     const auto numel = checked_numel(shape);
-    const auto bytes = numel ? checked_mul(*numel, static_cast<int64_t>(dtype_size(dtype))) : std::nullopt;
-    if (!bytes)
+    if (!numel || !checked_mul(*numel, 8 * static_cast<int64_t>(dtype_size(dtype))))
       return error(ErrorCode::kBadModel, "its shape {} is negative or too large", ir::to_string(ir::to_shape(shape)));
     if (proto.data_location() == kExternal)
-      return read_external(proto, dtype, std::move(shape), static_cast<size_t>(*bytes));
+      return read_external(proto, dtype, std::move(shape), static_cast<size_t>(*numel));
     return read_data(proto, dtype, std::move(shape), static_cast<size_t>(*numel));
   }();
   if (!tensor.ok()) return tensor.status().with_context(fmt::format("tensor '{}'", proto.name()));
@@ -180,25 +230,30 @@ Result<Tensor> TensorReader::read(TensorProto& proto) {
 
 Result<Tensor> TensorReader::read_data(TensorProto& proto, DType dtype, std::vector<int64_t> shape, size_t numel) {
   if (proto.has_raw_data()) {
-    const size_t bytes = numel * dtype_size(dtype);
+    const size_t bytes = file_bytes(dtype, numel);
     if (proto.raw_data().size() != bytes) {
       return error(ErrorCode::kBadModel, "{} needs {} bytes, the file has {}", type_text(dtype, shape), bytes,
                    proto.raw_data().size());
     }
+    if (file_bits(dtype) < 8) return unpack(dtype, std::move(shape), numel, proto.raw_data());
     auto owner = std::make_shared<std::string>(std::move(*proto.mutable_raw_data()));
     if (!aligned(reinterpret_cast<const std::byte*>(owner->data()), dtype))
       return copy(dtype, std::move(shape), owner->data(), bytes);
     return own(dtype, std::move(shape), std::move(owner));
   }
   const auto found = static_cast<size_t>(field_size(proto, dtype));
-  if (found != numel) {
-    return error(ErrorCode::kBadModel, "{} needs {} elements, the file has {}", type_text(dtype, shape), numel, found);
+  const size_t expected = file_bits(dtype) < 8 ? file_bytes(dtype, numel) : numel;
+  if (found != expected) {
+    return error(ErrorCode::kBadModel, "{} needs {} elements, the file has {}", type_text(dtype, shape), expected,
+                 found);
   }
+  if (file_bits(dtype) < 8) return unpack(dtype, std::move(shape), numel, proto.int32_data());
   return take_field(proto, dtype, std::move(shape));
 }
 
 Result<Tensor> TensorReader::read_external(const TensorProto& proto, DType dtype, std::vector<int64_t> shape,
-                                           size_t bytes) {
+                                           size_t numel) {
+  const size_t bytes = file_bytes(dtype, numel);
   std::string location;
   int64_t offset = 0, length = static_cast<int64_t>(bytes);
   for (const auto& entry : proto.external_data()) {
@@ -222,6 +277,7 @@ Result<Tensor> TensorReader::read_external(const TensorProto& proto, DType dtype
                  file->bytes().size(), length, offset);
   }
   const std::byte* data = file->bytes().data() + offset;
+  if (file_bits(dtype) < 8) return unpack(dtype, std::move(shape), numel, data);
   if (!aligned(data, dtype)) return copy(dtype, std::move(shape), data, bytes);
   return Tensor(dtype, std::move(shape), std::move(file), data);
 }

@@ -16,8 +16,7 @@ class TensorProto;
 
 namespace tenon::onnx {
 
-// TensorProto.DataType as a DType. Errors: unsupported (strings, complex numbers, 8-bit floats, sub-byte types),
-// bad-model.
+// TensorProto.DataType as a DType. Errors: unsupported (strings, complex numbers, 6-bit floats), bad-model.
 Result<DType> dtype_of(int32_t data_type);
 // "FLOAT8E4M3FN", for messages.
 std::string data_type_name(int32_t data_type);
@@ -34,7 +33,7 @@ class TensorReader {
  private:
   Result<ir::Tensor> read_data(onnx_pb::TensorProto& proto, DType dtype, std::vector<int64_t> shape, size_t numel);
   Result<ir::Tensor> read_external(const onnx_pb::TensorProto& proto, DType dtype, std::vector<int64_t> shape,
-                                   size_t bytes);
+                                   size_t numel);
   Result<std::shared_ptr<const MappedFile>> open_external(const std::string& location);
 
   std::string folder_;

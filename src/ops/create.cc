@@ -60,7 +60,9 @@ std::string describe_call(Op op, std::span<Value* const> inputs) {
 
 // The contents of small integer constants, for shape arithmetic.
 std::optional<KnownDims> known_of(const Tensor& t) {
-  if (is_float(t.dtype()) || !t.has_data() || t.numel() > kMaxKnown || t.shape().size() > 4) return std::nullopt;
+  if ((!is_integer(t.dtype()) && t.dtype() != DType::kBool) || !t.has_data() || t.numel() > kMaxKnown ||
+      t.shape().size() > 4)
+    return std::nullopt;
   KnownDims known{t.shape(), {}};
   for (int64_t i = 0; i < t.numel(); ++i) known.values.emplace_back(t.int_at(i));
   return known;
@@ -176,6 +178,11 @@ Status apply_assumptions(Graph& graph) {
   for (const auto& [left, right] : graph.assumed_equal) {
     const Dim a = left.substitute(rename), b = right.substitute(rename);
     if (a == b) continue;
+    // Sizes that the data gives keep their own symbols: a run checks that they are equal.
+    std::set<std::string> symbols;
+    a.collect_symbols(symbols);
+    b.collect_symbols(symbols);
+    if (std::ranges::any_of(symbols, [&](const std::string& s) { return graph.data_symbols.contains(s); })) continue;
     // One side must be a plain symbol; the other may be anything that does not mention it.
     const Dim& from = b.is_symbol() ? b : a;
     const Dim& to = b.is_symbol() ? a : b;

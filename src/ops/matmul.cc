@@ -7,7 +7,7 @@ namespace {
 
 Status infer(InferContext& c) {
   TENON_TRY(check_same_dtype(c));
-  if (!is_float(c.dtype(0))) return error(ErrorCode::kUnsupported, "products of {} matrices", dtype_name(c.dtype(0)));
+  TENON_TRY(check_dtype(c, 0, DTypes::kNumber));
   Shape a = c.shape(0), b = c.shape(1);
   if (a.empty() || b.empty()) return error(ErrorCode::kBadModel, "a scalar has no matrix product");
   const bool row = a.size() == 1, column = b.size() == 1;  // vectors stand for one row, one column
@@ -48,6 +48,20 @@ Status check_shapes(const RunArgs& args, const Geometry& g) {
   return error(ErrorCode::kBadInput, "cannot multiply {} by {}", shape_text(a.shape), shape_text(b.shape));
 }
 
+// Integers wrap.
+template <class T>
+void integer_product(const Geometry& g, const T* a, const T* b, T* y) {
+  std::vector<uint64_t> row(static_cast<size_t>(g.n));
+  for (int64_t i = 0; i < g.m; ++i) {
+    std::fill(row.begin(), row.end(), 0);
+    for (int64_t k = 0; k < g.k; ++k) {
+      for (int64_t j = 0; j < g.n; ++j)
+        row[static_cast<size_t>(j)] += static_cast<uint64_t>(a[i * g.k + k]) * static_cast<uint64_t>(b[k * g.n + j]);
+    }
+    y = std::transform(row.begin(), row.end(), y, [](uint64_t v) { return static_cast<T>(v); });
+  }
+}
+
 Status reference(const Attrs&, const RunArgs& args) {
   const TensorArg y = args.output();
   const Geometry g = geometry_of(args.input(0).shape, args.input(1).shape, y.shape);
@@ -59,6 +73,17 @@ Status reference(const Attrs&, const RunArgs& args) {
   for_each_row<2>(g.batch, {g.a_strides, g.b_strides}, [&](const auto& at, const auto& step, int64_t count) {
     for (int64_t i = 0; i < count; ++i) batches.push_back({at[0] + i * step[0], at[1] + i * step[1]});
   });
+  if (is_integer(y.dtype)) {
+    return visit_number(y.dtype, [&]<class T>() -> Status {
+      if constexpr (std::is_integral_v<T>) {
+        for (size_t i = 0; i < batches.size(); ++i) {
+          integer_product(g, args.input(0).as<T>() + batches[i].a, args.input(1).as<T>() + batches[i].b,
+                          y.as<T>() + static_cast<int64_t>(i) * g.m * g.n);
+        }
+      }
+      return {};
+    });
+  }
   return visit_float(y.dtype, [&]<class T>() -> Status {
     using A = Compute<T>;
     TENON_ASSIGN(const Tensor a, widen<A>(args.input(0)));

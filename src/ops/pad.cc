@@ -3,12 +3,13 @@
 namespace tenon::ops {
 namespace {
 
-enum class Mode { kConstant, kReflect, kEdge };
+enum class Mode { kConstant, kReflect, kEdge, kWrap };
 
 std::optional<Mode> parse_mode(const std::string& text) {
   if (text == "constant") return Mode::kConstant;
   if (text == "reflect") return Mode::kReflect;
   if (text == "edge") return Mode::kEdge;
+  if (text == "wrap") return Mode::kWrap;
   return std::nullopt;
 }
 
@@ -17,6 +18,7 @@ int64_t source(Mode mode, int64_t i, int64_t before, int64_t n) {
   const int64_t at = i - before;
   if (at >= 0 && at < n) return at;
   if (mode == Mode::kConstant) return -1;
+  if (mode == Mode::kWrap) return ((at % n) + n) % n;
   if (mode == Mode::kEdge || n == 1) return at < 0 ? 0 : n - 1;
   const int64_t period = 2 * (n - 1), phase = ((at % period) + period) % period;
   return phase < n ? phase : period - phase;
@@ -51,7 +53,8 @@ Status reference(const Attrs& attrs, const RunArgs& args) {
     }
   }
   return visit_dtype(y.dtype, [&]<class T>() -> Status {
-    const T value = convert<T>(attrs.number("value"));
+    const T value = is_narrow_float(y.dtype) ? static_cast<T>(encode_narrow(y.dtype, attrs.number("value")))
+                                             : convert<T>(attrs.number("value"));
     T* out = y.as<T>();
     const int64_t n = y.numel();
     for (int64_t flat = 0; flat < n; ++flat) {
@@ -73,7 +76,7 @@ OpDef define_pad() {
           .inputs = {{"x"}},
           .attrs = {{"before", Shape{}, true, "one entry per axis"},
                     {"after", Shape{}, true, "one entry per axis"},
-                    {"mode", std::string("constant"), false, "constant, reflect (without the edge) or edge"},
+                    {"mode", std::string("constant"), false, "constant, reflect (without the edge), edge or wrap"},
                     {"value", 0.0, false, "what constant padding is filled with"}},
           .infer = infer,
           .reference = reference};

@@ -97,6 +97,24 @@ void run_float(const Step& step, int64_t n) {
     case Op::k_erf: return map<R, R>(step, n, fn::Erf());
     case Op::k_sin: return map<R, R>(step, n, fn::Sin());
     case Op::k_cos: return map<R, R>(step, n, fn::Cos());
+    case Op::k_tan:
+      return map<R, R>(step, n, fn::Tan());
+    case Op::k_asin:
+      return map<R, R>(step, n, fn::Asin());
+    case Op::k_acos:
+      return map<R, R>(step, n, fn::Acos());
+    case Op::k_atan:
+      return map<R, R>(step, n, fn::Atan());
+    case Op::k_sinh:
+      return map<R, R>(step, n, fn::Sinh());
+    case Op::k_cosh:
+      return map<R, R>(step, n, fn::Cosh());
+    case Op::k_asinh:
+      return map<R, R>(step, n, fn::Asinh());
+    case Op::k_acosh:
+      return map<R, R>(step, n, fn::Acosh());
+    case Op::k_atanh:
+      return map<R, R>(step, n, fn::Atanh());
     case Op::k_tanh: return map<R, R>(step, n, fn::Tanh());
     case Op::k_sigmoid: return map<R, R>(step, n, fn::Sigmoid());
     case Op::k_softplus: return map<R, R>(step, n, fn::Softplus());

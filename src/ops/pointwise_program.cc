@@ -27,7 +27,18 @@ std::optional<Function> elementwise(Op op) {
     case Op::k_neg: case Op::k_abs: case Op::k_sign: case Op::k_relu: return Function{op, 1, Rule::kSame};
     case Op::k_exp: case Op::k_log: case Op::k_sqrt: case Op::k_rsqrt: case Op::k_reciprocal: case Op::k_erf: case Op::k_sin:
     case Op::k_cos: case Op::k_tanh: case Op::k_sigmoid: case Op::k_softplus: case Op::k_gelu: case Op::k_silu: case Op::k_floor:
-    case Op::k_ceil: case Op::k_round: return Function{op, 1, Rule::kFloat};
+    case Op::k_ceil:
+    case Op::k_round:
+    case Op::k_tan:
+    case Op::k_asin:
+    case Op::k_acos:
+    case Op::k_atan:
+    case Op::k_sinh:
+    case Op::k_cosh:
+    case Op::k_asinh:
+    case Op::k_acosh:
+    case Op::k_atanh:
+      return Function{op, 1, Rule::kFloat};
     case Op::k_not: return Function{op, 1, Rule::kLogical};
     case Op::k_is_nan: return Function{op, 1, Rule::kIsNan};
     case Op::k_leaky_relu: return Function{op, 2, Rule::kLeakyRelu};
@@ -46,7 +57,7 @@ std::optional<Function> find_function(std::string_view name) {
   if (name == "gelu_sigmoid") return Function{Op::k_gelu, 1, Rule::kFloat, Instruction::Gelu::kSigmoid};
   if (name.starts_with("cast_")) {
     const std::optional<DType> to = parse_dtype(name.substr(5));
-    return to ? std::optional(Function{Op::k_cast, 1, Rule::kCast, {}, *to}) : std::nullopt;
+    return to && !is_narrow(*to) ? std::optional(Function{Op::k_cast, 1, Rule::kCast, {}, *to}) : std::nullopt;
   }
   const std::optional<Op> op = ir::parse_op(name);
   return op ? elementwise(*op) : std::nullopt;

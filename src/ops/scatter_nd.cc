@@ -1,12 +1,13 @@
 #include <cstring>
 
-#include "ops/support.h"
+#include "ops/scatter.h"
 
 namespace tenon::ops {
 namespace {
 
 Status infer(InferContext& c) {
   TENON_TRY(check_dtype(c, 1, DTypes::kInteger));
+  TENON_TRY(check_reduction(c));
   const Shape &data = c.shape(0), &indices = c.shape(1), &updates = c.shape(2);
   if (c.dtype(2) != c.dtype(0)) {
     return error(ErrorCode::kBadModel, "data is {}, updates are {}", dtype_name(c.dtype(0)), dtype_name(c.dtype(2)));
@@ -23,7 +24,7 @@ Status infer(InferContext& c) {
   return c.output(c.dtype(0), data);
 }
 
-Status reference(const Attrs&, const RunArgs& args) {
+Status reference(const Attrs& attrs, const RunArgs& args) {
   const TensorArg data = args.input(0), indices = args.input(1), updates = args.input(2), y = args.output();
   TENON_ASSIGN(const std::vector<int64_t> index, read_ints(indices));
   const auto depth = static_cast<size_t>(indices.shape.back());
@@ -31,29 +32,32 @@ Status reference(const Attrs&, const RunArgs& args) {
   if (updates.numel() != rows * inner) {
     return error(ErrorCode::kBadInput, "updates of shape {} do not fit indices of shape {}", shape_text(updates.shape), shape_text(indices.shape));
   }
-  const size_t size = dtype_size(y.dtype), block = static_cast<size_t>(inner) * size;
-  const size_t bytes = static_cast<size_t>(y.numel()) * size;
+  const size_t bytes = static_cast<size_t>(y.numel()) * dtype_size(y.dtype);
   if (bytes > 0 && y.data != data.data) std::memcpy(y.data, data.data, bytes);
   const std::vector<int64_t> strides = strides_of(y.shape);
-  const int64_t* tuple = index.data();
-  for (int64_t row = 0; row < rows; ++row, tuple += depth) {
-    int64_t at = 0;
-    for (size_t k = 0; k < depth; ++k) {
-      if (tuple[k] < -y.shape[k] || tuple[k] >= y.shape[k]) {
-        return error(ErrorCode::kBadInput, "index {} of tuple {} is out of range for an axis of size {}", tuple[k], row, y.shape[k]);
+  return with_reduction(attrs.text("reduction"), updates, y, [&](auto join) -> Status {
+    const int64_t* tuple = index.data();
+    for (int64_t row = 0; row < rows; ++row, tuple += depth) {
+      int64_t at = 0;
+      for (size_t k = 0; k < depth; ++k) {
+        if (tuple[k] < -y.shape[k] || tuple[k] >= y.shape[k]) {
+          return error(ErrorCode::kBadInput, "index {} of tuple {} is out of range for an axis of size {}", tuple[k],
+                       row, y.shape[k]);
+        }
+        at += (tuple[k] < 0 ? tuple[k] + y.shape[k] : tuple[k]) * strides[k];
       }
-      at += (tuple[k] < 0 ? tuple[k] + y.shape[k] : tuple[k]) * strides[k];
+      for (int64_t i = 0; i < inner; ++i) join(row * inner + i, at + i);
     }
-    if (block > 0) std::memcpy(y.as<std::byte>() + static_cast<size_t>(at) * size, updates.as<std::byte>() + static_cast<size_t>(row) * block, block);
-  }
-  return {};
+    return {};
+  });
 }
 
 }  // namespace
 
 OpDef define_scatter_nd() {
-  return {.summary = "y = data, but y[indices[j…, :], i…] = updates[j…, i…], later tuples winning; indices [J…, k], updates [J…, I…]",
+  return {.summary = "y = data, but y[indices[j…, :], i…] joins updates[j…, i…]; indices [J…, k], updates [J…, I…]",
           .inputs = {{"data"}, {"indices"}, {"updates"}},
+          .attrs = {reduction_attr()},
           .infer = infer,
           .reference = reference};
 }

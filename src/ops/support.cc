@@ -32,7 +32,8 @@ Status check_dtype(const InferContext& context, int input, DTypes allowed) {
   switch (allowed) {
     case DTypes::kFloat: return is_float(t) ? Status() : refuse("floating-point");
     case DTypes::kInteger: return is_integer(t) ? Status() : refuse("an integer type");
-    case DTypes::kNumber: return t != DType::kBool ? Status() : refuse("a numeric type");
+    case DTypes::kNumber:
+      return is_float(t) || is_integer(t) ? Status() : refuse("a numeric type");
     case DTypes::kBool: break;
   }
   return t == DType::kBool ? Status() : refuse("bool");
@@ -112,7 +113,7 @@ int64_t product(std::span<const int64_t> shape, int begin, int end) {
 }
 
 std::optional<KnownDims> make_known(DType dtype, const Shape& shape) {
-  if (is_float(dtype) || !ir::all_const(shape)) return std::nullopt;
+  if ((!is_integer(dtype) && dtype != DType::kBool) || !ir::all_const(shape)) return std::nullopt;
   int64_t n = 1;
   for (const Dim& d : shape) {
     if (d.value() < 0 || d.value() > kMaxKnown) return std::nullopt;

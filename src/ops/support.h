@@ -92,7 +92,7 @@ Status visit_float(DType t, F&& f) {
 // As visit_dtype, for all types but bool. Errors: unsupported.
 template <class F>
 Status visit_number(DType t, F&& f) {
-  if (t == DType::kBool) return error(ErrorCode::kUnsupported, "bool is not a numeric type");
+  if (!is_float(t) && !is_integer(t)) return error(ErrorCode::kUnsupported, "{} is not a numeric type", dtype_name(t));
   return visit_dtype(t, [&]<class T>() -> Status {
     if constexpr (std::is_same_v<T, bool>) {
       return {};

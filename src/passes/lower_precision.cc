@@ -90,7 +90,10 @@ class Lowering {
     made->set_origin(node.origin());
     for (int i = 0; i < node.num_outputs(); ++i) {
       names_.emplace_back(made->output(i), node.output(i)->name());
-      if (made->output(i)->type().dtype != to_) continue;
+      if (made->output(i)->type().dtype != to_) {
+        graph_.replace_all_uses(node.output(i), made->output(i));  // indices beside values
+        continue;
+      }
       lowered_[node.output(i)] = made->output(i);
       replaced_.insert(node.output(i));
     }

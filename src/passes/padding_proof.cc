@@ -284,6 +284,7 @@ std::optional<Element> Evaluator::elementwise(const Node& node, const std::vecto
   for (size_t bits = 0; bits < 4; ++bits) {
     std::optional<double> r;
     const double a = in[0].table.number[bits];
+    if (node.is(Op::k_cast) && is_narrow(node.output()->dtype())) return fail("it goes through " + node.describe());
     if (node.is(Op::k_cast)) {
       r = node.output()->dtype() == DType::kBool ? (a != 0) : (is_integer(node.output()->dtype()) ? std::trunc(a) : a);
     } else if (node.is(Op::k_where)) {

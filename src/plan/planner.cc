@@ -369,10 +369,10 @@ class Planner {
 
   void note_packing() {
     if (options_.target == kernels::Target::kCuda) plan().tokens = rows_;
-    for (const auto& [name, data] : graph_.data_symbols) plan().tokens = ir::Dim::symbol(name);
     for (const engine::PlanStep& step : plan().steps) {
       if (step.op != Op::k_pack_tokens || plan().row_offsets_value >= 0) continue;
       plan().row_offsets_value = step.outputs[0];
+      plan().tokens = step.attrs.shape("tokens")[0];
       const int mask = step.inputs[0];
       if (mask < static_cast<int>(plan().inputs.size()) && plan().inputs[static_cast<size_t>(mask)].type.rank() == 2) plan().packing_mask_input = mask;
     }

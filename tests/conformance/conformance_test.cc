@@ -1,7 +1,7 @@
-// All of the ONNX project's node tests: import, build, run, compare. Each runs in a process of its own, so that a crash or a
-// hang is counted like any other outcome. docs/conformance.md holds the outcomes; a test that gets worse, or better, must be
-// entered there: TENON_UPDATE_DOCS=1 writes the page anew. The tests are no part of the repository: skipped where ../shared
-// is absent.
+// All of the ONNX project's node tests: import, build, run, compare. Each runs in a process of its own, so that a crash
+// or a hang is counted like any other outcome. docs/conformance.md holds the outcomes; a test that gets worse, or
+// better, must be entered there: TENON_UPDATE_DOCS=1 writes the page anew. The tests are no part of the repository:
+// skipped where ../shared is absent.
 #include <gtest/gtest.h>
 #include <poll.h>
 #include <sys/wait.h>
@@ -9,6 +9,7 @@
 
 #include <cstdlib>
 #include <iostream>
+#include <iterator>
 #include <sstream>
 
 #include "tests/conformance/node_case.h"
@@ -38,6 +39,17 @@ fs::path unpacked_tests() {
   return folder / "onnx/backend/test/data/node";
 }
 
+std::string joined(const std::set<std::string>& names) {
+  std::string text;
+  for (const std::string& name : names) text += (text.empty() ? "" : " ") + name;
+  return text;
+}
+
+std::set<std::string> split(const std::string& text) {
+  std::istringstream words(text);
+  return {std::istream_iterator<std::string>(words), {}};
+}
+
 // In a child process. A crash leaves no verdict behind, a hang is ended.
 Verdict run_apart(const NodeCase& test, const fs::path& scratch) {
   int ends[2];
@@ -45,7 +57,8 @@ Verdict run_apart(const NodeCase& test, const fs::path& scratch) {
   const pid_t child = ::fork();
   if (child == 0) {
     const Verdict verdict = test.run(scratch);
-    const std::string text = std::to_string(static_cast<int>(verdict.outcome)) + verdict.why;
+    const std::string text = std::to_string(static_cast<int>(verdict.outcome)) + joined(verdict.cpu) + "\n" +
+                             joined(verdict.cuda) + "\n" + verdict.why;
     const bool sent = ::write(ends[1], text.data(), text.size()) == static_cast<ssize_t>(text.size());
     ::_exit(sent ? 0 : 1);
   }
@@ -66,9 +79,12 @@ Verdict run_apart(const NodeCase& test, const fs::path& scratch) {
   ::waitpid(child, &status, 0);
   if (!in_time) return {Outcome::kHang, fmt::format("no end after {} s", kSecondsPerTest)};
   if (!WIFEXITED(status) || WEXITSTATUS(status) != 0 || text.empty()) {
-    return {Outcome::kCrash, WIFSIGNALED(status) ? fmt::format("signal {}", WTERMSIG(status)) : "it ended without a word"};
+    return {Outcome::kCrash,
+            WIFSIGNALED(status) ? fmt::format("signal {}", WTERMSIG(status)) : "it ended without a word"};
   }
-  return {static_cast<Outcome>(text[0] - '0'), text.substr(1)};
+  const size_t cpu = text.find('\n'), cuda = text.find('\n', cpu + 1);
+  return {static_cast<Outcome>(text[0] - '0'), text.substr(cuda + 1), split(text.substr(1, cpu - 1)),
+          split(text.substr(cpu + 1, cuda - cpu - 1))};
 }
 
 // What Tenon leaves out on purpose. Empty: not excluded.
@@ -109,13 +125,49 @@ std::string first_line(std::string text) {
 }
 
 bool names_an_operator(const onnx_pb::ModelProto& model, const std::string& refusal) {
-  return std::ranges::any_of(model.graph().node(), [&](const auto& node) { return refusal.find(node.op_type()) != std::string::npos; });
+  return std::ranges::any_of(model.graph().node(),
+                             [&](const auto& node) { return refusal.find(node.op_type()) != std::string::npos; });
+}
+
+std::string sole_operator(const onnx_pb::ModelProto& model) {
+  if (model.graph().node_size() != 1) return "";
+  const auto& node = model.graph().node(0);
+  return node.domain().empty() ? node.op_type() : node.domain() + "." + node.op_type();
 }
 
 struct Row {
   std::string name, excluded;
+  std::string op;  // of models of one node
   Verdict verdict;
 };
+
+bool passed(const Row& row) {
+  return row.verdict.outcome == Outcome::kPass || row.verdict.outcome == Outcome::kPassSizes;
+}
+
+// What runs each operator, over its tests that pass.
+std::string kernel_table(const std::vector<Row>& rows) {
+  struct Entry {
+    int tests = 0, passed = 0;
+    std::set<std::string> cpu, cuda;
+  };
+  std::map<std::string, Entry> entries;
+  for (const Row& row : rows) {
+    if (row.op.empty()) continue;
+    Entry& entry = entries[row.op];
+    ++entry.tests;
+    entry.passed += passed(row);
+    entry.cpu.insert(row.verdict.cpu.begin(), row.verdict.cpu.end());
+    entry.cuda.insert(row.verdict.cuda.begin(), row.verdict.cuda.end());
+  }
+  std::string table =
+      "\n## What runs each operator\n\nModels of one node, planned in fp32. On a GPU, `reference` and `cpu.` kernels "
+      "run on the host.\n\n"
+      "| operator | tests | pass | kernels on CPUs | kernels on sm_90 |\n|---|---|---|---|---|\n";
+  for (const auto& [name, e] : entries)
+    table += fmt::format("| {} | {} | {} | {} | {} |\n", name, e.tests, e.passed, joined(e.cpu), joined(e.cuda));
+  return table;
+}
 
 constexpr const char* kOutcomeNames[] = {"pass", "pass, sizes given", "refused", "wrong", "error", "crash", "hang"};
 
@@ -124,21 +176,24 @@ std::string page_of(const std::vector<Row>& rows) {
   std::map<std::string, std::array<int, 7>> counts;
   int peer_passed = 0, peer_included = 0, both = 0, both_included = 0;
   for (const Row& row : rows) {
-    const bool pass = row.verdict.outcome == Outcome::kPass || row.verdict.outcome == Outcome::kPassSizes;
     ++counts[row.excluded.empty() ? "operators" : row.excluded][static_cast<size_t>(row.verdict.outcome)];
     if (!peer.contains(row.name)) continue;
     ++peer_passed;
-    both += pass;
+    both += passed(row);
     peer_included += row.excluded.empty();
-    both_included += pass && row.excluded.empty();
+    both_included += passed(row) && row.excluded.empty();
   }
   std::ostringstream page;
   page << "# ONNX node tests\n\nGenerated by `tests/conformance/conformance_test.cc` from a run of all " << rows.size()
-       << " node tests of ONNX 1.23 on the CPU target.\n\"Sizes given\": passes once the recorded values of inputs that sizes depend on "
+       << " node tests of ONNX 1.23 on the CPU target.\n\"Sizes given\": passes once the recorded values of inputs "
+          "that sizes depend on "
           "(axes, shapes, counts) are initializers, as exporters write them.\n\n";
-  page << fmt::format("Of the {} tests that ONNX Runtime 1.30 passes, {} pass; of the {} among them that use nothing left out on purpose, {}.\n",
-                      peer_passed, both, peer_included, both_included);
-  page << "\n| | pass | pass, sizes given | refused | wrong | error | crash | hang |\n|---|---|---|---|---|---|---|---|\n";
+  page << fmt::format(
+      "Of the {} tests that ONNX Runtime 1.30 passes, {} pass; of the {} among them that use nothing left out on "
+      "purpose, {}.\n",
+      peer_passed, both, peer_included, both_included);
+  page << "\n| | pass | pass, sizes given | refused | wrong | error | crash | hang "
+          "|\n|---|---|---|---|---|---|---|---|\n";
   for (const auto& [group, numbers] : counts) {
     page << "| " << group << " |";
     for (const int n : numbers) page << " " << n << " |";
@@ -146,18 +201,21 @@ std::string page_of(const std::vector<Row>& rows) {
   }
   page << "\n## Tests that do not pass\n\n| test | outcome | why |\n|---|---|---|\n";
   for (const Row& row : rows) {
-    const bool listed = row.verdict.outcome != Outcome::kPass && row.verdict.outcome != Outcome::kPassSizes && row.excluded.empty();
-    if (listed) page << "| " << row.name << " | " << kOutcomeNames[static_cast<int>(row.verdict.outcome)] << " | " << first_line(row.verdict.why) << " |\n";
+    if (!passed(row) && row.excluded.empty())
+      page << "| " << row.name << " | " << kOutcomeNames[static_cast<int>(row.verdict.outcome)] << " | "
+           << first_line(row.verdict.why) << " |\n";
   }
   page << "\n## Tests that pass with sizes given\n\n";
   for (const Row& row : rows)
     if (row.verdict.outcome == Outcome::kPassSizes) page << "- " << row.name << "\n";
+  page << kernel_table(rows);
   return page.str();
 }
 
 TEST(Conformance, NodeTestsHaveTheOutcomesOfThePage) {
   const fs::path folder = unpacked_tests();
-  if (folder.empty()) GTEST_SKIP() << "the ONNX node tests are not here (../shared/data/onnx_node_tests, or TENON_SHARED_DIR)";
+  if (folder.empty())
+    GTEST_SKIP() << "the ONNX node tests are not here (../shared/data/onnx_node_tests, or TENON_SHARED_DIR)";
   const char* only = std::getenv("TENON_NODE_TESTS");  // a part of names, while working on an operator
   const fs::path scratch = fs::path(TENON_BINARY_DIR) / "onnx_node_tests/scratch";
   fs::create_directories(scratch);
@@ -171,12 +229,16 @@ TEST(Conformance, NodeTestsHaveTheOutcomesOfThePage) {
   std::array<int, 7> counts{};
   for (const std::string& name : names) {
     const NodeCase test(folder / name);
-    Row& row = rows.emplace_back(Row{name, excluded_class(test.model()), run_apart(test, scratch)});
+    Row& row = rows.emplace_back(
+        Row{name, excluded_class(test.model()), sole_operator(test.model()), run_apart(test, scratch)});
     ++counts[static_cast<size_t>(row.verdict.outcome)];
     if (row.verdict.outcome == Outcome::kRefused) {
-      EXPECT_TRUE(names_an_operator(test.model(), row.verdict.why)) << name << " is refused without its operator: " << row.verdict.why;
+      EXPECT_TRUE(names_an_operator(test.model(), row.verdict.why))
+          << name << " is refused without its operator: " << row.verdict.why;
     }
-    if (only != nullptr) std::cout << name << ": " << kOutcomeNames[static_cast<int>(row.verdict.outcome)] << " " << row.verdict.why << "\n";
+    if (only != nullptr)
+      std::cout << name << ": " << kOutcomeNames[static_cast<int>(row.verdict.outcome)] << " " << row.verdict.why
+                << "\n";
   }
   for (size_t i = 0; i < counts.size(); ++i) std::cout << kOutcomeNames[i] << ": " << counts[i] << "\n";
   EXPECT_EQ(counts[static_cast<size_t>(Outcome::kCrash)], 0);

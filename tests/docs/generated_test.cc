@@ -1,4 +1,4 @@
-// docs/ops.md and docs/env.md say what the tables say. TENON_UPDATE_DOCS=1 writes them anew.
+// docs/ops.md, docs/operators.md and docs/env.md say what the tables say. TENON_UPDATE_DOCS=1 writes them anew.
 #include <gtest/gtest.h>
 
 #include <cstdlib>
@@ -6,6 +6,7 @@
 
 #include "base/env.h"
 #include "ir/text.h"
+#include "onnx/op_table.h"
 #include "ops/op_def.h"
 #include "passes/pipeline.h"
 
@@ -38,6 +39,31 @@ std::string env_page() {
   return page;
 }
 
+std::string operators_page() {
+  std::string page =
+      "# ONNX operators\n\nGenerated from `src/onnx/op_table.cc` by `tests/docs/generated_test.cc`. Operators that are "
+      "functions of others in a "
+      "model's own function list need no row here.\nWhich kernels run them: [conformance.md](conformance.md). "
+      "Sequences exist while a "
+      "model is imported only; training, strings, optionals, random generators and image decoding are refused by "
+      "name.\n";
+  std::string domain = "?";
+  const auto rows = onnx::op_table();
+  for (size_t i = 0; i < rows.size(); ++i) {
+    onnx::OpRow row = rows[i];
+    // What changed between opsets has a row for each form.
+    while (i + 1 < rows.size() && rows[i + 1].name == row.name) row.last = rows[++i].last;
+    if (row.domain != domain) {
+      domain = row.domain;
+      page += "\n## " + (domain.empty() ? "Standard operators" : domain) + "\n\n| operator | opsets |\n|---|---|\n";
+    }
+    page +=
+        fmt::format("| {} | {} |\n", row.name,
+                    row.first == row.last ? std::to_string(row.first) : fmt::format("{} to {}", row.first, row.last));
+  }
+  return page;
+}
+
 void check(const std::string& name, const std::string& expected) {
   const std::string path = std::string(TENON_SOURCE_DIR) + "/docs/" + name;
   if (std::getenv("TENON_UPDATE_DOCS") != nullptr) std::ofstream(path) << expected;
@@ -47,6 +73,7 @@ void check(const std::string& name, const std::string& expected) {
 }
 
 TEST(GeneratedDocs, OpsAndPasses) { check("ops.md", ops_page()); }
+TEST(GeneratedDocs, OnnxOperators) { check("operators.md", operators_page()); }
 TEST(GeneratedDocs, Environment) { check("env.md", env_page()); }
 
 }  // namespace

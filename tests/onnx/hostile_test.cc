@@ -114,8 +114,8 @@ const Variant kVariants[] = {
     {"no opset", [](ModelBuilder& b) { b.model.clear_opset_import(); }, "no opset of domain"},
     {"opset 0", [](ModelBuilder& b) { b.model.mutable_opset_import(0)->set_version(0); }, "does not exist"},
     {"opset -1", [](ModelBuilder& b) { b.model.mutable_opset_import(0)->set_version(-1); }, "does not exist"},
-    {"opset 9", [](ModelBuilder& b) { b.model.mutable_opset_import(0)->set_version(9); }, "opsets 10 to 25"},
-    {"opset 999", [](ModelBuilder& b) { b.model.mutable_opset_import(0)->set_version(999); }, "opsets 10 to 25"},
+    {"opset 6", [](ModelBuilder& b) { b.model.mutable_opset_import(0)->set_version(6); }, "opsets 7 to 28"},
+    {"opset 999", [](ModelBuilder& b) { b.model.mutable_opset_import(0)->set_version(999); }, "opsets 7 to 28"},
     {"opset twice", [](ModelBuilder& b) { ModelBuilder::import_opset(b.model, "ai.onnx", 17); }, "imported twice"},
     {"unknown domain", [](ModelBuilder& b) { b.graph.mutable_node(0)->set_domain("nobody"); },
      "no opset of domain 'nobody'"},
@@ -192,7 +192,7 @@ const Variant kVariants[] = {
     {"weight of another field", [](ModelBuilder& b) { weight(b).set_data_type(kDouble); }, "the file has 0"},
     {"weight of strings", [](ModelBuilder& b) { weight(b).set_data_type(kString); }, "STRING"},
     {"weight of type -1", [](ModelBuilder& b) { weight(b).set_data_type(-1); }, "not an element type"},
-    {"weight of 8-bit floats", [](ModelBuilder& b) { weight(b).set_data_type(17); }, "FLOAT8E4M3FN"},
+    {"weight of complex numbers", [](ModelBuilder& b) { weight(b).set_data_type(14); }, "COMPLEX64"},
     {"weight of another shape",
      [](ModelBuilder& b) {
        weight(b).set_dims(0, 2);

@@ -9,14 +9,6 @@
 namespace tenon::onnx::test {
 namespace {
 
-onnx_pb::AttributeProto text_attribute(const std::string& name, const std::string& value) {
-  onnx_pb::AttributeProto a;
-  a.set_name(name);
-  a.set_type(3);
-  a.set_s(value);
-  return a;
-}
-
 // Weights that are all different: element i is sin(i + phase).
 void add_weight(ModelBuilder& b, const std::string& name, const std::vector<int64_t>& shape, int phase) {
   int64_t count = 1;

@@ -37,6 +37,13 @@ inline onnx_pb::AttributeProto float_attribute(const std::string& name, float va
   a.set_f(value);
   return a;
 }
+inline onnx_pb::AttributeProto text_attribute(const std::string& name, const std::string& value) {
+  onnx_pb::AttributeProto a;
+  a.set_name(name);
+  a.set_type(3);
+  a.set_s(value);
+  return a;
+}
 inline onnx_pb::AttributeProto ints_attribute(const std::string& name, const std::vector<int64_t>& values) {
   onnx_pb::AttributeProto a;
   a.set_name(name);

@@ -12,7 +12,9 @@ namespace {
 Result<bool> match_product(Rewriter& rw, Node& node) {
   if (!node.is(Op::k_matmul)) return rw.no_match();
   Value *x = node.input(0), *w = node.input(1);
-  if (x->rank() < 2 || w->rank() != 2 || !ops::is_constant_expression(*w) || ops::is_constant_expression(*x)) return rw.no_match();
+  if (!is_float(x->dtype()) || x->rank() < 2 || w->rank() != 2 || !ops::is_constant_expression(*w) ||
+      ops::is_constant_expression(*x))
+    return rw.no_match();
   TENON_ASSIGN(Value * linear, rw.create(Op::k_linear, {x, w}));
   rw.replace(node.output(), linear);
   return true;
