@@ -12,7 +12,7 @@ constexpr double kHidden = -9000;  // masks of -10000 are the weakest in use
 // What a mask does to keys at one distance from their query.
 struct AtDistance {
   bool hidden = false;  // whatever the padding is
-  PaddingMask padding;  // else
+  PaddingMask padding = {};  // else
 };
 
 std::optional<AtDistance> read_table(const MaskTable& table, std::string& reason) {
