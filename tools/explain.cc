@@ -17,9 +17,15 @@ using Json = nlohmann::ordered_json;
 
 // What `tenon explain` counts: the building blocks of an encoder, fused.
 struct Blocks {
-  int attention = 0, layer_norm = 0, gelu = 0, qkv = 0, embeddings = 0, softmax_left = 0;
+  int attention = 0, layer_norm = 0, gelu = 0, silu = 0, qkv = 0, embeddings = 0, softmax_left = 0;
   bool packed = false;
 };
+
+int count_in(const std::string& program, std::string_view instruction) {
+  int count = 0;
+  for (size_t at = 0; (at = program.find(instruction, at)) != std::string::npos; ++at) ++count;
+  return count;
+}
 
 Blocks count_blocks(const ir::Graph& graph) {
   Blocks b;
@@ -31,13 +37,22 @@ Blocks count_blocks(const ir::Graph& graph) {
         b.qkv += product != nullptr && node->input(1) == node->input(2) && product->is(ir::Op::k_linear);
         break;
       }
-      case ir::Op::k_layer_norm: ++b.layer_norm; break;
+      case ir::Op::k_layer_norm:
+      case ir::Op::k_rms_norm: ++b.layer_norm; break;
       case ir::Op::k_embedding:
         ++b.embeddings;
         b.layer_norm += node->attrs().integer("norm") != 0;
         break;
       case ir::Op::k_gelu: ++b.gelu; break;
-      case ir::Op::k_linear: b.gelu += node->attrs().text("activation").starts_with("gelu"); break;
+      case ir::Op::k_silu: ++b.silu; break;
+      case ir::Op::k_linear:
+        b.gelu += node->attrs().text("activation").starts_with("gelu");
+        b.silu += node->attrs().text("activation") == "silu";
+        break;
+      case ir::Op::k_pointwise:
+        b.gelu += count_in(node->attrs().text("program"), "=gelu");
+        b.silu += count_in(node->attrs().text("program"), "=silu");
+        break;
       case ir::Op::k_softmax: ++b.softmax_left; break;
       case ir::Op::k_pack_tokens: b.packed = true; break;
       default: break;
@@ -92,7 +107,7 @@ int explain(const ExplainArgs& args) {
   for (const engine::PlanStep& step : plan.steps) ++kernels[step.kernels.front().kernel + " (" + std::string(ir::op_name(step.op)) + ")"];
 
   if (args.json) {
-    Json json = {{"attention", blocks.attention}, {"layer_norm", blocks.layer_norm}, {"gelu", blocks.gelu}, {"qkv", blocks.qkv},
+    Json json = {{"attention", blocks.attention}, {"layer_norm", blocks.layer_norm}, {"gelu", blocks.gelu}, {"silu", blocks.silu}, {"qkv", blocks.qkv},
                  {"unfused_softmax", blocks.softmax_left}, {"packed", blocks.packed}, {"steps", plan.steps.size()},
                  {"launches_before", was.launches}, {"launches_after", is.launches}, {"bytes_before", was.intermediate_bytes},
                  {"bytes_after", is.intermediate_bytes}, {"flops_before", was.flops}, {"flops_after", is.flops}, {"applied", applied}, {"kernels", kernels}};
@@ -102,8 +117,8 @@ int explain(const ExplainArgs& args) {
     return kSuccess;
   }
   fmt::print("{}: {}, {}\n\n", args.engine, meta.model_source, meta.architecture.empty() ? "architecture unknown" : meta.architecture);
-  fmt::print("Fused: {} attentions ({} with q, k and v in one product), {} norms, {} GELUs, {} embeddings; {} softmaxes left over\n", blocks.attention, blocks.qkv,
-             blocks.layer_norm, blocks.gelu, blocks.embeddings, blocks.softmax_left);
+  fmt::print("Fused: {} attentions ({} with q, k and v in one product), {} norms, {} GELUs, {} SiLUs, {} embeddings; {} softmaxes left over\n", blocks.attention, blocks.qkv,
+             blocks.layer_norm, blocks.gelu, blocks.silu, blocks.embeddings, blocks.softmax_left);
   fmt::print("Padding: {}\n\n", blocks.packed ? "removed; the encoder runs on the tokens that the mask keeps" : "kept (see below)");
   fmt::print("At {}x{}                 before        after\n", args.batch, args.seq);
   fmt::print("  launches          {:>10} {:>12}   ({:.1f} per attention layer after)\n", was.launches, is.launches, static_cast<double>(is.launches) / layers);

@@ -88,7 +88,7 @@ enum class Reduce { kSum, kMean, kMax, kMin, kProd };
 enum class Pooling { kFirst, kMean, kMax, kMeanSqrt };
 
 struct LayerNormWeights {
-  Weights gamma, beta;  // [hidden] each
+  Weights gamma, beta;  // [hidden] each; beta is optional
 };
 
 // Matrices as `layout` says; biases [out], optional. Without `output` the heads' concatenation is the result.

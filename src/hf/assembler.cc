@@ -61,7 +61,7 @@ Value Assembler::transformer_layer(Value x, Value bias, const std::string& prefi
 
 Value Assembler::pooler(Value hidden) {
   const int64_t size = config.hidden_size;
-  const std::string name = base + "pooler.dense";
+  const std::string name = pooler_name();
   return net.pooler(hidden, weights.get(name + ".weight", {size, size}), weights.get(name + ".bias", {size}));
 }
 

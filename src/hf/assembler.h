@@ -40,11 +40,15 @@ class Assembler {
 
   // One post-norm Transformer layer; bias is added to the attention's scores.
   Value transformer_layer(Value x, Value bias, const std::string& prefix, const LayerNames& names);
-  // tanh(pooler.dense) of the first row, as all families with a pooler name it.
+  // tanh of a linear layer on the first row; its weights are pooler.dense, or pooler in ALBERT.
+  bool has_pooler() const { return weights.has(pooler_name() + ".weight"); }
   Value pooler(Value hidden);
   // Scores of all words: the matrix is the word embeddings' where they are tied, else `decoder`.weight; the bias is the
   // first of `decoder`.bias and `bias` that the checkpoint has.
   Value vocabulary(Value x, const std::string& decoder, const std::string& bias);
+
+ private:
+  std::string pooler_name() const { return base + (config.model_type == "albert" ? "pooler" : "pooler.dense"); }
 };
 
 }  // namespace tenon::hf

@@ -52,8 +52,12 @@ Value replaced_tokens(Assembler& a, Value hidden) {
 std::string add_head(Assembler& a, const Family& family, Head head, Value hidden, const ImportOptions& options) {
   Network& net = a.net;
   net.set_scope("head");
+  const bool by_token = head == Head::kTokens || head == Head::kQuestion;
+  if (by_token && family.transform != nullptr) hidden = family.transform(a, hidden);
   switch (head) {
-    case Head::kSequence: net.mark_output(family.classify(a, hidden), "logits"); return "sequence-classification";
+    case Head::kSequence:
+      net.mark_output(family.classify(a, hidden), "logits");
+      return "sequence-classification";
     case Head::kTokens:
       net.mark_output(a.linear(hidden, "classifier", static_cast<int64_t>(a.config.labels.size())), "logits");
       return "token-classification";
@@ -74,11 +78,14 @@ std::string add_head(Assembler& a, const Family& family, Head head, Value hidden
         net.mark_output(next_sentence(a, hidden), "seq_relationship_logits");
       }
       return "pretraining";
-    case Head::kNextSentence: net.mark_output(next_sentence(a, hidden), "logits"); return "sequence-classification";
-    case Head::kNone: break;
+    case Head::kNextSentence:
+      net.mark_output(next_sentence(a, hidden), "logits");
+      return "sequence-classification";
+    case Head::kNone:
+      break;
   }
   net.mark_output(hidden, "last_hidden_state");
-  if (a.weights.has(a.base + "pooler.dense.weight")) net.mark_output(a.pooler(hidden), "pooler_output");
+  if (a.has_pooler()) net.mark_output(a.pooler(hidden), "pooler_output");
   return "encoder";
 }
 

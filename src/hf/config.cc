@@ -20,13 +20,15 @@ struct Defaults {
   int64_t vocab_size, hidden_size, layers, heads, intermediate_size, max_positions, type_vocab_size, pad_token_id;
   double layer_norm_eps;
 };
-constexpr std::array<Defaults, 7> kDefaults = {{
+constexpr std::array<Defaults, 9> kDefaults = {{
     {"bert", 30522, 768, 12, 12, 3072, 512, 2, 0, 1e-12},
     {"roberta", 50265, 768, 12, 12, 3072, 512, 2, 1, 1e-12},
     {"xlm-roberta", 30522, 768, 12, 12, 3072, 512, 2, 1, 1e-12},
     {"camembert", 30522, 768, 12, 12, 3072, 512, 2, 1, 1e-12},
     {"distilbert", 30522, 768, 6, 12, 3072, 512, 0, 0, 1e-12},
     {"electra", 30522, 256, 12, 4, 1024, 512, 2, 0, 1e-12},
+    {"albert", 30000, 4096, 12, 64, 16384, 512, 2, 0, 1e-12},
+    {"modernbert", 50368, 768, 22, 12, 1152, 8192, 0, 50283, 1e-5},
     {"mpnet", 30527, 768, 12, 12, 3072, 512, 0, 1, 1e-12},
 }};
 
@@ -104,6 +106,49 @@ Status refuse_variants(const Json& json) {
   return {};
 }
 
+// The base of the rotary angles of one kind of layer, as transformers 5 writes it, or 4.
+Result<double> get_theta(const Json& json, const char* kind, const char* old_key, double fallback) {
+  const auto all = json.find("rope_parameters");
+  if (all == json.end() || !all->is_object() || !all->contains(kind)) return get_number(json, old_key, fallback);
+  const Json& own = all->at(kind);
+  if (!own.is_object()) return error(ErrorCode::kBadModel, "\"rope_parameters\" of {} are not an object", kind);
+  TENON_ASSIGN(const std::string type, get_string(own, "rope_type", "default"));
+  if (type != "default") return error(ErrorCode::kUnsupported, "rope_type '{}' is not supported", type);
+  return get_number(own, "rope_theta", fallback);
+}
+
+Status parse_modernbert(const Json& json, Config& c) {
+  TENON_ASSIGN(c.layer_norm_eps, get_number(json, "norm_eps", c.layer_norm_eps));
+  TENON_ASSIGN(c.norm_bias, get_bool(json, "norm_bias", false));
+  TENON_ASSIGN(c.attention_bias, get_bool(json, "attention_bias", false));
+  TENON_ASSIGN(c.mlp_bias, get_bool(json, "mlp_bias", false));
+  TENON_ASSIGN(c.classifier_bias, get_bool(json, "classifier_bias", false));
+  TENON_ASSIGN(c.decoder_bias, get_bool(json, "decoder_bias", true));
+  TENON_ASSIGN(const std::string pooling, get_string(json, "classifier_pooling", "cls"));
+  if (pooling != "cls" && pooling != "mean")
+    return error(ErrorCode::kUnsupported, "classifier_pooling '{}' is not supported", pooling);
+  c.mean_classifier = pooling == "mean";
+  TENON_ASSIGN(const std::string activation, get_string(json, "classifier_activation", "gelu"));
+  TENON_ASSIGN(c.classifier_activation, parse_activation(activation));
+  TENON_ASSIGN(c.local_attention, get_size(json, "local_attention", 128, 2, kMaxPositions));
+  TENON_ASSIGN(const int64_t every, get_size(json, "global_attn_every_n_layers", 3, 1, kMaxLayers));
+  const auto types = json.find("layer_types");
+  const bool listed = types != json.end() && types->is_array();
+  if (listed && types->size() != static_cast<size_t>(c.layers))
+    return error(ErrorCode::kBadModel, "\"layer_types\" has {} entries for {} layers", types->size(), c.layers);
+  for (int64_t i = 0; i < c.layers; ++i)
+    c.attends_globally.push_back(listed ? (*types)[static_cast<size_t>(i)] == "full_attention" : i % every == 0);
+  TENON_ASSIGN(c.global_rope_theta, get_theta(json, "full_attention", "global_rope_theta", 160000));
+  TENON_ASSIGN(c.local_rope_theta, get_theta(json, "sliding_attention", "local_rope_theta", 10000));
+  const int64_t head_dim = c.hidden_size / c.heads;
+  if (head_dim % 2 != 0) return error(ErrorCode::kBadModel, "heads of {} columns cannot rotate in pairs", head_dim);
+  constexpr int64_t kLargestTable = int64_t{1} << 26;  // elements: tables of angles are made for all positions
+  if (c.max_positions * head_dim > kLargestTable)
+    return error(ErrorCode::kUnsupported, "{} positions of {} columns are too many to tabulate", c.max_positions,
+                 head_dim);
+  return {};
+}
+
 Result<Config> parse_config(const Json& json) {
   Config c;
   TENON_ASSIGN(c.model_type, get_string(json, "model_type", ""));
@@ -113,12 +158,16 @@ Result<Config> parse_config(const Json& json) {
   TENON_ASSIGN(c.architecture, get_architecture(json));
   TENON_ASSIGN(c.vocab_size, get_size(json, "vocab_size", d->vocab_size, 1, kMaxSize));
   TENON_ASSIGN(c.hidden_size, get_size(json, distilbert ? "dim" : "hidden_size", d->hidden_size, 1, kMaxSize));
-  const bool electra = c.model_type == "electra";
+  const bool albert = c.model_type == "albert";
   c.embedding_size = c.hidden_size;
-  if (electra) {
+  if (albert || c.model_type == "electra") {
     TENON_ASSIGN(c.embedding_size, get_size(json, "embedding_size", 128, 1, kMaxSize));
   }
   TENON_ASSIGN(c.layers, get_size(json, distilbert ? "n_layers" : "num_hidden_layers", d->layers, 1, kMaxLayers));
+  if (albert) {
+    TENON_ASSIGN(c.layer_groups, get_size(json, "num_hidden_groups", 1, 1, c.layers));
+    TENON_ASSIGN(c.group_layers, get_size(json, "inner_group_num", 1, 1, kMaxLayers));
+  }
   TENON_ASSIGN(c.heads, get_size(json, distilbert ? "n_heads" : "num_attention_heads", d->heads, 1, kMaxSize));
   TENON_ASSIGN(c.intermediate_size,
                get_size(json, distilbert ? "hidden_dim" : "intermediate_size", d->intermediate_size, 1, kMaxSize));
@@ -126,13 +175,16 @@ Result<Config> parse_config(const Json& json) {
   TENON_ASSIGN(c.type_vocab_size, get_size(json, "type_vocab_size", d->type_vocab_size, 0, kMaxSize));
   TENON_ASSIGN(c.pad_token_id, get_size(json, "pad_token_id", d->pad_token_id, 0, kMaxSize));
   TENON_ASSIGN(c.layer_norm_eps, get_number(json, "layer_norm_eps", d->layer_norm_eps));
-  TENON_ASSIGN(const std::string activation, get_string(json, distilbert ? "activation" : "hidden_act", "gelu"));
+  const bool modernbert = c.model_type == "modernbert";
+  const char* activation_key = distilbert ? "activation" : modernbert ? "hidden_activation" : "hidden_act";
+  TENON_ASSIGN(const std::string activation, get_string(json, activation_key, albert ? "gelu_new" : "gelu"));
   TENON_ASSIGN(c.activation, parse_activation(activation));
   TENON_ASSIGN(c.tied_embeddings, get_bool(json, "tie_word_embeddings", true));
   TENON_ASSIGN(c.problem_type, get_string(json, "problem_type", ""));
   TENON_ASSIGN(c.labels, get_labels(json));
   if (c.hidden_size % c.heads != 0)
     return error(ErrorCode::kBadModel, "{} columns do not divide by {} heads", c.hidden_size, c.heads);
+  if (modernbert) TENON_TRY(parse_modernbert(json, c));
   return c;
 }
 

@@ -15,8 +15,9 @@ struct Config {
   std::string architecture;  // the class that was saved, "BertForMaskedLM"; empty where the file does not say
   int64_t vocab_size = 0;
   int64_t hidden_size = 0;
-  int64_t embedding_size = 0;  // ELECTRA; hidden_size elsewhere
+  int64_t embedding_size = 0;  // ELECTRA, ALBERT; hidden_size elsewhere
   int64_t layers = 0;
+  int64_t layer_groups = 1, group_layers = 1;  // ALBERT: layers of a group share their weights; parts of one layer
   int64_t heads = 0;
   int64_t intermediate_size = 0;
   int64_t max_positions = 0;
@@ -25,6 +26,14 @@ struct Config {
   double layer_norm_eps = 1e-12;
   Activation activation = Activation::kGelu;
   bool tied_embeddings = true;
+  // ModernBERT.
+  bool norm_bias = true, attention_bias = true, mlp_bias = true, classifier_bias = true, decoder_bias = true;
+  bool mean_classifier = false;             // sequences are classified by the mean of their rows, not by the first
+  int64_t local_attention = 0;              // positions that a local layer's window spans, without the query's own
+  std::vector<bool> attends_globally = {};  // by layer
+  double global_rope_theta = 0, local_rope_theta = 0;
+  Activation classifier_activation = Activation::kGelu;
+
   std::string problem_type;         // "regression", "multi_label_classification" … or empty
   std::vector<std::string> labels;  // by index; LABEL_0 and LABEL_1 where the file names none
 };

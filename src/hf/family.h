@@ -20,9 +20,11 @@ struct Family {
   Value (*predict_words)(Assembler&, Value rows);
   // Positions that the table has beyond the longest sequence: where ids of padding take some.
   int64_t (*reserved_positions)(const Config&);
+  // What stands before the classifier of tokens and of answers; null: nothing.
+  Value (*transform)(Assembler&, Value rows) = nullptr;
 };
 
-extern const Family kBert, kRoberta, kDistilBert, kElectra, kMpnet;
+extern const Family kBert, kRoberta, kDistilBert, kElectra, kMpnet, kAlbert, kModernBert;
 
 // The family of config.json's model_type; every type that read_config lets through has one.
 const Family& find_family(std::string_view model_type);

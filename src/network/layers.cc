@@ -26,9 +26,9 @@ Value Network::linear(Value x, const Weights& weight, const Weights& bias, Linea
 }
 
 Value Network::layer_norm(Value x, const LayerNormWeights& weights, double epsilon) {
-  return impl_->emit("layer_norm", Op::k_layer_norm,
-                     {x, impl_->parameter(weights.gamma), impl_->parameter(weights.beta)},
-                     {{"axis", int64_t{-1}}, {"epsilon", epsilon}});
+  std::vector<Value> inputs{x, impl_->parameter(weights.gamma)};
+  if (weights.beta) inputs.push_back(impl_->parameter(weights.beta));
+  return impl_->emit("layer_norm", Op::k_layer_norm, std::move(inputs), {{"axis", int64_t{-1}}, {"epsilon", epsilon}});
 }
 
 Value Network::padding_bias(Value mask) {

@@ -244,10 +244,19 @@ Status import_rotary_embedding(Call& c) {
   TENON_ASSIGN(sines, c.slice(sines, 3, Dim(0), *half));
   TENON_ASSIGN(auto* turn, c.slice(x, 3, Dim(0), turning));
   TENON_ASSIGN(const Halves in, split_pairs(c, turn, *half, interleaved));
-  Halves out;
-  TENON_ASSIGN(out.first, combine(c, Op::k_sub, cosines, in.first, sines, in.second));
-  TENON_ASSIGN(out.second, combine(c, Op::k_add, sines, in.first, cosines, in.second));
-  TENON_ASSIGN(auto* y, join_pairs(c, out, interleaved));
+  Value* y = nullptr;
+  if (interleaved) {
+    Halves out;
+    TENON_ASSIGN(out.first, combine(c, Op::k_sub, cosines, in.first, sines, in.second));
+    TENON_ASSIGN(out.second, combine(c, Op::k_add, sines, in.first, cosines, in.second));
+    TENON_ASSIGN(y, join_pairs(c, out, true));
+  } else {  // as models spell it that compute the rotation themselves: one form for the passes
+    TENON_ASSIGN(auto* negative, c.emit(Op::k_neg, {in.second}));
+    TENON_ASSIGN(auto* turned, join_pairs(c, {negative, in.first}, false));
+    TENON_ASSIGN(cosines, join_pairs(c, {cosines, cosines}, false));
+    TENON_ASSIGN(sines, join_pairs(c, {sines, sines}, false));
+    TENON_ASSIGN(y, combine(c, Op::k_add, cosines, turn, sines, turned));
+  }
   if (turning != width) {
     TENON_ASSIGN(auto* rest, c.slice(x, 3, turning, width));
     TENON_ASSIGN(y, c.emit(Op::k_concat, {y, rest}, {{"axis", 3}}));

@@ -5,6 +5,10 @@
 // Weights are cast as constant expressions, evaluated once when they are packed. Sums, norms' statistics and the softmax stay
 // in 32 bits inside the kernels. Infinite and very negative mask values saturate: kernels treat both alike. A number too
 // small for the type becomes the smallest that is not zero: such numbers stand where a division by zero is to be avoided.
+//
+// What is computed from positions alone stays f32, and so do the angles of sines and cosines: a position of four digits times
+// a frequency has no digits left behind the point in 16 bits.
+#include <algorithm>
 #include <cmath>
 #include <unordered_map>
 #include <unordered_set>
@@ -22,6 +26,7 @@ class Lowering {
   Status run() {
     std::vector<Node*> nodes;
     for (const auto& node : graph_.nodes()) nodes.push_back(node.get());
+    if (only_ == nullptr) find_positional(nodes);
     for (Node* node : nodes) TENON_TRY(lower(*node));
     for (size_t i = 0; i < graph_.outputs().size(); ++i) {
       Value* output = graph_.outputs()[i].value;
@@ -38,6 +43,40 @@ class Lowering {
 
  private:
   static bool is_f32(const Value* v) { return v != nullptr && v->type().dtype == DType::kF32; }
+
+  static bool is_angular(const Node& node) {
+    if (node.is(Op::k_sin) || node.is(Op::k_cos)) return true;
+    if (!node.is(Op::k_pointwise)) return false;
+    const std::string& program = node.attrs().text("program");
+    return program.find("=sin(") != std::string::npos || program.find("=cos(") != std::string::npos;
+  }
+
+  void find_positional(const std::vector<Node*>& nodes) {
+    std::unordered_set<const Value*> fixed;  // by the shapes
+    for (Node* node : nodes) {
+      const auto known = [&](const Value* v) { return v == nullptr || fixed.contains(v); };
+      if (!std::ranges::all_of(node->inputs(), known)) continue;
+      for (int i = 0; i < node->num_outputs(); ++i) fixed.insert(node->output(i));
+      wide_.insert(node);
+    }
+    for (Node* node : nodes)
+      if (is_angular(*node)) add_angles(*node);
+  }
+
+  // `node` and what it is computed from, unless layers of the model are among that.
+  void add_angles(Node& node) {
+    std::unordered_set<const Node*> angles;
+    std::vector<Node*> pending{&node};
+    while (!pending.empty()) {
+      Node* next = pending.back();
+      pending.pop_back();
+      if (next->is(Op::k_linear) || next->is(Op::k_attention) || next->is(Op::k_embedding)) return;
+      if (!angles.insert(next).second) continue;
+      for (const Value* v : next->inputs())
+        if (v != nullptr && v->producer() != nullptr) pending.push_back(v->producer());
+    }
+    wide_.insert(angles.begin(), angles.end());
+  }
 
   // `v` in the smaller type, before `node`.
   Result<Value*> lowered(Value* v, Node* node) {
@@ -74,6 +113,7 @@ class Lowering {
   Status lower(Node& node) {
     if (first_ == nullptr) first_ = &node;
     if (ops::is_constant_expression(*node.output())) return {};
+    if (wide_.contains(&node)) return keep_inputs_wide(node);
     if (!is_f32(node.output()) || (only_ != nullptr && !only_->contains(&node))) return keep_inputs_wide(node);
     std::vector<Value*> inputs(node.inputs().begin(), node.inputs().end());
     Attrs attrs = node.attrs();
@@ -129,6 +169,7 @@ class Lowering {
   Graph& graph_;
   const DType to_;
   const NodeSet* only_;  // null: all
+  std::unordered_set<const Node*> wide_;  // computed from positions
   Node* first_ = nullptr;
   std::unordered_map<Value*, Value*> lowered_;  // in the smaller type
   std::unordered_set<Value*> replaced_;         // computed in it; the others were cast

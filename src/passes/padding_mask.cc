@@ -23,7 +23,8 @@ std::optional<AtDistance> read_table(const MaskTable& table, std::string& reason
     reason = fmt::format("it adds {}", n[0]);
     return std::nullopt;
   }
-  // bits: query * 2 + key. Ones kept: query 1 and key 1 shows, query 1 and key 0 hides; the mirror image for zeros kept.
+  // bits: query * 2 + key. Ones kept: query 1 and key 1 shows, query 1 and key 0 hides; the mirror image for zeros
+  // kept.
   if (std::ranges::all_of(n, [](double v) { return v <= kHidden; })) return AtDistance{.hidden = true};
   if (n[3] == 0 && n[2] <= kHidden) return AtDistance{.padding = {table.root, true}};
   if (n[0] == 0 && n[1] <= kHidden) return AtDistance{.padding = {table.root, false}};
@@ -31,8 +32,8 @@ std::optional<AtDistance> read_table(const MaskTable& table, std::string& reason
   return std::nullopt;
 }
 
-// Distances [first, last] of those seen, [lowest, highest], are visible, those at the ends for all that is beyond. False: not
-// what causal and window can say.
+// Distances [first, last] of those seen, [lowest, highest], are visible, those at the ends for all that is beyond.
+// False: not what causal and window can say.
 bool set_visible(int64_t first, int64_t last, int64_t lowest, int64_t highest, PaddingMask& mask) {
   mask.causal = last == 0 && last < highest;
   if (first == lowest) return last == highest || mask.causal;
@@ -43,7 +44,8 @@ bool set_visible(int64_t first, int64_t last, int64_t lowest, int64_t highest, P
 }  // namespace
 
 std::optional<PaddingMask> prove_padding_mask(Value* bias, std::string& reason) {
-  const std::array<Coordinate, 4> element = {Coordinate::batch(), Coordinate::any(), Coordinate::query(), Coordinate::key()};
+  const std::array<Coordinate, 4> element = {Coordinate::batch(), Coordinate::any(), Coordinate::query(),
+                                             Coordinate::key()};
   const std::vector<Coordinate> at = broadcast_at(*bias, {element.begin(), element.end()});
   // Between two thresholds every distance gives the same table: one distance of each kind is looked at.
   std::map<int64_t, AtDistance> seen;

@@ -5,7 +5,7 @@
 //   linear(reshape(x: [b,s,k] to [b*s,k]), w)  -> reshape(linear(x, w))        also elementwise ops and layer_norm
 //   add(reshape(x), reshape(y))                -> reshape(add(x, y))           the same flattening on both sides
 //   linear(transpose(x: [s,b,k] from [b,s,k])) -> transpose(linear(x))          rows keep [batch, seq] order
-//   gather(view of x: [b,s,3h] as [3,…], i)    -> slice of x's columns          one of merged q, k, v
+//   gather(view of x: [b,s,3h] as [3,…], i)    -> slice of x's columns          one of merged q, k, v; also by slice
 #include "passes/passes.h"
 #include "passes/views.h"
 
@@ -100,12 +100,14 @@ Result<bool> sink_transpose(Rewriter& rw, Node& node) {
 }
 
 Result<bool> slice_columns(Rewriter& rw, Node& node) {
-  if (!node.is(Op::k_gather) || node.output()->uses().empty()) return rw.no_match();
+  if ((!node.is(Op::k_gather) && !node.is(Op::k_slice)) || node.output()->uses().empty()) return rw.no_match();
   const auto block = trace_column_block(node);
   if (!block) return rw.no_match();
   TENON_ASSIGN(Value * columns, rw.create(Op::k_slice, {block->source}, {{"axes", std::vector<int64_t>{2}}, {"starts", Shape{Dim(block->begin)}},
                                                                          {"ends", Shape{Dim(block->begin + block->width)}}, {"steps", std::vector<int64_t>{1}}}));
-  TENON_ASSIGN(Value * ordered, rw.create(Op::k_transpose, {columns}, {{"perm", block->order}}));
+  const Shape& rows = columns->shape();
+  TENON_ASSIGN(Value * split, rw.create(Op::k_reshape, {columns}, {{"shape", Shape{rows[0], rows[1], Dim(block->width / block->dim), Dim(block->dim)}}}));
+  TENON_ASSIGN(Value * ordered, rw.create(Op::k_transpose, {split}, {{"perm", block->order}}));
   TENON_ASSIGN(Value * shaped, rw.create(Op::k_reshape, {ordered}, {{"shape", node.output()->shape()}}));
   rw.replace(node.output(), shaped);
   return true;

@@ -32,10 +32,12 @@ struct HeadSource {
   Value* rows = nullptr;  // [batch, seq, width]
   int64_t column = 0;     // of head 0, dim 0
   double scale = 1;       // product of the scalar factors on the way
+  int64_t group = 1;      // heads of v that read one head of the rows
 };
 
 // Reads `v` as heads of rows: v is [batch, heads, seq, dim], or [batch * heads, seq, dim], with the last two axes swapped
-// when `transposed`. Nothing when v is not such a view.
+// when `transposed`. Each head of the rows may be repeated for a group of consecutive heads of v (grouped queries). Nothing
+// when v is not such a view.
 std::optional<HeadSource> trace_heads(Value* v, int64_t heads, int64_t dim, bool transposed);
 
 // The width of the rows that the view chain above v starts from; nothing when it is not constant.
@@ -49,13 +51,14 @@ struct MergedHeads {
 };
 MergedHeads find_merged_heads(Value* context, const Dim& batch, const Dim& heads, const Dim& seq, const Dim& dim);
 
-// A gather of one position along an axis that a view split off the columns of its source: position `index` of `parts` equal
-// column blocks. The view that remains is `remaining` over the factors [0] batch-like, [1] sequence-like, [2] columns.
+// A gather or slice of one position along an axis that a view split off the columns of its source: position `index` of
+// `parts` equal column blocks. What remains of the view permutes [a, b, heads, dim], and regroups it.
 struct ColumnBlock {
   Value* source = nullptr;  // [a, b, parts * width]
   int64_t begin = 0, width = 0;
-  std::vector<int64_t> order;  // the source's axes in the order that the result has them
+  int64_t dim = 0;             // width = heads * dim, as the view splits it
+  std::vector<int64_t> order;  // the axes [a, b, heads, dim] in the order that the result has them
 };
-std::optional<ColumnBlock> trace_column_block(const Node& gather);
+std::optional<ColumnBlock> trace_column_block(const Node& node);
 
 }  // namespace tenon::passes

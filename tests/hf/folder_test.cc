@@ -132,6 +132,24 @@ TEST_F(Folder, RefusesConfigurationsByName) {
   }
 }
 
+TEST_F(Folder, RefusesRotaryConfigurationsByName) {
+  const std::vector<std::tuple<const char*, json, const char*>> cases = {
+      {"rope_parameters", {{"full_attention", {{"rope_type", "yarn"}}}}, "rope_type 'yarn' is not supported"},
+      {"rope_parameters", {{"sliding_attention", 3}}, "\"rope_parameters\" of sliding_attention are not an object"},
+      {"layer_types", json::array({"full_attention"}), "\"layer_types\" has 1 entries for 2 layers"},
+      {"local_attention", 0, "\"local_attention\" is 0"},
+      {"classifier_pooling", "last", "classifier_pooling 'last' is not supported"},
+      {"num_attention_heads", 32, "heads of 1 columns cannot rotate in pairs"},
+      {"hidden_size", 1 << 24, "66 positions of 4194304 columns are too many"},
+  };
+  for (const auto& [key, value, message] : cases) {
+    SCOPED_TRACE(std::string(key) + " = " + value.dump());
+    copy("modernbert-encoder");
+    edit("config.json", [&, &key = key, &value = value](json& config) { config[key] = value; });
+    EXPECT_THAT(import_status().message(), AllOf(HasSubstr(message), HasSubstr("config.json")));
+  }
+}
+
 TEST_F(Folder, RefusesFilesThatAreNoJson) {
   for (const char* text :
        {"", "{", "[]", "null", R"({"model_type": "bert", "model_type": "bert"})", "{\"a\": \"\xff\"}"}) {

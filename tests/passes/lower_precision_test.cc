@@ -1,4 +1,6 @@
 // What becomes of numbers when floats are 16 bits wide.
+#include <cmath>
+
 #include "ops/interpret.h"
 #include "passes/passes.h"
 #include "tests/ops/run_op.h"
@@ -30,6 +32,39 @@ TEST(LowerPrecision, NumbersThatKeepDivisorsFromZeroStayAboveIt) {
     ASSERT_TRUE(y.ok()) << y.status().message();
     EXPECT_TRUE(
         close(y->front(), Tensor::from<float>(DType::kF32, {2, 4}, {0, 0, 0, 0, 0.6f, 0, 0.8f, 0}), tolerance(to)));
+  }
+}
+
+// 2048 * 0.37 radians in 16 bits would be half a radian off.
+TEST(LowerPrecision, AnglesOfPositionsKeepTheirDigits) {
+  const int64_t positions = 2049;
+  for (const DType to : {DType::kF16, DType::kBF16}) {
+    ir::Graph graph;
+    const auto node = [&](Op op, const std::vector<ir::Value*>& inputs, Attrs attrs = {}) {
+      return (*ops::create(graph, op, inputs, attrs))->output();
+    };
+    ir::Value* x = graph.add_input("x", {DType::kF32, {ir::Dim(positions)}});
+    ir::Value* given = graph.add_input("positions", {DType::kI64, {ir::Dim(positions)}});
+    ir::Value* counted = node(Op::k_iota, {},
+                              {{"dtype", DType::kI64},
+                               {"start", ir::Shape{ir::Dim(0)}},
+                               {"size", ir::Shape{ir::Dim(positions)}},
+                               {"step", int64_t{1}}});
+    for (ir::Value* position : {given, counted}) {
+      ir::Value* angle = node(Op::k_mul, {node(Op::k_cast, {position}, {{"to", DType::kF32}}),
+                                          ops::constant(graph, Tensor::scalar(DType::kF32, 0.37))});
+      graph.add_output(position == given ? "a" : "b", node(Op::k_mul, {x, node(Op::k_cos, {angle})}));
+    }
+    passes::Decisions decisions;
+    ASSERT_TRUE(passes::lower_precision(graph, to, decisions).ok());
+    ASSERT_TRUE(ops::verify(graph).ok());
+    const Tensor ones = filled(DType::kF32, {positions}, [](int64_t) { return 1.0; });
+    const Tensor order = filled(DType::kI64, {positions}, [](int64_t i) { return static_cast<double>(i); });
+    const auto y = ops::interpret(graph, std::vector<Tensor>{ones, order});
+    ASSERT_TRUE(y.ok()) << y.status().message();
+    const Tensor expected =
+        filled(DType::kF32, {positions}, [](int64_t i) { return std::cos(0.37f * static_cast<float>(i)); });
+    for (const Tensor& values : *y) EXPECT_TRUE(close(values, expected, tolerance(to)));
   }
 }
 

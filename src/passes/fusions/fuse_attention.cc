@@ -95,8 +95,8 @@ std::optional<Scores> read_scores(Value* v, std::string& reason) {
   return scores;
 }
 
-// The mask as a summand of rank 4 over [batch, heads, query, key].
-Result<Value*> bias_of(Rewriter& rw, const Scores::Mask& mask) {
+// The mask as a summand of rank 4 over [batch, heads, query, key]; scores may be of [batch * heads, query, key].
+Result<Value*> bias_of(Rewriter& rw, const Scores::Mask& mask, const Dim& batch, int64_t heads) {
   Value* v = mask.value;
   if (mask.is_condition) {
     Value* hidden = rw.constant(Tensor::scalar(DType::kF32, mask.fill * mask.factor));
@@ -106,6 +106,9 @@ Result<Value*> bias_of(Rewriter& rw, const Scores::Mask& mask) {
     TENON_ASSIGN(v, rw.create(Op::k_mul, {v, rw.constant(Tensor::scalar(v->dtype(), mask.factor))}));
   }
   if (v->rank() == 4) return v;
+  if (v->rank() == 3 && v->shape()[0] == batch * Dim(heads)) {
+    return rw.create(Op::k_reshape, {v}, {{"shape", Shape{batch, Dim(heads), v->shape()[1], v->shape()[2]}}});
+  }
   Shape shape(static_cast<size_t>(4 - v->rank()), Dim(1));
   shape.insert(shape.end(), v->shape().begin(), v->shape().end());
   return rw.create(Op::k_reshape, {v}, {{"shape", std::move(shape)}});
@@ -151,13 +154,15 @@ Result<bool> match_attention(Rewriter& rw, Node& node) {
   if (!q_heads || !k_heads || !v_heads) {
     return rw.decline(node, fmt::format("{} are not heads of rows [batch, seq, heads * dim]", !q_heads ? "queries" : !k_heads ? "keys" : "values"));
   }
+  if (q_heads->group != 1 || k_heads->group != v_heads->group) return rw.decline(node, "keys and values are shared by different heads");
   if (v_heads->scale != 1) return rw.decline(node, "values are scaled");
 
   Value* bias = nullptr;
   for (const Scores::Mask& mask : scores->masks) {
     if (mask.value->rank() > 4) return rw.decline(node, "a mask has more than four axes");
-    if (q->rank() == 3 && mask.value->rank() == 3 && mask.value->shape()[0] != Dim(1)) return rw.decline(node, "a mask is repeated over heads");
-    TENON_ASSIGN(Value * next, bias_of(rw, mask));
+    const bool by_sequence = q->rank() == 3 && mask.value->rank() == 3 && mask.value->shape()[0] != Dim(1);
+    if (by_sequence && mask.value->shape()[0] != q->shape()[0]) return rw.decline(node, "a mask is repeated over heads");
+    TENON_ASSIGN(Value * next, bias_of(rw, mask, q_heads->rows->shape()[0], heads));
     if (bias != nullptr) {
       TENON_ASSIGN(next, rw.create(Op::k_add, {next, bias}));
     }
@@ -167,7 +172,7 @@ Result<bool> match_attention(Rewriter& rw, Node& node) {
   std::vector<Value*> inputs{q_heads->rows, k_heads->rows, v_heads->rows};
   if (bias != nullptr) inputs.insert(inputs.end(), {nullptr, nullptr, nullptr, nullptr, nullptr, bias});
   TENON_ASSIGN(Value * fused, rw.create(Op::k_attention, inputs,
-                                        {{"heads", heads}, {"head_dim", dim}, {"scale", scale},
+                                        {{"heads", heads}, {"kv_heads", k_heads->group == 1 ? 0 : heads / k_heads->group}, {"head_dim", dim}, {"scale", scale},
                                          {"columns", std::vector<int64_t>{q_heads->column, k_heads->column, v_heads->column}}}));
   for (const Node* part : {const_cast<const Node*>(scores->product), const_cast<const Node*>(softmax)}) rw.absorb_origin(fused->producer(), part);
 

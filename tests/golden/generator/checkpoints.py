@@ -12,13 +12,18 @@ import torch
 import transformers
 from safetensors.torch import save_file
 
-from . import common
+from . import architectures, common
 from .common import Output
 from .exports import ARCHITECTURES, HEADS, outputs_of
 from .tokenizers import TEXTS, make_tokenizer
 
 DIR = common.ROOT / "checkpoints"
-ARCHITECTURES = {**ARCHITECTURES, "xlmr": ("XLMRoberta", ARCHITECTURES["roberta"][1], 1, 1)}
+ARCHITECTURES = {
+    **ARCHITECTURES,
+    "xlmr": ("XLMRoberta", ARCHITECTURES["roberta"][1], 1, 1),
+    "albert": ("Albert", {**architectures.ALBERT, "num_hidden_groups": 2}, 0, 2),
+    "modernbert": ("ModernBert", architectures.MODERNBERT, 0, 0),
+}
 
 
 @dataclasses.dataclass
@@ -96,6 +101,14 @@ def cases():
     yield Checkpoint("mpnet-encoder", "mpnet", "encoder")
     yield Checkpoint("mpnet-mlm", "mpnet", "masked_lm", tokenizer=False)
     yield Checkpoint("mpnet-tokcls", "mpnet", "token_classification", tokenizer=False)
+    yield Checkpoint("albert-encoder", "albert", "encoder", tokenizer=False, layout="bin", notes="two groups of layers")
+    yield Checkpoint("albert-seqcls", "albert", "sequence_classification", {"num_hidden_groups": 1}, tokenizer=False)
+    yield Checkpoint("albert-mlm", "albert", "masked_lm", {"num_hidden_groups": 1}, tokenizer=False)
+    yield Checkpoint("modernbert-encoder", "modernbert", "encoder", tokenizer=False, layout="bin")
+    mean = {"classifier_pooling": "mean"}
+    yield Checkpoint("modernbert-seqcls", "modernbert", "sequence_classification", mean, tokenizer=False)
+    yield Checkpoint("modernbert-tokcls", "modernbert", "token_classification", {"norm_bias": True}, tokenizer=False)
+    yield Checkpoint("modernbert-mlm", "modernbert", "masked_lm", tokenizer=False)
     yield Checkpoint("st-minilm-mean-normalize", "minilm", "encoder", pooling="mean", normalize=True)
     yield Checkpoint("st-mpnet-mean-normalize", "mpnet", "encoder", pooling="mean", normalize=True)
     yield Checkpoint("st-bert-mean", "bert", "encoder", pooling="mean", tokenizer=False)

@@ -199,7 +199,7 @@ def outputs_of(architecture, head):
     if head == "mean_pooling":
         return [Output("sentence_embedding", "sequence")]
     if head == "encoder":
-        pooler = [] if architecture in ("distilbert", "electra") else [Output("pooler_output", "first")]
+        pooler = [] if architecture in ("distilbert", "electra", "modernbert") else [Output("pooler_output", "first")]
         return [Output("last_hidden_state", "tokens"), *pooler]
     if head == "question_answering":
         return [Output("start_logits", "tokens"), Output("end_logits", "tokens")]
