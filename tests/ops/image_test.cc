@@ -44,9 +44,10 @@ TEST(Resize, ARampStaysARamp) {
       const double scale = static_cast<double>(m) / static_cast<double>(n);
       for (int64_t i = 0; i < m; ++i) {
         const double place = (static_cast<double>(i) + 0.5) / scale - 0.5, reach = 2 / std::min(scale, 1.0) + 1;
-        // Cubic convolution with -0.5 reproduces lines (Keys 1981); widened and renormalised it does so nearly.
+        // Cubic convolution with -0.5 reproduces lines (Keys 1981); widened and renormalised it does so nearly: of all
+        // these sizes the triangle's centre of mass is off by at most 0.0858 elements, and the slope is 3.
         if (place <= reach || place >= static_cast<double>(n - 1) - reach) continue;
-        EXPECT_NEAR(y.at(i), 3 * place + 1, antialias ? 0.2 : 1e-9) << mode << " " << i;
+        EXPECT_NEAR(y.at(i), 3 * place + 1, antialias ? 0.26 : 1e-9) << mode << " " << i;
       }
     }
   }
