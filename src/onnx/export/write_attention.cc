@@ -43,7 +43,13 @@ std::string own_columns(WriteContext& c, const Node& node, const Form& form, int
 std::string score_bias(WriteContext& c, const Node& node, const Form& form) {
   const Value* bias = node.input(kBias);
   const std::string given = c.out.name(bias);
-  if (!form.causal && form.window == 0) return given;
+  const bool by_position = form.causal || form.window > 0;
+  // A bias of each query may hide all its keys: the least number keeps such a row, which is padding, from NaN.
+  const auto finite = [&](const std::string& sum) {
+    const double least = bias->dtype() == DType::kF16 ? -65504 : std::numeric_limits<float>::lowest();
+    return c.out.add("Max", {sum, c.out.number(bias->dtype(), least)});
+  };
+  if (!by_position) return bias != nullptr && bias->shape()[2] != ir::Dim(1) ? finite(given) : given;
   const auto positions = [&](int input, int64_t axis) {
     const std::string all =
         c.out.add("Range", {c.out.integer(0), c.out.size(node.input(input)->shape()[1]), c.out.integer(1)});
@@ -60,7 +66,7 @@ std::string score_bias(WriteContext& c, const Node& node, const Form& form) {
   const std::string added = c.out.add(
       "Where", {hidden, c.out.number(dtype, -std::numeric_limits<double>::infinity()), c.out.number(dtype, 0)});
   const std::string whole = c.out.add("Unsqueeze", {added, c.out.integers({0, 1})});
-  return bias == nullptr ? whole : c.out.add("Add", {given, whole});
+  return bias == nullptr ? whole : finite(c.out.add("Add", {given, whole}));
 }
 
 // One product of x for all three, whose columns follow each other: Attention takes x and the weights themselves.

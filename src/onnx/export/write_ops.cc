@@ -114,6 +114,20 @@ void write_slice(WriteContext& c, const Node& node) {
                 c.out.integers(a.integers("axes")), c.out.integers(steps)});
 }
 
+Status write_conv(WriteContext& c, const Node& node) {
+  OutAttributes attributes = {{"group", node.attrs().integer("group")}};
+  for (const char* name : {"strides", "dilations"})
+    if (const auto& steps = node.attrs().integers(name); !steps.empty()) attributes.push_back({name, steps});
+  std::vector<int64_t> pads;
+  for (const ir::Dim& pad : node.attrs().shape("pads")) {
+    if (!pad.is_const()) return error(ErrorCode::kUnsupported, "a conv padded by {} cannot be written", pad.to_string());
+    pads.push_back(pad.value());
+  }
+  if (!pads.empty()) attributes.push_back({"pads", pads});
+  c.out.add_as(node.output(), "Conv", input_names(c, node), attributes);
+  return {};
+}
+
 Status write_pad(WriteContext& c, const Node& node) {
   const Attrs& a = node.attrs();
   ir::Shape pads = a.shape("before");
@@ -320,6 +334,8 @@ Status write_node(WriteContext& c, const Node& node) {
       return write_layer_norm(c, node);
     case Op::k_rms_norm:
       return write_rms_norm(c, node);
+    case Op::k_conv:
+      return write_conv(c, node);
     case Op::k_linear:
       return write_linear(c, node);
     case Op::k_attention:
