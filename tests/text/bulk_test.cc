@@ -26,7 +26,7 @@ TEST(Bulk, EveryLineOfEveryCorpusIsEncodedAlike) {
     const std::string name = entry["corpus"], vocabulary = entry["vocabulary"];
     SCOPED_TRACE(vocabulary + ", " + name);
     const Tokenizer& tokenizer = *tokenizers.at(vocabulary);
-    const Corpus corpus = corpus_of(name);
+    const Corpus& corpus = corpus_of(name);
     ASSERT_EQ(corpus.firsts.size(), entry["lines"].get<size_t>());
     const std::vector<std::string> differing = blocks_that_differ(entry, corpus, [&](size_t i) {
       if (name == "squad windows") return tokenizer.encode_windows(corpus.firsts[i], corpus.seconds[i], 384, 128);

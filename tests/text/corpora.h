@@ -4,7 +4,7 @@
 #include <fmt/core.h>
 
 #include <algorithm>
-#include <cstdlib>
+#include <map>
 #include <string>
 #include <utility>
 #include <vector>
@@ -110,7 +110,7 @@ inline Corpus code_points() {
   return corpus;
 }
 
-inline Corpus corpus_of(const std::string& name) {
+inline Corpus read_corpus(const std::string& name) {
   if (name == "squad contexts") return squad("contexts");
   if (name == "squad questions") return squad("questions");
   if (name == "squad pairs" || name == "squad windows") return squad("pairs");
@@ -122,14 +122,12 @@ inline Corpus corpus_of(const std::string& name) {
   return code_points();
 }
 
-// Every so many blocks are compared: all of them take minutes, TENON_TEST_WHOLE_CORPORA=1 asks for that.
-inline size_t block_stride() {
-  if (std::getenv("TENON_TEST_WHOLE_CORPORA") != nullptr) return 1;
-#ifdef __SANITIZE_ADDRESS__
-  return 64;
-#else
-  return 8;
-#endif
+// Many settings are compared over the same corpora: each is read once.
+inline const Corpus& corpus_of(const std::string& name) {
+  static std::map<std::string, Corpus> read;
+  const auto [it, is_new] = read.try_emplace(name);
+  if (is_new) it->second = read_corpus(name);
+  return it->second;
 }
 
 // The blocks of lines of a corpus whose encodings differ from what `entry` of a digests.json holds. encode(i) gives the
@@ -139,7 +137,7 @@ std::vector<std::string> blocks_that_differ(const nlohmann::json& entry, const C
   std::vector<std::string> differing;
   const size_t count = corpus.firsts.size(), block = entry["block"];
   size_t tokens = 0;
-  for (size_t begin = 0; begin < count; begin += block * block_stride()) {
+  for (size_t begin = 0; begin < count; begin += block) {
     Digest digest;
     for (size_t i = begin; i < std::min(begin + block, count); ++i) {
       for (const Encoding& row : encode(i)) {

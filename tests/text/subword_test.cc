@@ -254,7 +254,7 @@ TEST(Subword, EveryLineOfEveryCorpusIsEncodedAlike) {
   for (const json& entry : read_json(subword("digests.json"))) {
     const std::string name = entry["corpus"], setting = entry["setting"];
     const Tokenizer& tokenizer = *tokenizers.at(setting);
-    const Corpus corpus = corpus_of(name);
+    const Corpus& corpus = corpus_of(name);
     ASSERT_EQ(corpus.firsts.size(), entry["lines"].get<size_t>());
     const std::vector<std::string> differing = blocks_that_differ(
         entry, corpus, [&](size_t i) { return std::vector<Encoding>{tokenizer.encode(corpus.firsts[i])}; });
@@ -300,7 +300,7 @@ TEST(Subword, RobertaLoadsAlikeFromItsFiles) {
   }
   const TokenizerPtr files = must(Tokenizer::from_folder(dir));
   std::filesystem::remove_all(dir);
-  const Corpus corpus = corpus_of("squad contexts");
+  const Corpus& corpus = corpus_of("squad contexts");
   for (const std::string& text : corpus.firsts) ASSERT_EQ(files->encode(text).ids, whole->encode(text).ids) << text;
   EXPECT_EQ(files->mask_id(), 50264);
   EXPECT_EQ(whole->mask_id(), 50264);
