@@ -1,3 +1,5 @@
+#include "ops/activation.h"
+#include "ops/checks.h"
 #include "ops/wide.h"
 #include "ops/window.h"
 
@@ -13,47 +15,75 @@ Status infer(InferContext& c) {
     return error(ErrorCode::kBadModel, "x of rank {}, weights of rank {}", x.size(), w.size());
   TENON_TRY(check_window(c, x.size() - 2));
   if (group < 1) return error(ErrorCode::kBadModel, "{} groups", group);
-  if (Status s = c.same(x[1], w[1] * Dim(group)).status(); !s.ok()) return s.with_context("channels");
+  const size_t first = spatial_axis(c.attrs), channel = channel_axis(c.attrs, x.size());
+  if (Status s = c.same(x[channel], w[1] * Dim(group)).status(); !s.ok()) return s.with_context("channels");
   if (w[0].is_const() && w[0].value() % group != 0)
     return error(ErrorCode::kBadModel, "{} filters in {} groups", w[0].value(), group);
   if (c.has(2)) {
     if (c.rank(2) != 1) return error(ErrorCode::kBadModel, "a bias of rank {}", c.rank(2));
     if (Status s = c.same(c.shape(2)[0], w[0]).status(); !s.ok()) return s.with_context("bias");
   }
-  Shape y{x[0], w[0]};
-  for (size_t i = 2; i < x.size(); ++i) y.push_back(window_count(c.attrs, i - 2, x[i], w[i]));
+  Shape y = x;
+  y[channel] = w[0];
+  for (size_t i = 0; i + 2 < x.size(); ++i) y[first + i] = window_count(c.attrs, i, x[first + i], w[2 + i]);
   TENON_TRY(check_sizes(y));
+  if (c.has(3)) TENON_TRY(require_shape(c, 3, y));
+  const std::string& activation = c.attrs.text("activation");
+  if (!parse_activation(activation)) return error(ErrorCode::kBadModel, "unknown activation '{}'", activation);
+  if (!activation.empty() && !is_float(c.dtype(0)))
+    return error(ErrorCode::kBadModel, "{} of {}", activation, dtype_name(c.dtype(0)));
   return c.output(c.dtype(0), std::move(y));
 }
 
-// One plane of y: the filter w [channels, kernel] over `channels` planes of x.
+// One plane of y: the filter w [channels, kernel] over `channels` planes of x, `next` apart, whose elements are `step`
+// apart.
 template <class A>
-void filter_plane(const Window& g, const A* x, const A* w, int64_t channels, A bias, A* y) {
+void filter_plane(const Window& g, const A* x, int64_t step, int64_t next, const A* w, int64_t channels, A bias, A* y) {
   std::fill_n(y, g.out_size(), bias);
-  for (int64_t channel = 0; channel < channels; ++channel, x += g.in_size(), w += g.kernel_size()) {
+  for (int64_t channel = 0; channel < channels; ++channel, x += next, w += g.kernel_size()) {
     g.for_each_tap([&](const std::array<int64_t, 3>& k, int64_t tap) {
       const auto rows = g.inside(0, k[0]), columns = g.inside(1, k[1]), cells = g.inside(2, k[2]);
       const A factor = w[tap];
       for (int64_t a = rows.first; a < rows.second; ++a) {
         for (int64_t b = columns.first; b < columns.second; ++b) {
-          const A* from = x + (g.at(0, a, k[0]) * g.in[1] + g.at(1, b, k[1])) * g.in[2];
+          const A* from = x + (g.at(0, a, k[0]) * g.in[1] + g.at(1, b, k[1])) * g.in[2] * step;
           A* to = y + (a * g.out[1] + b) * g.out[2];
           for (int64_t i = cells.first; i < cells.second; ++i)
-            to[i] = static_cast<A>(to[i] + factor * from[g.at(2, i, k[2])]);
+            to[i] = static_cast<A>(to[i] + factor * from[g.at(2, i, k[2]) * step]);
         }
       }
     });
   }
 }
 
+// plane of sums -> that of y, with the residual's, which stands as y's.
+template <class A, class T>
+void finish_plane(const Attrs& attrs, const std::vector<A>& sums, const Plane& at, const T* residual, T* y) {
+  const Activation activation = *parse_activation(attrs.text("activation"));
+  const bool of_sum = attrs.integer("activate_sum") != 0;
+  for (size_t i = 0; i < sums.size(); ++i) {
+    const int64_t to = at.offset + static_cast<int64_t>(i) * at.step;
+    const auto apply = [&](A v) {
+      return activation == Activation::kNone ? v : static_cast<A>(activate(activation, static_cast<double>(v)));
+    };
+    A v = of_sum ? sums[i] : apply(sums[i]);
+    if (residual != nullptr) v = static_cast<A>(v + static_cast<A>(residual[to]));
+    y[to] = static_cast<T>(of_sum ? apply(v) : v);
+  }
+}
+
 Status reference(const Attrs& attrs, const RunArgs& args) {
-  const TensorArg x = args.input(0), w = args.input(1), bias = args.input(2), y = args.output();
+  const TensorArg x = args.input(0), w = args.input(1), bias = args.input(2), residual = args.input(3),
+                  y = args.output();
+  const size_t channel = channel_axis(attrs, x.shape.size());
+  const bool last = channels_last(attrs);
   const int64_t group = attrs.integer("group"), channels = w.dim(1), filters = w.dim(0);
-  if (x.dim(1) != channels * group || filters % group != 0 || (bias && bias.numel() != filters)) {
+  if (x.shape[channel] != channels * group || filters % group != 0 || (bias && bias.numel() != filters)) {
     return error(ErrorCode::kBadInput, "weights {} in {} groups do not fit {}", shape_text(w.shape), group,
                  shape_text(x.shape));
   }
-  const Window g = Window::of(attrs, args, x.shape, y.shape, w.shape.subspan(2));
+  const Window g = Window::of(attrs, args, x.shape, y.shape, w.shape.subspan(2), spatial_axis(attrs));
+  const int64_t step = last ? x.shape[channel] : 1, next = last ? 1 : g.in_size();
   return visit_number(y.dtype, [&]<class T>() -> Status {
     // Integers wrap.
     using A = std::conditional_t<std::is_integral_v<T>,
@@ -63,11 +93,10 @@ Status reference(const Attrs& attrs, const RunArgs& args) {
         std::vector<A> plane(static_cast<size_t>(g.out_size()));
         for (int64_t at = begin; at < end; ++at) {
           const int64_t filter = at % filters, first = filter / (filters / group) * channels;
-          filter_plane(g, xs + (at / filters * x.dim(1) + first) * g.in_size(),
-                       ws + filter * channels * g.kernel_size(), channels, biases != nullptr ? biases[filter] : A{0},
-                       plane.data());
-          std::transform(plane.begin(), plane.end(), y.as<T>() + at * g.out_size(),
-                         [](A v) { return static_cast<T>(v); });
+          const Plane from = Plane::of(last, at / filters * x.shape[channel] + first, x.shape[channel], g.in_size());
+          filter_plane(g, xs + from.offset, step, next, ws + filter * channels * g.kernel_size(), channels,
+                       biases != nullptr ? biases[filter] : A{0}, plane.data());
+          finish_plane(attrs, plane, Plane::of(last, at, filters, g.out_size()), residual.as<const T>(), y.as<T>());
         }
       });
     };
@@ -96,11 +125,14 @@ double flops(const Attrs&, std::span<const TensorArg> inputs, std::span<const Te
 OpDef define_conv() {
   std::vector<AttrDef> attrs = window_attrs();
   attrs.push_back({"group", int64_t{1}, false, "channels and filters are divided into this many independent groups"});
+  attrs.push_back(channels_last_attr());
+  attrs.push_back({"activation", std::string(), false, "as of linear; also relu6, hard_sigmoid or hard_swish"});
+  attrs.push_back({"activate_sum", int64_t{0}, false, "1: the activation comes after the residual, not before it"});
   return {.summary =
-              "y[n, f, o…] = bias[f] + sum over c, k… of w[f, c, k…] x[n, c, o… stride + k… dilation - pad], zeros "
-              "beyond x; "
-              "x [N, C, spatial…], w [F, C / group, kernel…], bias [F] -> [N, F, out…]",
-          .inputs = {{"x"}, {"w"}, {"bias", Arity::kOptional}},
+              "y[n, f, o…] = activation(bias[f] + sum over c, k… of w[f, c, k…] x[n, c, o… stride + k… dilation - "
+              "pad]) + residual[n, f, o…], zeros beyond x; "
+              "x [N, C, spatial…], w [F, C / group, kernel…], bias [F], residual as y -> [N, F, out…]",
+          .inputs = {{"x"}, {"w"}, {"bias", Arity::kOptional}, {"residual", Arity::kOptional}},
           .attrs = std::move(attrs),
           .infer = infer,
           .flops = flops,

@@ -19,7 +19,7 @@ Status infer(InferContext& c) {
   }
   TENON_TRY(require_rank(c, 1, 2));
   if (c.rank(0) == 0) return error(ErrorCode::kBadModel, "input 0 is a scalar, rows expected");
-  if (!parse_activation(c.attrs.text("activation"))) {
+  if (const auto activation = parse_activation(c.attrs.text("activation")); !activation || !is_of_linear(*activation)) {
     return error(ErrorCode::kBadModel, "unknown activation '{}'", c.attrs.text("activation"));
   }
   if (!factors.empty()) {

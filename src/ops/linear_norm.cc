@@ -30,7 +30,7 @@ Status infer(InferContext& c) {
   TENON_TRY(require_dtype(c, kW, c.dtype(kX)));
   TENON_TRY(require_rank(c, kW, 2));
   if (c.rank(kX) == 0) return error(ErrorCode::kBadModel, "input 0 is a scalar, rows expected");
-  if (!parse_activation(c.attrs.text("activation"))) {
+  if (const auto activation = parse_activation(c.attrs.text("activation")); !activation || !is_of_linear(*activation)) {
     return error(ErrorCode::kBadModel, "unknown activation '{}'", c.attrs.text("activation"));
   }
   Shape y = c.shape(kX);

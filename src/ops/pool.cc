@@ -13,10 +13,11 @@ Result<Shape> infer_shape(InferContext& c) {
   if (x.size() < 3 || kernel.size() != x.size() - 2)
     return error(ErrorCode::kBadModel, "a window {} for rank {}", shape_text(kernel), x.size());
   TENON_TRY(check_window(c, kernel.size()));
-  Shape y{x[0], x[1]};
+  const size_t first = spatial_axis(c.attrs);
+  Shape y = x;
   for (size_t i = 0; i < kernel.size(); ++i) {
     if (kernel[i] < 1 || kernel[i] > (int64_t{1} << 24)) return error(ErrorCode::kBadModel, "a window {}", shape_text(kernel));
-    y.push_back(window_count(c.attrs, i, x[2 + i], Dim(kernel[i]), c.attrs.integer("ceil_mode") != 0));
+    y[first + i] = window_count(c.attrs, i, x[first + i], Dim(kernel[i]), c.attrs.integer("ceil_mode") != 0);
   }
   TENON_TRY(check_sizes(y));
   return y;
@@ -51,8 +52,11 @@ int64_t for_each_element(const Window& g, const std::array<int64_t, 3>& o, Body&
 }
 
 Window window_of(const Attrs& attrs, const RunArgs& args) {
-  return Window::of(attrs, args, args.input(0).shape, args.output().shape, attrs.integers("kernel_shape"));
+  return Window::of(attrs, args, args.input(0).shape, args.output().shape, attrs.integers("kernel_shape"),
+                    spatial_axis(attrs));
 }
+
+int64_t channels_of(const Attrs& attrs, const TensorArg& y) { return y.shape[channel_axis(attrs, y.shape.size())]; }
 
 // ---- Greatest
 // --------------------------------------------------------------------------------------------------------
@@ -61,6 +65,7 @@ Status infer_max(InferContext& c) {
   TENON_TRY(check_dtype(c, 0, DTypes::kNumber));
   TENON_ASSIGN(const Shape y, infer_shape(c));
   if (c.attrs.integer("indices") != 0) {
+    if (channels_last(c.attrs)) return error(ErrorCode::kUnsupported, "indices of elements with channels last");
     TENON_TRY(c.output(c.dtype(0), y));
     return c.output(DType::kI64, y);
   }
@@ -80,18 +85,20 @@ Status reference_max(const Attrs& attrs, const RunArgs& args) {
   const bool column_major = attrs.integer("column_major") != 0;
   int64_t* indices = attrs.integer("indices") != 0 ? args.output(1).as<int64_t>() : nullptr;
   return visit_number(x.dtype, [&]<class T>() -> Status {
-    const int64_t planes = y.dim(0) * y.dim(1);
+    const int64_t channels = channels_of(attrs, y), planes = y.dim(0) * channels;
     for (int64_t plane = 0; plane < planes; ++plane) {
-      const T* from = x.as<T>() + plane * g.in_size();
+      const Plane in = Plane::of(channels_last(attrs), plane, channels, g.in_size()),
+                  out = Plane::of(channels_last(attrs), plane, channels, g.out_size());
+      const T* from = x.as<T>() + in.offset;
       for_each_window(g, [&](const std::array<int64_t, 3>& o, int64_t flat) {
         int64_t best = -1;
         for_each_element(g, o, [&](int64_t at) {
-          const auto v = static_cast<Compute<T>>(from[at]);
-          if (best < 0 || v > static_cast<Compute<T>>(from[best]) || v != v) best = at;
+          const auto v = static_cast<Compute<T>>(from[at * in.step]);
+          if (best < 0 || v > static_cast<Compute<T>>(from[best * in.step]) || v != v) best = at;
         });
-        const int64_t to = plane * g.out_size() + flat;
+        const int64_t to = out.offset + flat * out.step;
         // A window that lies in the padding alone has no element.
-        y.as<T>()[to] = best < 0 ? convert<T>(-std::numeric_limits<double>::infinity()) : from[best];
+        y.as<T>()[to] = best < 0 ? convert<T>(-std::numeric_limits<double>::infinity()) : from[best * in.step];
         if (indices != nullptr) indices[to] = best < 0 ? 0 : element_number(g, plane, best, column_major);
       });
     }
@@ -142,17 +149,19 @@ Status reference_float(const Attrs& attrs, const RunArgs& args) {
   const R reduction(attrs);
   return visit_float(x.dtype, [&]<class T>() -> Status {
     using A = Compute<T>;
-    const int64_t planes = y.dim(0) * y.dim(1);
+    const int64_t channels = channels_of(attrs, y), planes = y.dim(0) * channels;
     for (int64_t plane = 0; plane < planes; ++plane) {
-      const T* from = x.as<T>() + plane * g.in_size();
+      const Plane in = Plane::of(channels_last(attrs), plane, channels, g.in_size()),
+                  out = Plane::of(channels_last(attrs), plane, channels, g.out_size());
+      const T* from = x.as<T>() + in.offset;
       for_each_window(g, [&](const std::array<int64_t, 3>& o, int64_t flat) {
         A sum{0};
         int64_t elements = 0;
         const int64_t padded = for_each_element(g, o, [&](int64_t at) {
-          sum = reduction.add(sum, static_cast<A>(from[at]));
+          sum = reduction.add(sum, static_cast<A>(from[at * in.step]));
           ++elements;
         });
-        y.as<T>()[plane * g.out_size() + flat] = static_cast<T>(reduction.finish(sum, elements, padded));
+        y.as<T>()[out.offset + flat * out.step] = static_cast<T>(reduction.finish(sum, elements, padded));
       });
     }
     return {};
@@ -169,6 +178,7 @@ OpDef pooling(std::string_view summary, std::vector<AttrDef> own, Status (*infer
   std::vector<AttrDef> attrs = window_attrs();
   attrs.insert(attrs.begin(), {"kernel_shape", std::vector<int64_t>{}, true, "of the window, per spatial axis"});
   attrs.push_back({"ceil_mode", int64_t{0}, false, "1: also a last window that reaches beyond the end"});
+  attrs.push_back(channels_last_attr());
   attrs.insert(attrs.end(), own.begin(), own.end());
   return {.summary = summary,
           .inputs = {{"x"}},

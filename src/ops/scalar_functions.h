@@ -179,6 +179,18 @@ struct Silu {
   template <class T>
   T operator()(T x) const { return x * Sigmoid()(x); }
 };
+struct Relu6 {
+  template <class T>
+  T operator()(T x) const {
+    return std::clamp(x, T{0}, T{6});
+  }  // NaN stays
+};
+struct HardSigmoid {
+  template <class T>
+  T operator()(T x) const {
+    return std::clamp(x / T{6} + T(0.5), T{0}, T{1});
+  }  // NaN stays
+};
 struct Floor {
   template <class T>
   T operator()(T x) const { return std::floor(x); }

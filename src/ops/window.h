@@ -1,4 +1,5 @@
-// What ops share that slide a window over the spatial axes of x [batch, channels, spatial…]: convolutions and pooling.
+// What ops share that slide a window over the spatial axes of x [batch, channels, spatial…], or, with the attribute
+// channels_last, [batch, spatial…, channels]: convolutions and pooling.
 // Up to three spatial axes; reference loops see three always, leading ones of size 1.
 #pragma once
 
@@ -16,6 +17,25 @@ inline std::vector<AttrDef> window_attrs() {
           {"dilations", std::vector<int64_t>{}, false, "distance of a window's elements, per spatial axis; empty: 1"},
           {"pads", Shape{}, false, "before each spatial axis, then after each; empty: 0"}};
 }
+
+inline AttrDef channels_last_attr() {
+  return {"channels_last", int64_t{0}, false, "1: all but the weights are [N, spatial…, C], not [N, C, spatial…]"};
+}
+inline bool channels_last(const Attrs& attrs) { return attrs.integer("channels_last") != 0; }
+// The axes of the channels and of the first spatial axis.
+inline size_t channel_axis(const Attrs& attrs, size_t rank) { return channels_last(attrs) ? rank - 1 : 1; }
+inline size_t spatial_axis(const Attrs& attrs) { return channels_last(attrs) ? 1 : 2; }
+
+// Where one channel of one image stands in memory: its element `flat` at offset + flat * step.
+struct Plane {
+  int64_t offset = 0, step = 1;
+
+  // Of the plane that counts `plane` in order of image and channel; `size` elements each.
+  static Plane of(bool channels_last, int64_t plane, int64_t channels, int64_t size) {
+    if (!channels_last) return {plane * size, 1};
+    return {plane / channels * channels * size + plane % channels, channels};
+  }
+};
 
 inline int64_t window_step(const std::vector<int64_t>& attr, size_t axis) { return attr.empty() ? 1 : attr[axis]; }
 
@@ -61,15 +81,15 @@ struct Window {
   int64_t out_size() const { return out[0] * out[1] * out[2]; }
   int64_t kernel_size() const { return kernel[0] * kernel[1] * kernel[2]; }
 
-  // x and y are [batch, channels, spatial…].
+  // The spatial axes of x and y begin at `first`.
   static Window of(const Attrs& attrs, const RunArgs& args, std::span<const int64_t> x, std::span<const int64_t> y,
-                   std::span<const int64_t> kernel_shape) {
+                   std::span<const int64_t> kernel_shape, size_t first = 2) {
     Window w;
     const size_t axes = x.size() - 2, lead = 3 - axes;
     const std::span<const int64_t> pads = args.size("pads");
     for (size_t i = 0; i < axes; ++i) {
-      w.in[lead + i] = x[2 + i];
-      w.out[lead + i] = y[2 + i];
+      w.in[lead + i] = x[first + i];
+      w.out[lead + i] = y[first + i];
       w.kernel[lead + i] = kernel_shape[i];
       w.stride[lead + i] = window_step(attrs.integers("strides"), i);
       w.dilation[lead + i] = window_step(attrs.integers("dilations"), i);

@@ -95,6 +95,68 @@ TEST(Conv, AsDefinedForAnyGeometryGroupsAndType) {
   }
 }
 
+// Element `at` of a tensor [N, C, spatial…] with its channels last.
+Tensor with_channels_last(const Tensor& x) {
+  std::vector<int64_t> shape = x.shape();
+  std::rotate(shape.begin() + 1, shape.begin() + 2, shape.end());
+  return tensor_of(x.dtype(), shape, [&](Index at) {
+    std::rotate(at.begin() + 1, at.end() - 1, at.end());
+    return x.at(flat(at, x.shape()));
+  });
+}
+
+TEST(Conv, ChannelsLastIsTheSameElsewhere) {
+  Random random;
+  SCOPED_TRACE(random.trace());
+  for (int round = 0; round < 30; ++round) {
+    const Geometry g = Geometry::any(random);
+    const int64_t group = random.integer(1, 3), own = random.integer(1, 3), filters = group * random.integer(1, 3);
+    const DType dtype = random.pick(std::vector<DType>{DType::kF32, DType::kBF16, DType::kI32});
+    const Tensor x = random.tensor(dtype, joined({2, group * own}, g.in)),
+                 w = random.tensor(dtype, joined({filters, own}, g.kernel));
+    ir::Attrs attrs = g.attrs();
+    attrs.set("group", group);
+    const Tensor first = output_of(run_op(Op::k_conv, {x, w}, attrs));
+    const Tensor residual = random.tensor(dtype, first.shape());
+    const bool with_residual = random.chance(0.5);
+    const auto given = [&](const Tensor& r) { return with_residual ? Given(r) : Given(); };
+    const Tensor want = output_of(run_op(Op::k_conv, {x, w, Given(), given(residual)}, attrs));
+    attrs.set("channels_last", int64_t{1});
+    const Tensor y =
+        output_of(run_op(Op::k_conv, {with_channels_last(x), w, Given(), given(with_channels_last(residual))}, attrs));
+    EXPECT_TRUE(y.same_bytes(with_channels_last(want))) << "round " << round;
+  }
+}
+
+TEST(Conv, ActivatesBeforeOrAfterTheResidual) {
+  Random random;
+  SCOPED_TRACE(random.trace());
+  const std::vector<std::pair<std::string, double (*)(double)>> activations{
+      {"", [](double v) { return v; }},
+      {"relu", [](double v) { return std::max(v, 0.0); }},
+      {"relu6", [](double v) { return std::min(std::max(v, 0.0), 6.0); }},
+      {"hard_sigmoid", [](double v) { return std::min(std::max(v / 6 + 0.5, 0.0), 1.0); }},
+      {"hard_swish", [](double v) { return v * std::min(std::max(v / 6 + 0.5, 0.0), 1.0); }},
+      {"silu", [](double v) { return v / (1 + std::exp(-v)); }}};
+  for (const auto& [name, function] : activations) {
+    for (const DType dtype : {DType::kF32, DType::kF16}) {
+      const Tensor x = random.tensor(dtype, {2, 3, 5, 7}, -4, 4), w = random.tensor(dtype, {4, 3, 1, 1}, -1, 1),
+                   residual = random.tensor(dtype, {2, 4, 5, 7}, -4, 4), bias = random.tensor(dtype, {4});
+      for (const bool of_sum : {false, true}) {
+        const ir::Attrs attrs{{"activation", name}, {"activate_sum", int64_t{of_sum}}};
+        const Tensor y = output_of(run_op(Op::k_conv, {x, w, bias, residual}, attrs));
+        const Tensor want = tensor_of(dtype, y.shape(), [&](const Index& at) {
+          double sum = bias.at(at[1]);
+          for (int64_t c = 0; c < 3; ++c) sum += w.at(at[1] * 3 + c) * x.at(flat({at[0], c, at[2], at[3]}, x.shape()));
+          const double more = residual.at(flat(at, y.shape()));
+          return of_sum ? function(sum + more) : function(sum) + more;
+        });
+        EXPECT_TRUE(close(y, want, tolerance(dtype) * 16)) << name << (of_sum ? " of the sum" : "");
+      }
+    }
+  }
+}
+
 // <conv(x, w), y> = <x, conv_transpose(y, w)>: each is the other's transpose.
 TEST(ConvTranspose, IsTheAdjointOfConv) {
   Random random;
@@ -194,6 +256,23 @@ TEST(Pool, AsDefinedForAnyGeometry) {
   }
 }
 
+TEST(Pool, ChannelsLastIsTheSameElsewhere) {
+  Random random;
+  SCOPED_TRACE(random.trace());
+  for (int round = 0; round < 30; ++round) {
+    const Geometry g = Geometry::any(random);
+    const Tensor x = random.tensor(DType::kF32, joined({2, 3}, g.in));
+    ir::Attrs attrs = g.attrs();
+    attrs.set("kernel_shape", g.kernel);
+    for (const Op op : {Op::k_max_pool, Op::k_average_pool, Op::k_lp_pool}) {
+      const Tensor want = output_of(run_op(op, {x}, attrs));
+      ir::Attrs last = attrs;
+      last.set("channels_last", int64_t{1});
+      EXPECT_TRUE(output_of(run_op(op, {with_channels_last(x)}, last)).same_bytes(with_channels_last(want)));
+    }
+  }
+}
+
 TEST(Pool, CeilModeAddsAWindowThatBeginsInsideOnly) {
   const Tensor x = filled(DType::kF32, {1, 1, 6}, [](int64_t i) { return i; });
   const ir::Attrs attrs{
@@ -214,6 +293,19 @@ TEST(Conv, RefusesWhatDoesNotFit) {
   EXPECT_THAT(inferred("%x: f32[1,2,2,2], %w: f32[4,2,5,5]", "conv(%x, %w) {}"), testing::HasSubstr("negative"));
   EXPECT_EQ(inferred("%x: f32[n,2,h,w], %w: f32[4,2,3,3]", "conv(%x, %w) {strides = [2, 1], pads = dims[1,1,1,1]}"),
             "f32[n,4,floordiv(h + 1, 2),w]");
+  EXPECT_EQ(inferred("%x: f32[n,h,w,2], %w: f32[4,2,3,3], %r: f32[n,h,w,4]",
+                     "conv(%x, %w, _, %r) {channels_last = 1, pads = dims[1,1,1,1]}"),
+            "f32[n,h,w,4]");
+  EXPECT_THAT(inferred("%x: f32[1,2,8,8], %w: f32[4,2,1,1], %r: f32[1,3,8,8]", "conv(%x, %w, _, %r) {}"),
+              testing::HasSubstr("input 3"));
+  EXPECT_THAT(inferred("%x: f32[1,2,8,8], %w: f32[4,2,1,1]", "conv(%x, %w) {activation = \"swish\"}"),
+              testing::HasSubstr("'swish'"));
+  EXPECT_THAT(inferred("%x: i32[1,2,8,8], %w: i32[4,2,1,1]", "conv(%x, %w) {activation = \"relu\"}"),
+              testing::HasSubstr("relu of i32"));
+  EXPECT_THAT(inferred("%x: f32[1,8,8,2]", "max_pool(%x) {kernel_shape = [2, 2], indices = 1, channels_last = 1}"),
+              testing::HasSubstr("channels last"));
+  EXPECT_THAT(inferred("%x: f32[2,8], %w: f32[8,4]", "linear(%x, %w) {activation = \"relu6\"}"),
+              testing::HasSubstr("'relu6'"));
 }
 
 }  // namespace

@@ -28,6 +28,10 @@ Activation activation_of(const Attrs& attrs) {
       return Activation::kSigmoid;
     case ops::Activation::kSilu:
       return Activation::kSilu;
+    case ops::Activation::kRelu6:
+    case ops::Activation::kHardSigmoid:
+    case ops::Activation::kHardSwish:
+      break;  // conv alone has them
   }
   return Activation::kNone;
 }

@@ -114,20 +114,6 @@ void write_slice(WriteContext& c, const Node& node) {
                 c.out.integers(a.integers("axes")), c.out.integers(steps)});
 }
 
-Status write_conv(WriteContext& c, const Node& node) {
-  OutAttributes attributes = {{"group", node.attrs().integer("group")}};
-  for (const char* name : {"strides", "dilations"})
-    if (const auto& steps = node.attrs().integers(name); !steps.empty()) attributes.push_back({name, steps});
-  std::vector<int64_t> pads;
-  for (const ir::Dim& pad : node.attrs().shape("pads")) {
-    if (!pad.is_const()) return error(ErrorCode::kUnsupported, "a conv padded by {} cannot be written", pad.to_string());
-    pads.push_back(pad.value());
-  }
-  if (!pads.empty()) attributes.push_back({"pads", pads});
-  c.out.add_as(node.output(), "Conv", input_names(c, node), attributes);
-  return {};
-}
-
 Status write_pad(WriteContext& c, const Node& node) {
   const Attrs& a = node.attrs();
   ir::Shape pads = a.shape("before");
@@ -156,6 +142,9 @@ Result<std::string> activation(WriteContext& c, const std::string& kind, const s
   if (kind == "gelu") return c.out.add("Gelu", {x}, {{"approximate", std::string("none")}});
   if (kind == "gelu_tanh") return c.out.add("Gelu", {x}, {{"approximate", std::string("tanh")}});
   if (kind == "gelu_sigmoid") return c.out.add("Mul", {x, c.out.add("Sigmoid", {scaled(c, x, dtype, 1.702)})});
+  if (kind == "relu6") return c.out.add("Clip", {x, c.out.number(dtype, 0), c.out.number(dtype, 6)});
+  if (kind == "hard_sigmoid") return c.out.add("HardSigmoid", {x}, {{"alpha", 1.0 / 6}});
+  if (kind == "hard_swish") return c.out.add("HardSwish", {x});
   return error(ErrorCode::kUnsupported, "there is no ONNX form of the activation '{}'", kind);
 }
 
@@ -231,6 +220,35 @@ Status write_linear(WriteContext& c, const Node& node) {
   if (node.input(2) != nullptr) y = c.out.add("Add", {y, c.out.name(node.input(2))});
   TENON_ASSIGN(y, activation(c, node.attrs().text("activation"), y, node.output()->dtype()));
   if (node.input(3) != nullptr) y = c.out.add("Add", {y, c.out.name(node.input(3))});
+  c.out.alias(node.output(), y);
+  return {};
+}
+
+Status write_conv(WriteContext& c, const Node& node) {
+  if (node.attrs().integer("channels_last") != 0)
+    return error(ErrorCode::kUnsupported, "a conv with channels last cannot be written");
+  OutAttributes attributes = {{"group", node.attrs().integer("group")}};
+  for (const char* name : {"strides", "dilations"})
+    if (const auto& steps = node.attrs().integers(name); !steps.empty()) attributes.push_back({name, steps});
+  std::vector<int64_t> pads;
+  for (const ir::Dim& pad : node.attrs().shape("pads")) {
+    if (!pad.is_const())
+      return error(ErrorCode::kUnsupported, "a conv padded by {} cannot be written", pad.to_string());
+    pads.push_back(pad.value());
+  }
+  if (!pads.empty()) attributes.push_back({"pads", pads});
+  Names inputs = {c.out.name(node.input(0)), c.out.name(node.input(1))};
+  if (node.input(2) != nullptr) inputs.push_back(c.out.name(node.input(2)));
+  std::string y = c.out.add("Conv", inputs, attributes);
+  const auto activated = [&] { return activation(c, node.attrs().text("activation"), y, node.output()->dtype()); };
+  const bool of_sum = node.attrs().integer("activate_sum") != 0;
+  if (!of_sum) {
+    TENON_ASSIGN(y, activated());
+  }
+  if (node.input(3) != nullptr) y = c.out.add("Add", {y, c.out.name(node.input(3))});
+  if (of_sum) {
+    TENON_ASSIGN(y, activated());
+  }
   c.out.alias(node.output(), y);
   return {};
 }
