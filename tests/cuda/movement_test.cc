@@ -93,6 +93,17 @@ TEST(CudaViews, Expand) {
   }
 }
 
+TEST(CudaViews, Tile) {
+  Random random;
+  SCOPED_TRACE(random.trace());
+  for (const DType dtype : kMovedTypes) {
+    expect_like_reference(device::view_kernel(),
+                          {Op::k_tile, {random.tensor(dtype, {2, 7, 16})}, {{"repeats", ir::to_shape({1, 1, 4})}}}, {});
+    expect_like_reference(device::view_kernel(),
+                          {Op::k_tile, {random.tensor(dtype, {3, 5})}, {{"repeats", ir::to_shape({2, 3})}}}, {});
+  }
+}
+
 TEST(CudaViews, Slice) {
   Random random;
   SCOPED_TRACE(random.trace());

@@ -75,17 +75,18 @@ class MovementKernel : public CudaKernel {
   const char* entry_;
 };
 
-// ---- transpose, expand, slice, concat -------------------------------------------------------------------------------
+// ---- transpose, expand, slice, tile, concat -------------------------------------------------------------------------------
 
 class ViewKernel final : public MovementKernel {
  public:
   ViewKernel() : MovementKernel("cuda.copy_view", "copy_view") {}
 
   Support supports(const Problem& p) const override {
-    if (p.op != Op::k_transpose && p.op != Op::k_expand && p.op != Op::k_slice && p.op != Op::k_concat)
+    if (p.op != Op::k_transpose && p.op != Op::k_expand && p.op != Op::k_slice &&
+        p.op != Op::k_tile && p.op != Op::k_concat)
       return Support::no("another op");
-    return p.outputs[0].rank() <= kMostGridAxes ? Support::yes()
-                                                : Support::no(fmt::format("more than {} axes", kMostGridAxes));
+    const int axes = p.outputs[0].rank() * (p.op == Op::k_tile ? 2 : 1);
+    return axes <= kMostGridAxes ? Support::yes() : Support::no(fmt::format("more than {} axes", kMostGridAxes));
   }
 
   Result<std::unique_ptr<Launcher>> load(const Problem& p, const Config&, const Device& device,
@@ -95,6 +96,8 @@ class ViewKernel final : public MovementKernel {
       return make_launcher(
           [axis, &device, function](const RunArgs& args) { return concat(device, function, args, axis); });
     }
+    if (p.op == Op::k_tile)
+      return make_launcher([&device, function](const RunArgs& args) { return tile(device, function, args); });
     return make_launcher([op = p.op, attrs = p.attrs, &device, function](const RunArgs& args) -> Status {
       const TensorArg y = args.output();
       TENON_ASSIGN(const View from, view_of(op, attrs, args));
@@ -133,6 +136,21 @@ class ViewKernel final : public MovementKernel {
       }
     }
     return view;
+  }
+
+  // Each axis as two, (repeats, size): x stands still along the repeats.
+  static Status tile(const Device& device, Function function, const RunArgs& args) {
+    const TensorArg x = args.input(0), y = args.output();
+    const std::vector<int64_t> dense = dense_strides(x.shape);
+    std::vector<int64_t> shape, strides;
+    for (size_t i = 0; i < x.shape.size(); ++i) {
+      if (x.shape[i] == 0 ? y.shape[i] != 0 : y.shape[i] % x.shape[i] != 0)
+        return error(ErrorCode::kBadInput, "the input does not fit the output's shape");
+      shape.insert(shape.end(), {x.shape[i] == 0 ? 0 : y.shape[i] / x.shape[i], x.shape[i]});
+      strides.insert(strides.end(), {0, dense[i]});
+    }
+    return copy_view(device, function, args, shape, {x.as<std::byte>(), strides},
+                     {y.as<std::byte>(), dense_strides(shape)}, y.dtype);
   }
 
   static Status concat(const Device& device, Function function, const RunArgs& args, int axis) {
