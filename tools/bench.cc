@@ -206,7 +206,7 @@ int bench(const BenchArgs& args) {
     const double tokens_per_second = static_cast<double>(p.tokens) * runs_per_second;
     if (args.json) {
       json.push_back({{"batch", p.batch}, {"seq", p.seq}, {"tokens", p.tokens}, {"runs", p.seconds.size()}, {"context_s", start.context}, {"load_s", start.load}, {"first_s", p.first}, {"min_s", p.seconds[0]}, {"mean_s", p.mean()},
-                      {"median_s", p.percentile(50)}, {"p90_s", p.percentile(90)}, {"p95_s", p.percentile(95)}, {"p99_s", p.percentile(99)},
+                      {"median_s", p.percentile(50)}, {"p90_s", p.percentile(90)}, {"p95_s", p.percentile(95)}, {"p99_s", p.percentile(99)}, {"max_s", p.seconds.back()},
                       {"texts_per_s", per_second}, {"tokens_per_s", tokens_per_second}, {"arena_bytes", p.arena}, {"peak_resident_bytes", peak_resident_bytes()}});
     } else {
       fmt::print("{:>5} {:>5} {:>7} {:>6} | {:>9.3f} {:>9.3f} {:>9.3f} {:>9.3f} {:>9.3f} {:>9.3f}    | {:>9.1f} {:>9.0f}    | {:>9}\n", p.batch, p.seq, p.tokens,

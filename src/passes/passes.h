@@ -36,6 +36,8 @@ Status fuse_linear_epilogue(Graph& graph, Decisions& decisions);
 Status fuse_residual_norm(Graph& graph, Decisions& decisions);
 Status fuse_embedding(Graph& graph, Decisions& decisions);
 Status fuse_pointwise(Graph& graph, Decisions& decisions);
+// For CPUs.
+Status channels_last(Graph& graph, Decisions& decisions);
 
 // When the engine is to compute in 16 bits: `to` is f16 or bf16.
 Status lower_precision(Graph& graph, DType to, Decisions& decisions);

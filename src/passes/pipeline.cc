@@ -53,6 +53,7 @@ constexpr Pass kPipeline[] = {
     // Epilogues: after qkv, which wants plain linears.
     {"fuse-linear-epilogue", fuse_linear_epilogue, "activation and residual into linear"},
     {"fuse-residual-norm", fuse_residual_norm, "a residual left over -> layer_norm"},
+    {"channels-last", channels_last, "convolutions and pooling read rows of channels, transposes move out of the way (CPU)"},
     {"fuse-pointwise", fuse_pointwise, "chains of elementwise ops -> one program"},
     {"fold-constants", fold_constants, "what the fusions left"},
     {"eliminate-common-subexpressions", eliminate_common_subexpressions, "equal rewrites of shared inputs"},
@@ -124,6 +125,7 @@ Result<PipelineReport> run_pipeline(Graph& graph, const PipelineOptions& options
   uint64_t before = ir::fingerprint(graph);
   const auto run = [&](const Pass& pass, size_t number) -> Status {
     if (options.disabled.contains(pass.name)) return {};
+    if (pass.run == channels_last && !options.channels_last) return {};
     const auto start = std::chrono::steady_clock::now();
     TENON_TRY(pass.run(graph, report.decisions));
     const uint64_t after = ir::fingerprint(graph);

@@ -111,11 +111,13 @@ TEST(ReduceKernel, NanReachesTheResult) {
   }
 }
 
-TEST(ReduceKernel, DeclinesLeadingAxes) {
+TEST(ReduceKernel, DeclinesAxesThatStandApart) {
   Random random;
-  EXPECT_EQ(declined(reduce_kernel(),
-                     {Op::k_reduce_sum, {random.tensor(DType::kF32, {3, 4})}, {{"axes", std::vector<int64_t>{0}}}}),
-            "not over the last axes");
+  const auto reason = [&](Op op, std::vector<int64_t> axes) {
+    return declined(reduce_kernel(), {op, {random.tensor(DType::kF32, {3, 4, 5})}, {{"axes", std::move(axes)}}});
+  };
+  EXPECT_EQ(reason(Op::k_reduce_sum, {0, 2}), "its axes do not stand side by side");
+  EXPECT_EQ(reason(Op::k_reduce_l2, {0}), "not over the last axes");
 }
 
 }  // namespace

@@ -116,6 +116,12 @@ HWY_INLINE V activate(V x) {
       return sigmoid(x);
     case Activation::kSilu:
       return silu(x);
+    case Activation::kRelu6:
+      return clamp(x, 0.0f, 6.0f);
+    case Activation::kHardSigmoid:
+      return hard_sigmoid(x);
+    case Activation::kHardSwish:
+      return hn::Mul(x, hard_sigmoid(x));
   }
   return x;
 }
@@ -173,9 +179,13 @@ HWY_INLINE void epilogue_column(const void* sums, int64_t stride, typename Held:
   const Sums column(sums, stride, e.dequantize, j, n);
   const V bias = e.bias == nullptr ? hn::Zero(d) : Held::read(static_cast<const T*>(e.bias) + j, n);
   const auto* residual = static_cast<const T*>(e.residual);
+  const bool first = residual != nullptr && e.activate_sum, last = residual != nullptr && !e.activate_sum;
   for (int r = 0; r < rows; ++r) {
-    V x = activate<kActivation>(hn::Add(n < kLanes ? column.at(r, n) : column.at(r), bias));
-    if (residual != nullptr) x = hn::Add(x, Held::read(residual + r * e.residual_stride + j, n));
+    V x = hn::Add(n < kLanes ? column.at(r, n) : column.at(r), bias);
+    const auto add_residual = [&] { x = hn::Add(x, Held::read(residual + r * e.residual_stride + j, n)); };
+    if (first) add_residual();
+    x = activate<kActivation>(x);
+    if (last) add_residual();
     Held::write(x, y + r * y_stride + j, n);
   }
 }
@@ -213,6 +223,12 @@ void epilogue_of(const void* sums, int64_t stride, void* y, int64_t y_stride, in
       return apply.template operator()<Activation::kSigmoid>();
     case Activation::kSilu:
       return apply.template operator()<Activation::kSilu>();
+    case Activation::kRelu6:
+      return apply.template operator()<Activation::kRelu6>();
+    case Activation::kHardSigmoid:
+      return apply.template operator()<Activation::kHardSigmoid>();
+    case Activation::kHardSwish:
+      return apply.template operator()<Activation::kHardSwish>();
   }
 }
 

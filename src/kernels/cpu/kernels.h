@@ -8,6 +8,9 @@ namespace tenon::kernels::cpu {
 const CpuKernel& linear_int8_kernel();
 const CpuKernel& linear_bf16_kernel();
 const CpuKernel& linear_kernel();
+const CpuKernel& depthwise_conv_kernel();
+const CpuKernel& conv_kernel();
+const CpuKernel& pool_kernel();
 const CpuKernel& attention_kernel();
 const CpuKernel& attention_bf16_kernel();
 const CpuKernel& layer_norm_kernel();

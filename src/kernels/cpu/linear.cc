@@ -29,9 +29,11 @@ Activation activation_of(const Attrs& attrs) {
     case ops::Activation::kSilu:
       return Activation::kSilu;
     case ops::Activation::kRelu6:
+      return Activation::kRelu6;
     case ops::Activation::kHardSigmoid:
+      return Activation::kHardSigmoid;
     case ops::Activation::kHardSwish:
-      break;  // conv alone has them
+      return Activation::kHardSwish;
   }
   return Activation::kNone;
 }

@@ -77,6 +77,7 @@ HWY_INLINE V gelu_tanh(V x) {
 }
 HWY_INLINE V gelu_sigmoid(V x) { return hn::Mul(x, sigmoid(hn::Mul(x, set(1.702f)))); }
 HWY_INLINE V silu(V x) { return hn::Mul(x, sigmoid(x)); }
+HWY_INLINE V hard_sigmoid(V x) { return clamp(hn::MulAdd(x, set(1.0f / 6), set(0.5f)), 0.0f, 1.0f); }
 // x for x > 0 and for NaN, else 0.
 HWY_INLINE V relu(V x) { return hn::IfThenZeroElse(hn::Le(x, hn::Zero(d)), x); }
 

@@ -115,6 +115,14 @@ class CopyLauncher final : public Launcher {
       grid.add_view({permuted, perm_.size()});
     }
     grid.merge_axes();
+    if (grid.rank() >= 2 && grid.stride(0, grid.rank() - 2) == 1 && dtype_size(y.dtype) == 4 && y.numel() > 0) {
+      const int64_t strips = ceil_div(grid.size(grid.rank() - 2), kStrip);  // of a matrix
+      for_range(args.pool, grid.rows() / grid.size(grid.rank() - 2) * strips, y.numel(),
+                [&](int64_t begin, int64_t end, int) {
+                  for (int64_t i = begin; i < end; ++i) transpose_strip(x, y, grid, i / strips, i % strips * kStrip);
+                });
+      return {};
+    }
     for_range(args.pool, grid.rows(), y.numel(), [&](int64_t begin, int64_t end, int) {
       switch (dtype_size(y.dtype)) {
         case 8:
@@ -131,6 +139,23 @@ class CopyLauncher final : public Launcher {
   }
 
  private:
+  static constexpr int64_t kStrip = 64;
+
+  // Up to kStrip rows of y's matrix `index`, which stand side by side in x; 16 by 16 elements at a time.
+  static void transpose_strip(const TensorArg& x, const TensorArg& y, const Broadcast& grid, int64_t index,
+                              int64_t first) {
+    constexpr int64_t kBlock = 16;
+    const int64_t rows = grid.size(grid.rank() - 2), columns = grid.columns(), step = grid.step(0);
+    const int64_t end = std::min(rows, first + kStrip);
+    const uint32_t* from = x.as<const uint32_t>() + grid.offset(0, index * rows);
+    uint32_t* to = y.as<uint32_t>() + index * rows * columns;
+    for (int64_t j = 0; j < columns; j += kBlock)
+      for (int64_t i = first; i < end; i += kBlock)
+        for (int64_t column = j; column < std::min(columns, j + kBlock); ++column)
+          for (int64_t row = i; row < std::min(end, i + kBlock); ++row)
+            to[row * columns + column] = from[column * step + row];
+  }
+
   template <class T>
   static void copy(const TensorArg& x, const TensorArg& y, const Broadcast& grid, int64_t begin, int64_t end) {
     const int64_t columns = grid.columns(), step = grid.step(0);

@@ -2,6 +2,7 @@
 #pragma once
 
 #include "kernels/cpu/apply-inl.h"
+#include "kernels/cpu/conv-inl.h"
 #include "kernels/cpu/dot-inl.h"
 #include "kernels/cpu/gemm-inl.h"
 #include "kernels/cpu/rows-inl.h"
@@ -18,6 +19,8 @@ constexpr VectorCode table(Isa isa) {
   t.int8 = int8_code(isa);
   t.bf16 = bf16_code(isa);
   t.gemm = gemm;
+  t.gather = gather;
+  t.window = window;
   t.epilogue = rounds ? epilogue<true> : epilogue<false>;
   t.transpose_rows = transpose_rows;
   t.row_range = row_range;

@@ -21,7 +21,19 @@ namespace tenon::kernels::cpu {
 inline constexpr int kPanel = 16;      // columns of a packed panel, for every instruction set
 inline constexpr int kGroupStep = 16;  // groups of one tile of AMX: 64 bytes of a row
 
-enum class Activation : int32_t { kNone, kRelu, kGelu, kGeluTanh, kGeluSigmoid, kTanh, kSigmoid, kSilu };
+enum class Activation : int32_t {
+  kNone,
+  kRelu,
+  kGelu,
+  kGeluTanh,
+  kGeluSigmoid,
+  kTanh,
+  kSigmoid,
+  kSilu,
+  kRelu6,
+  kHardSigmoid,
+  kHardSwish
+};
 
 // Memory that is needed soon, to be brought into the second-level cache: at every step of a tile the lines at `from`,
 // from + stride … of so many panels, then `from` moves on. Spread thinly, because fetches in a burst take the line
@@ -47,6 +59,39 @@ struct GemmTile {
   int panels = 0;  // 1 … tile_panels; all panels * 16 columns of C are written
   bool accumulate = false;
   Prefetch prefetch = {};  // a step is one k
+};
+
+// The same where the rows of A stand apart, in pieces of so many elements along k: element k of row r's piece p is
+// rows[p * kGatherRows + r][k].
+inline constexpr int kGatherRows = 8;
+struct GatherTile {
+  const float* const* rows = nullptr;
+  int64_t pieces = 0;
+  int64_t first = 0, length = 0;  // of every piece these elements are summed; more than one piece: all of it
+  const float* b = nullptr;       // beginning with the first of them
+  int64_t b_panel_stride = 0;
+  float* c = nullptr;
+  int64_t c_stride = 0;
+  int rows_used = 0;  // 1 … tile_rows
+  int panels = 0;     // 1 … tile_panels; all panels * 16 columns of C are written
+  bool accumulate = false;
+  Prefetch prefetch = {};  // a step is one k
+};
+
+// Windows over images whose channels are rows, of kWindowPixels pixels side by side:
+// y[i, c] = sum over taps of rows[tap * kWindowPixels + i][c] * factor, where the factor is filter[tap, c] (kFilter) or
+// scale[i] (kSum); or their maximum, NaN where one is NaN (kMax).
+inline constexpr int kWindowPixels = 4;
+enum class WindowOp { kMax, kSum, kFilter };
+struct WindowTile {
+  const float* const* rows = nullptr;  // all kWindowPixels of them may be read
+  int64_t taps = 0;                    // at least 1
+  const float* filter = nullptr;
+  const float* scale = nullptr;
+  int64_t channels = 0;
+  float* y = nullptr;
+  int64_t y_stride = 0;
+  int pixels = 0;  // that are written
 };
 
 // C[r, j] = sum over groups of A[r, group] . B[group, j], in s32 for integers (exact), in f32 for bf16 (in an order
@@ -82,12 +127,14 @@ struct Dequantize {
   const int32_t* column_sums = nullptr;  // of the weights
 };
 
-// y = activation(sums + bias) + residual over [rows, columns]. `bias` and `residual` may be null; y may be sums.
+// y = activation(sums + bias) + residual, or activation(sums + bias + residual), over [rows, columns]. `bias` and
+// `residual` may be null; y may be sums.
 struct Epilogue {
   const void* bias = nullptr;
   const void* residual = nullptr;
   int64_t residual_stride = 0;  // elements
   Activation activation = Activation::kNone;
+  bool activate_sum = false;  // the activation comes after the residual
   bool bf16 = false;  // y, bias and residual are bf16, else f32
   Dequantize dequantize = {};
 
@@ -195,6 +242,8 @@ struct VectorCode {
   DotCode int8, bf16;
 
   void (*gemm)(const GemmTile&);
+  void (*gather)(const GatherTile&);
+  void (*window)(WindowOp, const WindowTile&);
   void (*epilogue)(const void* sums, int64_t sums_stride, void* y, int64_t y_stride, int rows, int64_t columns,
                    const Epilogue&);
   // out[k * width + r] = x[r * stride + k]; the last row stands for those in [rows, width). width is 8 or 16.

@@ -1,0 +1,180 @@
+// Speed of cpu.conv.f32 on the layers of ResNet-50, beside the processor's peak measured in the same run.
+//
+//   conv_bench [threads] [isa] [batch]
+//
+// Random weights and images; layers run in the order of the network, so that weights stream from memory as in a model;
+// each has its bias, relu and, where the network has one, its residual. Times are of the best round (other processes
+// only ever add time), the last column is the median; "%" is of the best rate of multiply-adds on registers.
+#include <fmt/core.h>
+
+#include <algorithm>
+#include <cstdlib>
+#include <memory>
+#include <random>
+#include <string>
+#include <vector>
+
+#include "bench/peak.h"
+#include "kernels/cpu/kernels.h"
+#include "ops/create.h"
+
+namespace {
+
+using namespace tenon;
+using namespace tenon::kernels;
+using kernels::cpu::Isa;
+
+struct Layer {
+  const char* name;
+  int64_t count, size, channels, filters, kernel, stride;  // of square images of so many pixels
+  bool residual;
+};
+constexpr Layer kLayers[] = {
+    {"first", 1, 224, 3, 64, 7, 2, false},
+    {"1 reduce", 1, 56, 64, 64, 1, 1, false},
+    {"1 shortcut", 1, 56, 64, 256, 1, 1, false},
+    {"1 reduce 256", 2, 56, 256, 64, 1, 1, false},
+    {"1 3x3", 3, 56, 64, 64, 3, 1, false},
+    {"1 expand", 3, 56, 64, 256, 1, 1, true},
+    {"2 reduce 256", 1, 56, 256, 128, 1, 1, false},
+    {"2 3x3 / 2", 1, 56, 128, 128, 3, 2, false},
+    {"2 shortcut", 1, 56, 256, 512, 1, 2, false},
+    {"2 reduce", 3, 28, 512, 128, 1, 1, false},
+    {"2 3x3", 3, 28, 128, 128, 3, 1, false},
+    {"2 expand", 4, 28, 128, 512, 1, 1, true},
+    {"3 reduce 512", 1, 28, 512, 256, 1, 1, false},
+    {"3 3x3 / 2", 1, 28, 256, 256, 3, 2, false},
+    {"3 shortcut", 1, 28, 512, 1024, 1, 2, false},
+    {"3 reduce", 5, 14, 1024, 256, 1, 1, false},
+    {"3 3x3", 5, 14, 256, 256, 3, 1, false},
+    {"3 expand", 6, 14, 256, 1024, 1, 1, true},
+    {"4 reduce 1024", 1, 14, 1024, 512, 1, 1, false},
+    {"4 3x3 / 2", 1, 14, 512, 512, 3, 2, false},
+    {"4 shortcut", 1, 14, 1024, 2048, 1, 2, false},
+    {"4 reduce", 2, 7, 2048, 512, 1, 1, false},
+    {"4 3x3", 2, 7, 512, 512, 3, 1, false},
+    {"4 expand", 3, 7, 512, 2048, 1, 1, true},
+};
+
+ir::Tensor random_tensor(std::vector<int64_t> shape, std::mt19937& generator) {
+  std::byte* bytes = nullptr;
+  ir::Tensor t = *ir::Tensor::allocate(DType::kF32, std::move(shape), &bytes);
+  auto* x = reinterpret_cast<float*>(bytes);
+  std::normal_distribution<float> normal(0.0f, 0.5f);
+  for (int64_t i = 0; i < t.numel(); ++i) x[i] = i < 65536 ? normal(generator) : x[i - 65536];
+  return t;
+}
+
+// A layer with its packed weights and its memory.
+class Step {
+ public:
+  Step(const Layer& layer, int64_t batch, Isa isa, std::mt19937& generator) {
+    const int64_t out = (layer.size + layer.stride - 1) / layer.stride, pad = layer.kernel / 2;
+    tensors_ = {random_tensor({batch, layer.size, layer.size, layer.channels}, generator),
+                random_tensor({layer.filters, layer.channels, layer.kernel, layer.kernel}, generator),
+                random_tensor({layer.filters}, generator),
+                random_tensor({layer.residual ? batch : 0, out, out, layer.filters}, generator),
+                random_tensor({batch, out, out, layer.filters}, generator)};
+    std::vector<ir::Value*> values;
+    for (int i = 0; i < 4; ++i)
+      values.push_back(graph_.add_input(fmt::format("x{}", i),
+                                        {DType::kF32, ir::to_shape(tensors_[static_cast<size_t>(i)].shape())}));
+    if (!layer.residual) values[3] = nullptr;
+    ir::Node* node = *ops::create(graph_, ir::Op::k_conv, values,
+                                  {{"strides", std::vector<int64_t>{layer.stride, layer.stride}},
+                                   {"pads", ir::to_shape({pad, pad, pad, pad})},
+                                   {"channels_last", int64_t{1}},
+                                   {"activation", std::string("relu")},
+                                   {"activate_sum", int64_t{1}}});
+    Problem problem{.op = ir::Op::k_conv, .attrs = node->attrs()};
+    for (size_t i = 0; i < 4; ++i) {
+      problem.inputs.push_back({DType::kF32, ir::to_shape(tensors_[i].shape())});
+      problem.present.push_back(values[i] != nullptr);
+      problem.constant.push_back(i == 1 || i == 2);
+    }
+    problem.outputs = {node->output()->type()};
+    const cpu::CpuKernel& kernel = cpu::conv_kernel();
+    weights_ = *kernel.prepack(problem, 1, tensors_[1]);
+    launcher_ = *kernel.prepare_for(problem, {}, isa);
+    pads_ = {pad, pad, pad, pad};
+    sizes_ = {{"pads", pads_}};
+    for (size_t i = 0; i < 4; ++i) {
+      const ir::Tensor& t = i == 1 ? weights_ : tensors_[i];
+      inputs_.push_back(
+          {DType::kF32, tensors_[i].shape(), values[i] == nullptr ? nullptr : const_cast<std::byte*>(t.data())});
+    }
+    outputs_ = {{DType::kF32, tensors_[4].shape(), const_cast<std::byte*>(tensors_[4].data())}};
+  }
+
+  size_t workspace(int threads) const {
+    return launcher_->workspace({.inputs = inputs_, .outputs = outputs_, .sizes = sizes_}, threads);
+  }
+  void run(void* workspace, ThreadPool& pool) const {
+    const Status s = launcher_->launch({.inputs = inputs_,
+                                        .outputs = outputs_,
+                                        .sizes = sizes_,
+                                        .workspace = workspace,
+                                        .pool = pool.threads() == 1 ? nullptr : &pool});
+    if (!s.ok()) std::abort();
+  }
+  double operations() const {
+    const ir::Tensor& w = tensors_[1];
+    return 2.0 * static_cast<double>(tensors_[4].numel()) * static_cast<double>(w.numel() / w.shape()[0]);
+  }
+
+ private:
+  ir::Graph graph_;
+  std::vector<ir::Tensor> tensors_;  // x, w, bias, residual, y
+  ir::Tensor weights_;
+  std::vector<int64_t> pads_;
+  std::vector<ops::Sizes> sizes_;
+  std::vector<ops::TensorArg> inputs_, outputs_;
+  std::unique_ptr<Launcher> launcher_;
+};
+
+}  // namespace
+
+int main(int argc, char** argv) {
+  ThreadPool pool(argc > 1 ? std::atoi(argv[1]) : 0);
+  Isa isa = cpu::available_isas().front();
+  for (Isa i : cpu::available_isas())
+    if (argc > 2 && cpu::isa_name(i) == argv[2]) isa = i;
+  const int64_t batch = argc > 3 ? std::atoi(argv[3]) : 1;
+  std::mt19937 generator(std::random_device{}());
+  std::vector<std::vector<std::unique_ptr<Step>>> layers;
+  size_t bytes = 64;
+  for (const Layer& layer : kLayers) {
+    auto& steps = layers.emplace_back();
+    for (int64_t i = 0; i < layer.count; ++i) steps.push_back(std::make_unique<Step>(layer, batch, isa, generator));
+    bytes = std::max(bytes, steps[0]->workspace(pool.threads()));
+  }
+  const std::unique_ptr<void, void (*)(void*)> workspace(std::aligned_alloc(64, (bytes + 63) / 64 * 64), std::free);
+  std::vector<std::vector<double>> times(layers.size());
+  const int rounds = static_cast<int>(std::max<int64_t>(3, 24 / batch));
+  double peak = 0;
+  for (int round = 0; round < rounds; ++round) {
+    if (round % 8 == 0) peak = std::max(peak, bench::measured_peak(isa, "f32", pool));
+    for (size_t i = 0; i < layers.size(); ++i) {
+      const double start = bench::now(pool);
+      for (const auto& step : layers[i]) step->run(workspace.get(), pool);
+      times[i].push_back(bench::now(pool) - start);
+    }
+  }
+  fmt::print("{}, {} threads, batch {}, peak {:.0f} G/s\n{:<14} {:>6} {:>9} {:>7} {:>5} {:>9}\n", cpu::isa_name(isa),
+             pool.threads(), batch, peak, "layer", "times", "ms", "G/s", "%", "median ms");
+  double all = 0, all_medians = 0, operations = 0;
+  const auto row = [&](const char* name, int64_t count, double best, double median, double work) {
+    const double rate = work / best * 1e-9;
+    fmt::print("{:<14} {:>6} {:>9.3f} {:>7.0f} {:>5.0f} {:>9.3f}\n", name, count, 1e3 * best, rate, 100 * rate / peak,
+               1e3 * median);
+  };
+  for (size_t i = 0; i < layers.size(); ++i) {
+    std::sort(times[i].begin(), times[i].end());
+    const double work = layers[i][0]->operations() * static_cast<double>(kLayers[i].count),
+                 median = times[i][times[i].size() / 2];
+    row(kLayers[i].name, kLayers[i].count, times[i][0], median, work);
+    all += times[i][0], all_medians += median, operations += work;
+  }
+  row("all", 53, all, all_medians, operations);
+  return 0;
+}

@@ -1,0 +1,152 @@
+// What convolutions and pooling do with rows of channels that stand apart in memory.
+#pragma once
+
+#include "kernels/cpu/apply-inl.h"
+#include "kernels/cpu/gemm-inl.h"
+
+HWY_BEFORE_NAMESPACE();
+namespace tenon::kernels::cpu::HWY_NAMESPACE {
+namespace {
+
+template <int kRows, int kVectors>
+HWY_INLINE void gather_step(const float* const (&a)[kRows], int64_t k, const float* b, int64_t panel_stride,
+                            V (&sum)[kRows][kVectors]) {
+  constexpr int kPerPanel = static_cast<int>(kPanel / kLanes);
+  V column[kVectors];
+  HWY_UNROLL(32)
+  for (int v = 0; v < kVectors; ++v) column[v] = load(b + v / kPerPanel * panel_stride + v % kPerPanel * kLanes);
+  HWY_UNROLL(32)
+  for (int r = 0; r < kRows; ++r) {
+    const V x = set(a[r][k]);
+    HWY_UNROLL(32)
+    for (int v = 0; v < kVectors; ++v) sum[r][v] = hn::MulAdd(x, column[v], sum[r][v]);
+  }
+}
+
+// As gemm_tile, but that A is read where it stands.
+template <int kRows, int kPanels>
+HWY_NOINLINE void gather_tile(const GatherTile& t) {
+  constexpr int kVectors = kPanels * static_cast<int>(kPanel / kLanes), kStep = 4;
+  V sum[kRows][kVectors];
+  HWY_UNROLL(32)
+  for (int r = 0; r < kRows; ++r) {
+    HWY_UNROLL(32)
+    for (int v = 0; v < kVectors; ++v) sum[r][v] = hn::Zero(d);
+  }
+  if (t.accumulate) {
+    HWY_UNROLL(32)
+    for (int r = 0; r < kRows; ++r) {
+      HWY_UNROLL(32)
+      for (int v = 0; v < kVectors; ++v) sum[r][v] = load(t.c + r * t.c_stride + v * kLanes);
+    }
+  }
+  const float* b = t.b;
+  const Prefetch next = t.prefetch;
+  const char* from = next.from;
+  const int64_t panel_stride = t.b_panel_stride, end = t.first + t.length;
+  const float* const* rows = t.rows;
+  for (int64_t p = t.pieces; p > 0; --p, rows += kGatherRows) {
+    const float* a[kRows];
+    HWY_UNROLL(32)
+    for (int r = 0; r < kRows; ++r) a[r] = rows[r] + end;
+    int64_t k = -t.length;
+    for (; k + kStep <= 0; k += kStep, b += kStep * kPanel) {
+      HWY_UNROLL(8)
+      for (int i = 0; i < kStep; ++i) {
+        gather_step(a, k + i, b + i * kPanel, panel_stride, sum);
+        prefetch(from, next);
+      }
+    }
+    for (; k < 0; ++k, b += kPanel) {
+      gather_step(a, k, b, panel_stride, sum);
+      prefetch(from, next);
+    }
+  }
+  HWY_UNROLL(32)
+  for (int r = 0; r < kRows; ++r) {
+    HWY_UNROLL(32)
+    for (int v = 0; v < kVectors; ++v) store(sum[r][v], t.c + r * t.c_stride + v * kLanes);
+  }
+}
+
+template <int kRows>
+void gather_rows(const GatherTile& t) {
+#if HWY_CAP_GE512
+  if (t.panels == 3) return gather_tile<kRows, 3>(t);
+  if (t.panels == 2) return gather_tile<kRows, 2>(t);
+#endif
+  gather_tile<kRows, 1>(t);
+}
+
+void gather(const GatherTile& t) {
+  switch (t.rows_used) {
+    case 1:
+      return gather_rows<1>(t);
+    case 2:
+      return gather_rows<2>(t);
+    case 3:
+      return gather_rows<3>(t);
+    case 4:
+      return gather_rows<4>(t);
+#if HWY_TARGET != HWY_SCALAR
+    case 5:
+      return gather_rows<5>(t);
+    case 6:
+      return gather_rows<6>(t);
+#endif
+#if HWY_CAP_GE512
+    case 7:
+      return gather_rows<7>(t);
+    case 8:
+      return gather_rows<8>(t);
+#endif
+    default:
+      return;
+  }
+}
+
+// One vector of channels, or the first n < kLanes of it, of kWindowPixels pixels.
+template <WindowOp kOp, bool kWhole>
+HWY_INLINE void window_channels(const WindowTile& t, int64_t c, int64_t n) {
+  const auto read = [&](const float* p) { return kWhole ? load(p + c) : load(p + c, n); };
+  V sum[kWindowPixels];
+  HWY_UNROLL(8)
+  for (int i = 0; i < kWindowPixels; ++i) sum[i] = kOp == WindowOp::kMax ? read(t.rows[i]) : hn::Zero(d);
+  const float* const* rows = t.rows;
+  for (int64_t tap = 0; tap < t.taps; ++tap, rows += kWindowPixels) {
+    const V w = kOp == WindowOp::kFilter ? read(t.filter + tap * t.channels) : hn::Zero(d);
+    HWY_UNROLL(8)
+    for (int i = 0; i < kWindowPixels; ++i) {
+      const V x = read(rows[i]);
+      sum[i] = kOp == WindowOp::kMax   ? maximum(sum[i], x)
+               : kOp == WindowOp::kSum ? hn::Add(sum[i], x)
+                                       : hn::MulAdd(x, w, sum[i]);
+    }
+  }
+  for (int i = 0; i < t.pixels; ++i) {
+    const V y = kOp == WindowOp::kSum ? hn::Mul(sum[i], set(t.scale[i])) : sum[i];
+    kWhole ? store(y, t.y + i * t.y_stride + c) : store(y, t.y + i * t.y_stride + c, n);
+  }
+}
+
+template <WindowOp kOp>
+void window_tile(const WindowTile& t) {
+  int64_t c = 0;
+  for (; c + kLanes <= t.channels; c += kLanes) window_channels<kOp, true>(t, c, kLanes);
+  if (c < t.channels) window_channels<kOp, false>(t, c, t.channels - c);
+}
+
+void window(WindowOp op, const WindowTile& t) {
+  switch (op) {
+    case WindowOp::kMax:
+      return window_tile<WindowOp::kMax>(t);
+    case WindowOp::kSum:
+      return window_tile<WindowOp::kSum>(t);
+    case WindowOp::kFilter:
+      return window_tile<WindowOp::kFilter>(t);
+  }
+}
+
+}  // namespace
+}  // namespace tenon::kernels::cpu::HWY_NAMESPACE
+HWY_AFTER_NAMESPACE();
