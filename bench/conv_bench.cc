@@ -95,7 +95,7 @@ class Step {
     problem.outputs = {node->output()->type()};
     const cpu::CpuKernel& kernel = cpu::conv_kernel();
     weights_ = *kernel.prepack(problem, 1, tensors_[1]);
-    launcher_ = *kernel.prepare_for(problem, {}, isa);
+    launcher_ = std::move(*kernel.prepare_for(problem, {}, isa));
     pads_ = {pad, pad, pad, pad};
     sizes_ = {{"pads", pads_}};
     for (size_t i = 0; i < 4; ++i) {
