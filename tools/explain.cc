@@ -61,7 +61,7 @@ Blocks count_blocks(const ir::Graph& graph) {
   return b;
 }
 
-// How the configs of the GPU's kernels were chosen (builder/tuning.h: describe_choices). What else was timed only if `all`.
+// How the configs of kernels were chosen (builder/tuning.h: describe_choices). What else was timed only if `all`.
 void print_configs(const std::vector<engine::Decision>& configs, bool all) {
   if (configs.empty()) return;
   fmt::print("\nConfigs{}:\n", all ? "" : " (--all for what else was timed)");

@@ -54,7 +54,7 @@ void add_build(CLI::App& app, BuildArgs& a) {
   CLI::Option* int8 = verb->add_flag("--int8", a.int8, "8-bit matrix products, scales of rows found when run (CPU)")->excludes(fp16)->excludes(bf16);
   verb->add_flag("--tf32", a.tf32, "32-bit floats whose matrix products the tensor cores round to tf32 (GPU)")->excludes(fp16)->excludes(bf16)->excludes(int8);
   verb->add_flag("--best", a.best, "GPU: fp16; CPU: bf16 where this processor multiplies bf16")->excludes(fp16)->excludes(bf16)->excludes(int8);
-  verb->add_flag("--tune", a.tune, "time the kernels' configs on this GPU (seconds) and take the fastest; default: Tenon's own table");
+  verb->add_flag("--tune", a.tune, "time the kernels' configs on this GPU or CPU (seconds) and take the fastest; default: Tenon's own table");
   verb->add_option("--timing-cache", a.timing_cache, "file of timings: read if it is there, with --tune written back; default with\n"
                                                      "--tune: timings.jsonl in the cache folder");
   verb->add_option("--workspace-limit", a.workspace_limit, "bytes of scratch that a kernel may need to be taken (K, M, G)")->transform(CLI::AsSizeValue(false));
@@ -72,17 +72,19 @@ void add_build(CLI::App& app, BuildArgs& a) {
 }
 
 void add_tune(CLI::App& app, TuneArgs& a) {
-  CLI::App* verb = app.add_subcommand("tune", "Time the configs of a model's kernels on this GPU; print candidates, times and winners.\n\n"
+  CLI::App* verb = app.add_subcommand("tune", "Time the configs of a model's kernels on this GPU or CPU; print candidates, times and winners.\n\n"
                                               "  tenon tune model.onnx --fp16\n"
+                                              "  tenon tune model.onnx --target cpu --int8\n"
                                               "  tenon tune model.onnx --fp16 --kernel 'cuda.linear.*' --only 'tile=128x*' --again\n"
                                               "  tenon tune model.onnx --fp16 --timing-cache mine.jsonl\n"
                                               "  tenon build model.onnx -o m.tenon --target cuda --fp16 --timing-cache mine.jsonl\n\n"
                                               "The file has one line for each problem and size. Builds take the \"config\" of a line: write another there\n"
                                               "to overrule the measurement. Files of several machines may be joined with cat.");
   verb->add_option("model", a.model, "ONNX file, Hugging Face checkpoint or sentence-transformers folder")->required();
-  verb->add_option("--target", a.target, "cuda: this machine's GPU");
+  verb->add_option("--target", a.target, "cuda: this machine's GPU; cpu");
   CLI::Option* fp16 = verb->add_flag("--fp16", a.fp16, "compute in 16-bit floats");
-  verb->add_flag("--bf16", a.bf16, "compute in bfloat16")->excludes(fp16);
+  CLI::Option* bf16 = verb->add_flag("--bf16", a.bf16, "compute in bfloat16")->excludes(fp16);
+  verb->add_flag("--int8", a.int8, "8-bit matrix products (CPU)")->excludes(fp16)->excludes(bf16);
   verb->add_option("--timing-cache", a.timing_cache, "file of timings: what it knows is not timed again, what is new is added; default:\n"
                                                      "timings.jsonl in the cache folder");
   verb->add_option("--kernel", a.kernels, "only kernels of this name; * stands for any letters");

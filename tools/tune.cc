@@ -52,7 +52,7 @@ int tune(const TuneArgs& args) {
   BuilderConfig config;
   config.tune = true;
   config.target = args.target;
-  config.precision = args.fp16 ? "fp16" : args.bf16 ? "bf16" : "fp32";
+  config.precision = args.fp16 ? "fp16" : args.bf16 ? "bf16" : args.int8 ? "int8" : "fp32";
   config.timing_cache = args.timing_cache;
   config.workspace_limit = args.workspace_limit;
   config.disabled_passes = args.disabled_passes;
@@ -79,7 +79,7 @@ int tune(const TuneArgs& args) {
     print_result(r);
   }
   if (report.results.empty()) fmt::print("nothing to time: no kernel of this model has several configs here\n");
-  fmt::print("{:.1f} s; {} kernels compiled, {} from the cache\n", report.seconds, report.kernels_compiled,
+  fmt::print("{:.1f} s; {} GPU kernels compiled, {} from the cache\n", report.seconds, report.kernels_compiled,
              report.kernels_reused);
   return kSuccess;
 }

@@ -46,7 +46,7 @@ struct BuilderConfig {
   std::string precision = "fp32";
   bool optimize = true;                        // false: the graph as imported, on the reference kernels
   bool gather_masked = true;                   // masked-word checkpoints compute the asked rows only (hf/checkpoint.h)
-  // Time the kernels' configs on this machine's GPU and take the fastest, instead of those that Tenon's own table or estimate
+  // Time the kernels' configs on this machine's GPU or CPU and take the fastest, instead of those that Tenon's own table or estimate
   // names. What is timed is kept in `timing_cache`, so the next build of the same sizes times nothing.
   bool tune = false;
   // File of timings (src/plan/timing_cache.h), read if it exists and, with `tune`, written back. Empty: with `tune` one in the

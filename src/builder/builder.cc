@@ -11,6 +11,7 @@
 #include "engine/writer.h"
 #include "kernels/cuda/driver.h"
 #include "plan/device_code.h"
+#include "plan/cpu_timer.h"
 #include "plan/gpu_timer.h"
 #include "hf/checkpoint.h"
 #include "ir/text.h"
@@ -174,6 +175,9 @@ Result<plan::PlanOptions> optimize(ir::Graph& graph, const BuilderConfig& config
   plan::PlanOptions options;
   options.target = target.kind;
   options.machine = target.machine;
+  // Without timings a plan does not depend on the CPU that makes it.
+  const bool has_timings = config.tune || !config.timing_cache.empty();
+  if (target.kind == kernels::Target::kCpu && has_timings) options.machine = plan::cpu_at_hand();
   options.machine.workspace_limit = config.workspace_limit;
   options.profiles = profiles_of(config);
   return options;
@@ -194,8 +198,8 @@ Result<Compiled> compile(ir::Model model, const std::string& folder, const Build
   TENON_ASSIGN(plan::TimingCache timings, load_timings(config));
   options.timings = &timings;
   TENON_ASSIGN(out.planned, plan::make_plan(graph, options));
-  if (config.tune && options.target != kernels::Target::kCuda) {
-    out.model.notes.push_back("nothing was tuned: configs are timed on GPUs only");
+  if (config.tune && options.target == kernels::Target::kReference) {
+    out.model.notes.push_back("nothing was tuned: the plain loops have no configs");
   } else if (config.tune) {
     plan::TuneOptions tuning;
     tuning.on_progress = config.on_progress;
@@ -212,7 +216,7 @@ Result<TuneReport> tune(const std::string& model, const BuilderConfig& config, c
   TENON_ASSIGN(const ir::Model imported, import_model(model, config.gather_masked));
   passes::PipelineReport passes;
   TENON_ASSIGN(plan::PlanOptions planning, optimize(*imported.graph, config, passes));
-  if (planning.target != kernels::Target::kCuda) return error(ErrorCode::kUnsupported, "configs are timed on GPUs only: --target cuda");
+  if (planning.target == kernels::Target::kReference) return error(ErrorCode::kUnsupported, "the plain loops have no configs to time");
   TENON_ASSIGN(plan::TimingCache timings, load_timings(config));
   planning.timings = &timings;
   TENON_ASSIGN(plan::PlannedModel planned, plan::make_plan(*imported.graph, planning));

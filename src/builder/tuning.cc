@@ -3,6 +3,7 @@
 #include <filesystem>
 
 #include "base/log.h"
+#include "plan/cpu_timer.h"
 #include "plan/gpu_timer.h"
 
 namespace tenon::builder {
@@ -38,7 +39,12 @@ Result<std::vector<plan::TuneResult>> tune_configs(std::span<const plan::ConfigP
                                                    const plan::Machine& machine, const BuilderConfig& config,
                                                    const plan::TuneOptions& options, plan::KernelCache& kernels,
                                                    plan::TimingCache& timings) {
-  TENON_ASSIGN(const std::unique_ptr<plan::GpuTimer> timer, plan::GpuTimer::create(machine, kernels, options.sustained));
+  std::unique_ptr<plan::ConfigTimer> timer;
+  if (machine.compute_capability == 0) {
+    timer = std::make_unique<plan::CpuTimer>(machine);
+  } else {
+    TENON_ASSIGN(timer, plan::GpuTimer::create(machine, kernels, options.sustained));
+  }
   TENON_ASSIGN(auto results, plan::autotune(problems, machine, options, *timer, timings));
   if (const std::string path = timings_path(config); !path.empty()) {
     const Status saved = save_timings(path, timings);

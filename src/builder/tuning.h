@@ -16,8 +16,8 @@ namespace tenon::builder {
 // tune. Errors: io.
 Result<plan::TimingCache> load_timings(const BuilderConfig& config);
 
-// Times what `timings` does not know of the problems' configs, on the GPU at hand, and writes the result back to where
-// load_timings reads. Errors: no-device, io.
+// Times what `timings` does not know of the problems' configs, on the GPU or the CPU at hand (`machine`), and writes the
+// result back to where load_timings reads. Errors: no-device, io.
 Result<std::vector<plan::TuneResult>> tune_configs(std::span<const plan::ConfigProblem> problems,
                                                    const plan::Machine& machine, const BuilderConfig& config,
                                                    const plan::TuneOptions& options, plan::KernelCache& kernels,
@@ -37,7 +37,8 @@ struct TuneReport {
   double seconds = 0;
 };
 
-// import -> optimise -> plan -> time; no engine is written. Errors: as build, and unsupported (no GPU target).
+// import -> optimise -> plan -> time; no engine is written. Errors: as build, and unsupported (the reference has no
+// configs).
 Result<TuneReport> tune(const std::string& model, const BuilderConfig& config, const plan::TuneOptions& options);
 
 }  // namespace tenon::builder

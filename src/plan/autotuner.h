@@ -1,4 +1,4 @@
-// Times the configs that a model's steps can run with, on the GPU at hand, and keeps the results in a TimingCache.
+// Times the configs that a model's steps can run with, on the machine at hand, and keeps the results in a TimingCache.
 //
 // For each distinct problem (the layers of a model share four or so) and each range of token counts: the configs are
 // ranked by their estimates, the best few race (candidates in turn, A B C A B C …, so that a change of the clock meets

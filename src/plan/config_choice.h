@@ -10,10 +10,10 @@
 
 namespace tenon::plan {
 
-// The GPU that configs are chosen for.
+// The GPU, or the CPU, that configs are chosen for.
 struct Machine {
-  int compute_capability = 90;  // of sm_90
-  int multiprocessors = 132;
+  int compute_capability = 90;  // of sm_90; 0: a CPU
+  int multiprocessors = 132;     // threads of a CPU
   std::string device;            // "NVIDIA H200"; empty: it is not at hand
   int driver = 0;                // major version of CUDA that the driver has; 0: unknown
   uint64_t workspace_limit = 0;  // bytes of scratch that a config may need, looked at when configs are timed; 0: any

@@ -183,10 +183,11 @@ class Planner {
     return nullptr;
   }
 
-  // One config for all sizes on the host; on a GPU one for each range of token counts that wants another.
+  // One config for each range of token counts that wants another. On CPUs the first serves all where nothing was timed.
   std::vector<engine::KernelChoice> choose_configs(const kernels::Kernel& kernel, const kernels::Problem& problem) {
     const std::vector<kernels::Config> configs = kernel.configs(problem);
-    const bool one_serves_all = !kernel.on_device() || configs.size() == 1 || problem.inputs.empty();
+    const bool on_host = options_.target != kernels::Target::kCuda && !options_.machine.device.empty();
+    const bool one_serves_all = !(kernel.on_device() || on_host) || configs.size() == 1 || problem.inputs.empty();
     if (one_serves_all) return {make_choice(kernel, problem, configs.front(), 0)};
     std::vector<engine::KernelChoice> choices;
     for (const ConfigProblem::Size& size : config_problem(kernel, problem).sizes) {
@@ -216,12 +217,13 @@ class Planner {
         if (!made.sizes.empty() && made.sizes.back().rows == count) made.sizes.pop_back();
         made.sizes.push_back({max_tokens, count, choose_config(kernel, problem, count, options_.machine, options_.timings)});
       };
-      constexpr int64_t kLadder[] = {32, 64, 128, 192, 256, 384, 512, 768, 1024, 1536, 2112, 3072, 4224, 6336, 8448, 12672, 16896};
+      constexpr int64_t kGpuLadder[] = {32, 64, 128, 192, 256, 384, 512, 768, 1024, 1536, 2112, 3072, 4224, 6336, 8448, 12672, 16896};
+      constexpr int64_t kCpuLadder[] = {8, 16, 32, 64, 128, 256, 384};  // more rows are more blocks of these
       constexpr int64_t kUsualLength = 128;  // tokens of a text, where rows are texts
       if (rows.is_const()) {
         add_size(0, rows.value());
       } else {
-        for (const int64_t most : kLadder) {
+        for (const int64_t most : kernel.on_device() ? std::span<const int64_t>(kGpuLadder) : kCpuLadder) {
           add_size(most, rows == rows_ ? most : (most + kUsualLength - 1) / kUsualLength);
           if (most >= most_tokens()) break;
         }
@@ -368,7 +370,8 @@ class Planner {
   }
 
   void note_packing() {
-    if (options_.target == kernels::Target::kCuda) plan().tokens = rows_;
+    const bool by_size = std::ranges::any_of(plan().steps, [](const engine::PlanStep& s) { return s.kernels.size() > 1; });
+    if (options_.target == kernels::Target::kCuda || by_size) plan().tokens = rows_;
     for (const engine::PlanStep& step : plan().steps) {
       if (step.op != Op::k_pack_tokens || plan().row_offsets_value >= 0) continue;
       plan().row_offsets_value = step.outputs[0];

@@ -15,7 +15,7 @@ namespace tenon::plan {
 
 struct PlanOptions {
   kernels::Target target = kernels::Target::kCpu;
-  Machine machine = {};  // for Target::kCuda
+  Machine machine = {};  // for Target::kCuda; on CPUs the one that timings are of, none where there are none
   // What was timed; null: nothing was. Shipped timings are looked up in either case.
   const TimingCache* timings = nullptr;
   std::vector<engine::Profile> profiles;

@@ -60,8 +60,10 @@ struct FreeDeleter {
   void operator()(void* p) const { std::free(p); }
 };
 
-// All outputs. A canary behind the workspace catches kernels that ask for too little.
-inline Result<std::vector<Tensor>> run_kernel(const CpuKernel& kernel, const Step& step, Isa isa, int threads) {
+// All outputs, with the config of that text (empty: the first). A canary behind the workspace catches kernels that ask
+// for too little.
+inline Result<std::vector<Tensor>> run_kernel(const CpuKernel& kernel, const Step& step, Isa isa, int threads,
+                                              const std::string& config_text = "") {
   TENON_ASSIGN(const std::unique_ptr<Built> built, build(step));
   const Problem& problem = built->problem;
   std::vector<Tensor> keep;  // packed weights
@@ -101,7 +103,9 @@ inline Result<std::vector<Tensor>> run_kernel(const CpuKernel& kernel, const Ste
   for (const auto& [name, value] : problem.attrs.all())
     if (std::holds_alternative<Shape>(value)) named.push_back({name, sizes[next++]});
 
-  TENON_ASSIGN(const auto launcher, kernel.prepare_for(problem, kernel.configs(problem).front(), isa));
+  kernels::Config config = kernel.configs(problem).front();
+  if (!config_text.empty()) config.text = config_text;
+  TENON_ASSIGN(const auto launcher, kernel.prepare_for(problem, config, isa));
   ThreadPool pool(threads);
   std::vector<ops::TensorArg> shapes_only = inputs;
   for (ops::TensorArg& a : shapes_only) a.data = nullptr;

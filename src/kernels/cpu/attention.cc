@@ -18,9 +18,10 @@ struct Sequence {
 
 class AttentionLauncher final : public Launcher {
  public:
-  AttentionLauncher(const Problem& problem, const VectorCode& code)
+  AttentionLauncher(const Problem& problem, const VectorCode& code, const Blocking& blocking)
       : attrs_(problem.attrs),
         code_(code),
+        queries_(blocking.rows > 0 ? blocking.rows : kQueryBlock),
         heads_(attrs_.integer("heads")),
         group_(attrs_.integer("kv_heads") == 0 ? 1 : heads_ / attrs_.integer("kv_heads")),
         dim_(attrs_.integer("head_dim")),
@@ -31,7 +32,7 @@ class AttentionLauncher final : public Launcher {
         window_(attrs_.integer("window")) {}
 
   size_t workspace(const RunArgs&, int threads) const override {
-    return attention_workspace(code_, dim_, bf16_) * static_cast<size_t>(threads);
+    return attention_workspace(code_, dim_, queries_, bf16_) * static_cast<size_t>(threads);
   }
 
   Status launch(const RunArgs& args) const override {
@@ -43,7 +44,7 @@ class AttentionLauncher final : public Launcher {
     const int parts = args.pool == nullptr || total * dim_ < 65536 ? 1 : args.pool->threads();
     const auto body = [&](int64_t begin, int64_t end, int thread) {
       std::byte* scratch = static_cast<std::byte*>(args.workspace) +
-                           attention_workspace(code_, dim_, bf16_) * static_cast<size_t>(thread);
+                           attention_workspace(code_, dim_, queries_, bf16_) * static_cast<size_t>(thread);
       for (int64_t i = begin; i < end; ++i) run_part(args, batch, total * i / parts, total * (i + 1) / parts, scratch);
     };
     if (parts == 1) {
@@ -117,8 +118,8 @@ class AttentionLauncher final : public Launcher {
       }
       const int64_t per_query = s.cost() / std::max<int64_t>(1, s.q_end - s.q_begin);
       for (int64_t head = 0; head < heads_; ++head) {
-        for (int64_t q = s.q_begin; q < s.q_end; q += kQueryBlock) {
-          const int64_t count = std::min(kQueryBlock, s.q_end - q);
+        for (int64_t q = s.q_begin; q < s.q_end; q += queries_) {
+          const int64_t count = std::min(queries_, s.q_end - q);
           if (at >= from && at < to) run_task(args, b, s, head, q, count, scratch);
           at += count * per_query;
         }
@@ -164,6 +165,7 @@ class AttentionLauncher final : public Launcher {
 
   Attrs attrs_;
   const VectorCode& code_;
+  int64_t queries_;  // of a task
   int64_t heads_, group_, dim_;
   bool bf16_;
   float scale_;
@@ -192,14 +194,17 @@ class AttentionKernel final : public CpuKernel {
     }
     return Support::yes();
   }
+  // Small tasks are shared more evenly, large ones pack keys and values less often.
   std::vector<Config> configs(const Problem&) const override {
-    return {{.text = "", .numerics = "online-128", .cost = 0}};
+    std::vector<Blocking> choices;
+    for (const int64_t queries : {48, 96, 384}) choices.push_back({.rows = queries});
+    return blocking_configs(choices, "online-128", [](const Blocking&) { return 0.0; });
   }
 
  protected:
-  std::unique_ptr<Launcher> make_launcher(const Problem& problem, const Config&,
+  std::unique_ptr<Launcher> make_launcher(const Problem& problem, const Config& config,
                                           const VectorCode& code) const override {
-    return std::make_unique<AttentionLauncher>(problem, code);
+    return std::make_unique<AttentionLauncher>(problem, code, blocking_of(config));
   }
 
  private:

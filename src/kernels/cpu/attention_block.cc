@@ -25,21 +25,21 @@ struct Scratch {
   float* widened = nullptr;     // rows of bf16 [keys][head_dim]
   int64_t floats = 0;
 
-  Scratch(const VectorCode& code, float* base, int64_t head_dim, bool bf16) {
-    const int64_t width = code.tile_panels * kPanel;
+  Scratch(const VectorCode& code, float* base, int64_t head_dim, int64_t most_queries, bool bf16) {
+    const int64_t width = code.tile_panels * kPanel, rows = whole_lines(most_queries);
     const int64_t padded = whole_lines(head_dim);
     const auto take = [&](int64_t count) {
       float* part = base == nullptr ? nullptr : base + floats;
       floats += whole_lines(count);
       return part;
     };
-    queries = take(kQueryBlock * head_dim);
+    queries = take(rows * head_dim);
     keys = take(ceil_div(kKeyBlock, code.tile_rows) * kKeyTile * head_dim);
     values = take(kKeyBlock * padded);
     scores = take(kKeyBlock * width);
-    output = take(kQueryBlock * padded);
-    maximum = take(kQueryBlock);
-    sum = take(kQueryBlock);
+    output = take(rows * padded);
+    maximum = take(rows);
+    sum = take(rows);
     correction = take(width);
     if (bf16) widened = take(kKeyBlock * head_dim);
   }
@@ -52,12 +52,12 @@ class Attention {
         b_(block),
         most_width_(code.tile_panels * kPanel),
         padded_(whole_lines(block.head_dim)),
-        s_(code, workspace, block.head_dim, block.bf16) {}
+        s_(code, workspace, block.head_dim, block.q.count, block.bf16) {}
 
   void run() const {
     pack_queries();
-    std::fill_n(s_.maximum, kQueryBlock, -std::numeric_limits<float>::infinity());
-    std::fill_n(s_.sum, kQueryBlock, 0.0f);
+    std::fill_n(s_.maximum, whole_lines(b_.q.count), -std::numeric_limits<float>::infinity());
+    std::fill_n(s_.sum, whole_lines(b_.q.count), 0.0f);
     for (int64_t k = 0; k < b_.k.count; k += kKeyBlock) {
       const int64_t keys = std::min(kKeyBlock, b_.k.count - k);
       pack_keys(k, keys);
@@ -187,9 +187,9 @@ void bias_and_hide(const AttentionBlock& block, int64_t q, int64_t count, int64_
   }
 }
 
-size_t attention_workspace(const VectorCode& code, int64_t head_dim, bool bf16) {
-  if (bf16 && has_bf16_attention(code, head_dim)) return attention_workspace_bf16(code, head_dim);
-  return static_cast<size_t>(Scratch(code, nullptr, head_dim, bf16).floats) * sizeof(float);
+size_t attention_workspace(const VectorCode& code, int64_t head_dim, int64_t queries, bool bf16) {
+  if (bf16 && has_bf16_attention(code, head_dim)) return attention_workspace_bf16(code, head_dim, queries);
+  return static_cast<size_t>(Scratch(code, nullptr, head_dim, queries, bf16).floats) * sizeof(float);
 }
 
 void attention_block(const VectorCode& code, const AttentionBlock& block, void* workspace) {

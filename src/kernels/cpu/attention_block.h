@@ -14,7 +14,8 @@
 namespace tenon::kernels::cpu {
 
 inline constexpr int64_t kKeyBlock = 128;
-inline constexpr int64_t kQueryBlock = 192;  // rows of one task; keys and values are packed once for all of them
+// Rows of one task, where nothing else is said: keys and values are packed once for all of them.
+inline constexpr int64_t kQueryBlock = 192;
 
 // Rows of one head: row i stands `i * stride` elements behind data, head_dim elements.
 struct HeadRows {
@@ -36,7 +37,7 @@ struct Visibility {
 };
 
 struct AttentionBlock {
-  HeadRows q, k, v;         // q.count <= kQueryBlock
+  HeadRows q, k, v;
   int64_t first_query = 0;  // index of q's first row within its sequence
   int64_t head_dim = 0;
   float scale = 1;
@@ -51,13 +52,13 @@ struct AttentionBlock {
 void bias_and_hide(const AttentionBlock& block, int64_t q, int64_t count, int64_t k, int64_t keys, float* scores,
                    int64_t q_stride, int64_t k_stride);
 
-// Bytes of scratch for one thread.
-size_t attention_workspace(const VectorCode& code, int64_t head_dim, bool bf16);
+// Bytes of scratch for one thread and blocks of at most so many queries.
+size_t attention_workspace(const VectorCode& code, int64_t head_dim, int64_t queries, bool bf16);
 void attention_block(const VectorCode& code, const AttentionBlock& block, void* workspace);
 
 // The same by products of bf16, where the instruction set has them and the heads fit.
 bool has_bf16_attention(const VectorCode& code, int64_t head_dim);
-size_t attention_workspace_bf16(const VectorCode& code, int64_t head_dim);
+size_t attention_workspace_bf16(const VectorCode& code, int64_t head_dim, int64_t queries);
 void attention_block_bf16(const VectorCode& code, const AttentionBlock& block, void* workspace);
 
 }  // namespace tenon::kernels::cpu

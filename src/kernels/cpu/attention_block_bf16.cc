@@ -30,7 +30,7 @@ struct Bf16Scratch {
   float* correction = nullptr;   // [tile's queries]
   size_t bytes = 0;
 
-  Bf16Scratch(const VectorCode& code, std::byte* base, int64_t head_dim) {
+  Bf16Scratch(const VectorCode& code, std::byte* base, int64_t head_dim, int64_t queries) {
     const auto take = [&]<class T>(T*& part, int64_t count) {
       part = base == nullptr ? nullptr : reinterpret_cast<T*>(base + bytes);
       bytes += static_cast<size_t>(whole_lines(ceil_div(count * static_cast<int64_t>(sizeof(T)), 4))) * 4;
@@ -40,9 +40,9 @@ struct Bf16Scratch {
     take(weights, code.bf16.rows * kWeightStride);
     take(scores, code.bf16.rows * kKeyBlock);
     take(product, code.bf16.rows * head_dim);
-    take(output, kQueryBlock * head_dim);
-    take(maximum, kQueryBlock);
-    take(sum, kQueryBlock);
+    take(output, queries * head_dim);
+    take(maximum, queries);
+    take(sum, queries);
     take(correction, code.bf16.rows);
   }
 };
@@ -50,12 +50,16 @@ struct Bf16Scratch {
 class Bf16Attention {
  public:
   Bf16Attention(const VectorCode& code, const AttentionBlock& block, std::byte* workspace)
-      : code_(code), dot_(code.bf16), b_(block), dim_(block.head_dim), s_(code, workspace, block.head_dim) {}
+      : code_(code),
+        dot_(code.bf16),
+        b_(block),
+        dim_(block.head_dim),
+        s_(code, workspace, block.head_dim, block.q.count) {}
 
   void run() const {
     if (dot_.begin != nullptr) dot_.begin();
-    std::fill_n(s_.maximum, kQueryBlock, -std::numeric_limits<float>::infinity());
-    std::fill_n(s_.sum, kQueryBlock, 0.0f);
+    std::fill_n(s_.maximum, b_.q.count, -std::numeric_limits<float>::infinity());
+    std::fill_n(s_.sum, b_.q.count, 0.0f);
     for (int64_t k = 0; k < b_.k.count; k += kKeyBlock) {
       const int64_t keys = std::min(kKeyBlock, b_.k.count - k);
       pack_keys(k, keys);
@@ -153,8 +157,8 @@ bool has_bf16_attention(const VectorCode& code, int64_t head_dim) {
   return code.bf16.tile != nullptr && head_dim % (2 * kGroupStep) == 0;
 }
 
-size_t attention_workspace_bf16(const VectorCode& code, int64_t head_dim) {
-  return Bf16Scratch(code, nullptr, head_dim).bytes;
+size_t attention_workspace_bf16(const VectorCode& code, int64_t head_dim, int64_t queries) {
+  return Bf16Scratch(code, nullptr, head_dim, queries).bytes;
 }
 
 void attention_block_bf16(const VectorCode& code, const AttentionBlock& block, void* workspace) {

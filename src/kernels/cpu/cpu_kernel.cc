@@ -6,6 +6,12 @@ namespace tenon::kernels::cpu {
 
 Result<std::unique_ptr<Launcher>> CpuKernel::prepare_for(const Problem& problem, const Config& config, Isa isa) const {
   if (Support s = supports(problem); !s) return error(ErrorCode::kUnsupported, "{}: {}", id(), s.reason);
+  if (Blocking::parse(config.text) != Blocking{}) {
+    const std::vector<Config> all = configs(problem);
+    if (std::none_of(all.begin(), all.end(), [&](const Config& c) { return c.text == config.text; }))
+      return error(ErrorCode::kEngineVersion, "{} has no config \"{}\" here: build the engine again", id(),
+                   config.text);
+  }
   return make_launcher(problem, config, vector_code(isa));
 }
 

@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <utility>
 
+#include "kernels/cpu/blocking.h"
 #include "kernels/cpu/vector_code.h"
 #include "kernels/kernel.h"
 
@@ -17,12 +18,16 @@ class CpuKernel : public Kernel {
   Result<std::unique_ptr<Launcher>> prepare(const Problem& problem, const Config& config) const final {
     return prepare_for(problem, config, chosen_isa());
   }
-  // As prepare, for an instruction set that is available. Errors: unsupported, with the reason of `supports`.
+  // As prepare, for an instruction set that is available. Errors: unsupported, with the reason of `supports`;
+  // engine-version, for a config that the kernel does not have.
   Result<std::unique_ptr<Launcher>> prepare_for(const Problem& problem, const Config& config, Isa isa) const;
 
  protected:
   virtual std::unique_ptr<Launcher> make_launcher(const Problem&, const Config&, const VectorCode&) const = 0;
 };
+
+// What a config of `configs` says.
+inline Blocking blocking_of(const Config& config) { return Blocking::parse(config.text).value_or(Blocking{}); }
 
 // True when input i is a weight.
 inline bool is_constant(const Problem& problem, int i) {

@@ -13,17 +13,21 @@ constexpr int64_t kBlockK = 1024;
 constexpr int64_t kScratch = 8 * 3 * kPanel;  // one tile of Y, for columns that do not fill a panel
 constexpr double kPacking = 0.3;              // of a tile of X, in units of the tile's multiply-adds
 
-// Blocks over K are chosen by K alone; they begin between pairs.
-int64_t block_k(int64_t k) {
-  const int64_t depth = ceil_div(k, std::max<int64_t>(1, ceil_div(k, kBlockK)));
+// Blocks over K begin between pairs; sums go on where the block before left them, so they change no bit.
+int64_t block_k(int64_t k, const Blocking& blocking) {
+  const int64_t most = blocking.depth > 0 ? blocking.depth : kBlockK;
+  const int64_t depth = ceil_div(k, std::max<int64_t>(1, ceil_div(k, most)));
   return std::max<int64_t>(2, depth + depth % 2);
 }
 
-int64_t tiles_per_block(const VectorCode& code) { return std::max<int64_t>(1, kBlockRows / code.tile_rows); }
+int64_t tiles_per_block(const VectorCode& code, const Blocking& blocking) {
+  return std::max<int64_t>(1, (blocking.rows > 0 ? blocking.rows : kBlockRows) / code.tile_rows);
+}
 
-int64_t thread_floats(const VectorCode& code, int64_t rows, int64_t k, bool w_is_bf16) {
-  const int64_t tiles = std::min(ceil_div(rows, code.tile_rows), tiles_per_block(code));
-  return tiles * kPackWidth * block_k(k) + kScratch + (w_is_bf16 ? code.tile_panels * kPanel * block_k(k) : 0);
+int64_t thread_floats(const VectorCode& code, int64_t rows, int64_t k, bool w_is_bf16, const Blocking& blocking) {
+  const int64_t tiles = std::min(ceil_div(rows, code.tile_rows), tiles_per_block(code, blocking));
+  const int64_t depth = block_k(k, blocking);
+  return tiles * kPackWidth * depth + kScratch + (w_is_bf16 ? code.tile_panels * kPanel * depth : 0);
 }
 
 class Worker {
@@ -31,14 +35,14 @@ class Worker {
   Worker(const VectorCode& code, const Gemm& g, float* workspace)
       : code_(code),
         g_(g),
-        block_k_(block_k(g.k)),
+        block_k_(block_k(g.k, g.blocking)),
         widened_(workspace + kScratch),
         packed_(widened_ + (g.w_is_bf16 ? code.tile_panels * kPanel * block_k_ : 0)),
         scratch_(workspace) {}
 
   // Tiles of rows [rows.begin, rows.end) x panels of columns.
   void run(Range tiles, Range panels) const {
-    const int64_t blocks = ceil_div(tiles.end - tiles.begin, tiles_per_block(code_));
+    const int64_t blocks = ceil_div(tiles.end - tiles.begin, tiles_per_block(code_, g_.blocking));
     for (int64_t i = 0; i < blocks; ++i) {
       const Range part = share(tiles.end - tiles.begin, i, blocks);
       run_block({tiles.begin + part.begin, tiles.begin + part.end}, panels);
@@ -158,8 +162,9 @@ void pack_panels(const float* w, int64_t row_stride, int64_t column_stride, int6
   }
 }
 
-size_t gemm_workspace(const VectorCode& code, int64_t rows, int64_t k, int threads, bool w_is_bf16) {
-  return static_cast<size_t>(thread_floats(code, rows, k, w_is_bf16) * threads) * sizeof(float);
+size_t gemm_workspace(const VectorCode& code, int64_t rows, int64_t k, int threads, bool w_is_bf16,
+                      const Blocking& blocking) {
+  return static_cast<size_t>(thread_floats(code, rows, k, w_is_bf16, blocking) * threads) * sizeof(float);
 }
 
 void gemm(const VectorCode& code, const Gemm& g, void* workspace, ThreadPool* pool) {
@@ -167,9 +172,9 @@ void gemm(const VectorCode& code, const Gemm& g, void* workspace, ThreadPool* po
   const int threads = pool == nullptr ? 1 : pool->threads();
   const int64_t tiles = ceil_div(g.rows, code.tile_rows), panels = ceil_div(g.columns, kPanel);
   const int64_t groups = ceil_div(panels, code.tile_panels);  // of columns
-  const int row_count = row_parts(tiles, groups, 1, tiles_per_block(code), threads, kPacking);
+  const int row_count = row_parts(tiles, groups, 1, tiles_per_block(code, g.blocking), threads, kPacking, g.blocking);
   const int column_count = threads / row_count;
-  const int64_t floats = thread_floats(code, g.rows, g.k, g.w_is_bf16);
+  const int64_t floats = thread_floats(code, g.rows, g.k, g.w_is_bf16, g.blocking);
   const auto body = [&](int64_t begin, int64_t end, int thread) {
     const Worker worker(code, g, static_cast<float*>(workspace) + thread * floats);
     for (int64_t i = begin; i < end; ++i) {
@@ -180,6 +185,33 @@ void gemm(const VectorCode& code, const Gemm& g, void* workspace, ThreadPool* po
   };
   if (pool == nullptr) return body(0, 1, 0);
   pool->parallel_for(threads, body);
+}
+
+std::vector<Blocking> gemm_blockings(int64_t k) {
+  std::vector<Blocking> out;
+  for (const int64_t most : {384, 768, 1024, 1536}) {
+    const bool seen = std::any_of(out.begin(), out.end(),
+                                  [&](const Blocking& b) { return block_k(k, b) == block_k(k, {.depth = most}); });
+    if (seen) continue;
+    for (const int64_t rows : {32, 64, 128, 256})
+      for (const auto split : {Blocking::Split::kRows, Blocking::Split::kColumns})
+        out.push_back({.rows = rows, .depth = most, .split = split});
+  }
+  return out;
+}
+
+double gemm_cost(const VectorCode& code, int64_t rows, int64_t k, int64_t columns, int threads,
+                 const Blocking& blocking) {
+  constexpr double kReloading = 0.02, kThrashing = 0.15;  // of the multiply-adds: sums again for each depth, no cache
+  constexpr double kPerSecond = 5e9;                      // vectors that a core multiplies and adds
+  const int64_t tiles = ceil_div(rows, code.tile_rows), groups = ceil_div(ceil_div(columns, kPanel), code.tile_panels);
+  const int64_t of_block = tiles_per_block(code, blocking), depth = block_k(k, blocking);
+  const int parts = row_parts(tiles, groups, 1, of_block, threads, kPacking, blocking);
+  const int64_t block = std::min(ceil_div(tiles, parts), of_block);
+  const bool fits = (block * kPackWidth + 2 * code.tile_panels * kPanel) * depth * 4 <= second_level_cache();
+  const double extra = kReloading * static_cast<double>(ceil_div(k, depth) - 1) + (fits ? 0 : kThrashing);
+  const double vectors = static_cast<double>(code.tile_rows * code.tile_panels * k);
+  return split_cost(tiles, groups, 1, of_block, parts, threads, kPacking) * (1 + extra) * vectors / kPerSecond;
 }
 
 }  // namespace tenon::kernels::cpu

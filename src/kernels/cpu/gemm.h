@@ -8,6 +8,7 @@
 #include <cstddef>
 
 #include "base/thread_pool.h"
+#include "kernels/cpu/blocking.h"
 #include "kernels/cpu/narrow_weights.h"
 #include "kernels/cpu/vector_code.h"
 
@@ -22,6 +23,7 @@ struct Gemm {
   int64_t y_stride = 0;
   int64_t rows = 0, k = 0, columns = 0;
   Epilogue epilogue;
+  Blocking blocking = {};
 };
 
 // Floats of the packed form of a [k, columns] matrix.
@@ -32,7 +34,14 @@ void pack_panels(const float* w, int64_t row_stride, int64_t column_stride, int6
                  int64_t begin_panel, int64_t end_panel);
 
 // Bytes of scratch that `gemm` needs.
-size_t gemm_workspace(const VectorCode& code, int64_t rows, int64_t k, int threads, bool w_is_bf16 = false);
+size_t gemm_workspace(const VectorCode& code, int64_t rows, int64_t k, int threads, bool w_is_bf16 = false,
+                      const Blocking& blocking = {});
 void gemm(const VectorCode& code, const Gemm& g, void* workspace, ThreadPool* pool);
+
+// The blockings that are worth timing for weights of k rows; none does what another does.
+std::vector<Blocking> gemm_blockings(int64_t k);
+// Estimated seconds of a product on so many threads, to rank blockings by.
+double gemm_cost(const VectorCode& code, int64_t rows, int64_t k, int64_t columns, int threads,
+                 const Blocking& blocking);
 
 }  // namespace tenon::kernels::cpu

@@ -4,6 +4,7 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <cstring>
 #include <utility>
 #include <vector>
 
@@ -106,6 +107,24 @@ Isa chosen_isa() {
     return all.front();
   }();
   return chosen;
+}
+
+std::string processor_name() {
+  std::string brand;
+#if defined(__x86_64__)
+  constexpr unsigned kBrand = 0x80000002;  // and the two leaves behind it: 48 characters
+  unsigned words[12] = {};
+  for (unsigned i = 0; i < 3; ++i)
+    if (!__get_cpuid(kBrand + i, &words[4 * i], &words[4 * i + 1], &words[4 * i + 2], &words[4 * i + 3])) words[0] = 0;
+  char text[sizeof words + 1] = {};
+  std::memcpy(text, words, sizeof words);
+  brand = text;
+#elif defined(__aarch64__)
+  brand = "aarch64";
+#endif
+  brand.erase(0, std::min(brand.size(), brand.find_first_not_of(' ')));
+  while (!brand.empty() && brand.back() == ' ') brand.pop_back();
+  return fmt::format("{} ({})", brand.empty() ? "unknown processor" : brand, isa_name(chosen_isa()));
 }
 
 int64_t second_level_cache() {

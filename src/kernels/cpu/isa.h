@@ -4,6 +4,7 @@
 #include <cstdint>
 #include <optional>
 #include <span>
+#include <string>
 #include <string_view>
 
 namespace tenon::kernels::cpu {
@@ -26,6 +27,9 @@ std::span<const Isa> available_isas();
 
 // The best available one, or the one that TENON_ISA names where it is available (else the next lesser one, said once).
 Isa chosen_isa();
+
+// "AMD EPYC 9B45 (avx512_bf16)": the processor and the instruction set that is used on it. Timings hold for it.
+std::string processor_name();
 
 // Bytes of the second-level cache, which each core has of its own.
 int64_t second_level_cache();

@@ -38,19 +38,30 @@ Activation activation_of(const Attrs& attrs) {
   return Activation::kNone;
 }
 
+std::vector<Config> linear_configs(const Problem& problem, const std::vector<Blocking>& choices,
+                                   std::string_view numerics, const BlockingCost& cost) {
+  const ir::Shape &x = problem.inputs[kX].shape, &w = problem.inputs[kW].shape;
+  int64_t rows = 1;
+  for (size_t axis = 0; axis + 1 < x.size(); ++axis) rows = rows > 0 && x[axis].is_const() ? rows * x[axis].value() : 0;
+  return blocking_configs(choices, numerics, [&](const Blocking& b) {
+    if (rows == 0) return 0.0;
+    return cost(vector_code(chosen_isa()), rows, w[0].value(), w[1].value(), ThreadPool::available(), b);
+  });
+}
+
 namespace {
 
 class LinearLauncher final : public Launcher {
  public:
-  LinearLauncher(const Problem& problem, const VectorCode& code)
-      : code_(code), activation_(activation_of(problem.attrs)), packed_(is_constant(problem, kW)) {
+  LinearLauncher(const Problem& problem, const VectorCode& code, const Blocking& blocking)
+      : code_(code), blocking_(blocking), activation_(activation_of(problem.attrs)), packed_(is_constant(problem, kW)) {
     if (packed_) k_ = problem.inputs[kW].shape[0].value();
   }
 
   size_t workspace(const RunArgs& args, int threads) const override {
     const TensorArg& x = args.inputs[kX];
     const int64_t k = x.dim(-1), rows = size_product(x.shape, 0, x.rank() - 1);
-    return gemm_workspace(code_, rows, k, threads) +
+    return gemm_workspace(code_, rows, k, threads, false, blocking_) +
            (packed_ ? 0 : static_cast<size_t>(packed_size(k, args.output().dim(-1))) * sizeof(float));
   }
 
@@ -82,13 +93,15 @@ class LinearLauncher final : public Launcher {
           .epilogue = {.bias = args.input(kBias).as<const float>(),
                        .residual = args.input(kResidual).as<const float>(),
                        .residual_stride = n,
-                       .activation = activation_}},
+                       .activation = activation_},
+          .blocking = blocking_},
          scratch, args.pool);
     return {};
   }
 
  private:
   const VectorCode& code_;
+  Blocking blocking_;
   Activation activation_;
   bool packed_;
   int64_t k_ = 0;
@@ -107,8 +120,9 @@ class LinearKernel final : public CpuKernel {
     return Support::yes();
   }
 
-  std::vector<Config> configs(const Problem&) const override {
-    return {{.text = "", .numerics = "fma-over-k", .cost = 0}};
+  std::vector<Config> configs(const Problem& problem) const override {
+    if (!is_constant(problem, kW)) return {{.text = "", .numerics = "fma-over-k", .cost = 0}};
+    return linear_configs(problem, gemm_blockings(problem.inputs[kW].shape[0].value()), "fma-over-k", gemm_cost);
   }
 
   std::optional<TensorType> packed_type(const Problem& problem, int index) const override {
@@ -126,9 +140,9 @@ class LinearKernel final : public CpuKernel {
   }
 
  protected:
-  std::unique_ptr<Launcher> make_launcher(const Problem& problem, const Config&,
+  std::unique_ptr<Launcher> make_launcher(const Problem& problem, const Config& config,
                                           const VectorCode& code) const override {
-    return std::make_unique<LinearLauncher>(problem, code);
+    return std::make_unique<LinearLauncher>(problem, code, blocking_of(config));
   }
 };
 

@@ -31,15 +31,16 @@ Status check_depth(int64_t k, int64_t expected) {
 // A product of bf16 for an instruction set that has none: weights and, where they are bf16, rows are widened.
 class WideningLauncher final : public Launcher {
  public:
-  WideningLauncher(const Problem& problem, const VectorCode& code)
+  WideningLauncher(const Problem& problem, const VectorCode& code, const Blocking& blocking)
       : code_(code),
+        blocking_({.rows = blocking.rows, .depth = 0, .split = blocking.split}),
         activation_(activation_of(problem.attrs)),
         rows_are_bf16_(problem.inputs[kX].dtype == DType::kBF16),
         k_(problem.inputs[kW].shape[0].value()) {}
 
   size_t workspace(const RunArgs& args, int threads) const override {
     const int64_t rows = rows_of(args), n = args.outputs[0].dim(-1);
-    const size_t product = gemm_workspace(code_, rows, k_, threads, true);
+    const size_t product = gemm_workspace(code_, rows, k_, threads, true, blocking_);
     if (!rows_are_bf16_) return product;
     const int64_t chunk = std::min(rows, kChunkRows);
     return product + static_cast<size_t>(whole_lines(chunk * k_) + whole_lines(chunk * n)) * sizeof(float);
@@ -59,7 +60,8 @@ class WideningLauncher final : public Launcher {
            .rows = rows,
            .k = k_,
            .columns = n,
-           .epilogue = epilogue};
+           .epilogue = epilogue,
+           .blocking = blocking_};
     if (!rows_are_bf16_) {
       gemm(code_, g, args.workspace, args.pool);
       return {};
@@ -88,6 +90,7 @@ class WideningLauncher final : public Launcher {
   static constexpr int64_t kChunkRows = 512;
 
   const VectorCode& code_;
+  Blocking blocking_;
   Activation activation_;
   bool rows_are_bf16_;
   int64_t k_;
@@ -95,8 +98,9 @@ class WideningLauncher final : public Launcher {
 
 class NarrowLauncher final : public Launcher {
  public:
-  NarrowLauncher(const Problem& problem, const VectorCode& code, Factors factors)
+  NarrowLauncher(const Problem& problem, const VectorCode& code, Factors factors, const Blocking& blocking)
       : code_(code),
+        blocking_(blocking),
         factors_(factors),
         activation_(activation_of(problem.attrs)),
         rows_are_bf16_(problem.inputs[kX].dtype == DType::kBF16),
@@ -116,13 +120,15 @@ class NarrowLauncher final : public Launcher {
                  .rows = rows_of(args),
                  .k = k_,
                  .columns = args.output().dim(-1),
-                 .epilogue = epilogue_of(args, activation_)},
+                 .epilogue = epilogue_of(args, activation_),
+                 .blocking = blocking_},
                 args.workspace, args.pool);
     return {};
   }
 
  private:
   const VectorCode& code_;
+  Blocking blocking_;
   Factors factors_;
   Activation activation_;
   bool rows_are_bf16_;
@@ -149,8 +155,13 @@ class NarrowKernel final : public CpuKernel {
     return Support::yes();
   }
 
-  std::vector<Config> configs(const Problem&) const override {
-    return {{.text = "", .numerics = factors_ == Factors::kInt8 ? "exact" : "over-k", .cost = 0}};
+  std::vector<Config> configs(const Problem& problem) const override {
+    const auto cost = [this](const VectorCode& code, int64_t rows, int64_t k, int64_t columns, int threads,
+                             const Blocking& b) {
+      if (factors_ == Factors::kBf16 && code.bf16.tile == nullptr) return gemm_cost(code, rows, k, columns, threads, b);
+      return narrow_gemm_cost(code, factors_, rows, k, columns, threads, b);
+    };
+    return linear_configs(problem, narrow_gemm_blockings(), factors_ == Factors::kInt8 ? "exact" : "over-k", cost);
   }
 
   std::optional<TensorType> packed_type(const Problem& problem, int index) const override {
@@ -176,11 +187,12 @@ class NarrowKernel final : public CpuKernel {
   }
 
  protected:
-  std::unique_ptr<Launcher> make_launcher(const Problem& problem, const Config&,
+  std::unique_ptr<Launcher> make_launcher(const Problem& problem, const Config& config,
                                           const VectorCode& code) const override {
+    const Blocking blocking = blocking_of(config);
     if (factors_ == Factors::kBf16 && code.bf16.tile == nullptr)
-      return std::make_unique<WideningLauncher>(problem, code);
-    return std::make_unique<NarrowLauncher>(problem, code, factors_);
+      return std::make_unique<WideningLauncher>(problem, code, blocking);
+    return std::make_unique<NarrowLauncher>(problem, code, factors_, blocking);
   }
 
  private:

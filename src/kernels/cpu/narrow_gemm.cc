@@ -35,7 +35,10 @@ struct Layout {
     const int64_t weights = code.wide ? code.panels * kPanel * depth * element : 0;
     thread_bytes = tile_bytes + std::max(weights, of == Factors::kInt8 && x_is_bf16 ? whole_lines(k) * 4 : 0);
   }
-  int64_t tiles_of_block() const { return std::max<int64_t>(1, block_bytes() / (stride * code.rows)); }
+  int64_t tiles_of_block(const Blocking& blocking) const {
+    const int64_t most = blocking.rows > 0 ? blocking.rows : block_bytes() / stride;
+    return std::max<int64_t>(1, most / code.rows);
+  }
   size_t bytes(int threads) const { return static_cast<size_t>(row_bytes + scale_bytes + threads * thread_bytes); }
 
   const DotCode& code;
@@ -71,7 +74,7 @@ class NarrowWorker {
   // Tiles of rows [tiles.begin, tiles.end) x panels of columns.
   void run(Range tiles, Range panels) const {
     if (code_.begin != nullptr) code_.begin();
-    const int64_t blocks = ceil_div(tiles.end - tiles.begin, layout_.tiles_of_block());
+    const int64_t blocks = ceil_div(tiles.end - tiles.begin, layout_.tiles_of_block(g_.blocking));
     for (int64_t i = 0; i < blocks; ++i) {
       const Range part = share(tiles.end - tiles.begin, i, blocks);
       run_block({tiles.begin + part.begin, tiles.begin + part.end}, panels);
@@ -189,7 +192,8 @@ void narrow_gemm(const VectorCode& code, const NarrowGemm& g, void* workspace, T
         round_rows(code, g, layout, chunk, scratch + thread * layout.thread_bytes, first, begin, end);
       });
     const int64_t tiles = ceil_div(rows, layout.code.rows);
-    const int row_count = row_parts(tiles, panels, layout.code.panels, layout.tiles_of_block(), threads, kRowFetching);
+    const int row_count = row_parts(tiles, panels, layout.code.panels, layout.tiles_of_block(g.blocking), threads,
+                                    kRowFetching, g.blocking);
     const int column_count = threads / row_count;
     const auto body = [&](int64_t begin, int64_t end, int thread) {
       const NarrowWorker worker(code, g, layout, chunk, scratch + thread * layout.thread_bytes, first, rows);
@@ -202,6 +206,29 @@ void narrow_gemm(const VectorCode& code, const NarrowGemm& g, void* workspace, T
       pool->parallel_for(threads, body);
     }
   }
+}
+
+std::vector<Blocking> narrow_gemm_blockings() {
+  std::vector<Blocking> out;
+  for (const int64_t rows : {64, 128, 256, 512})
+    for (const auto split : {Blocking::Split::kRows, Blocking::Split::kColumns})
+      out.push_back({.rows = rows, .split = split});
+  return out;
+}
+
+double narrow_gemm_cost(const VectorCode& code, Factors factors, int64_t rows, int64_t k, int64_t columns, int threads,
+                        const Blocking& blocking) {
+  constexpr double kThrashing = 0.15;    // of the multiply-adds, when the rows of a block do not stay in the cache
+  constexpr double kPerSecond = 2.5e10;  // groups and columns of them that a core multiplies and adds
+  const Layout layout(code, factors, false, rows, k, threads);
+  const int64_t tiles = ceil_div(rows, layout.code.rows), panels = ceil_div(columns, kPanel);
+  const int64_t of_block = layout.tiles_of_block(blocking);
+  const int parts = row_parts(tiles, panels, layout.code.panels, of_block, threads, kRowFetching, blocking);
+  const int64_t block = std::min(ceil_div(tiles, parts), of_block) * layout.code.rows * layout.stride;
+  const bool fits = block + 2 * layout.code.panels * kPanel * layout.depth * layout.element <= second_level_cache();
+  const double tile = static_cast<double>(layout.code.rows * layout.code.panels * layout.depth * layout.element / 4);
+  return split_cost(tiles, panels, layout.code.panels, of_block, parts, threads, kRowFetching) *
+         (fits ? 1 : 1 + kThrashing) * tile / kPerSecond;
 }
 
 }  // namespace tenon::kernels::cpu

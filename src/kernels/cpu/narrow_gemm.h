@@ -6,6 +6,7 @@
 #pragma once
 
 #include "base/thread_pool.h"
+#include "kernels/cpu/blocking.h"
 #include "kernels/cpu/narrow_weights.h"
 
 namespace tenon::kernels::cpu {
@@ -17,6 +18,7 @@ struct NarrowGemm {
   void* y = nullptr;             // [rows, columns], of the epilogue's type; shares no memory with x or the residual
   int64_t rows = 0, k = 0, columns = 0;
   Epilogue epilogue;  // the scales are filled in
+  Blocking blocking = {};
 };
 
 // Bytes of scratch that `narrow_gemm` needs.
@@ -24,5 +26,10 @@ size_t narrow_gemm_workspace(const VectorCode& code, Factors factors, bool x_is_
                              int threads);
 // For bf16 the instruction set must have products of bf16: else `gemm` reads the same weights.
 void narrow_gemm(const VectorCode& code, const NarrowGemm& g, void* workspace, ThreadPool* pool);
+
+// As gemm_blockings and gemm_cost (kernels/cpu/gemm.h). K is never cut.
+std::vector<Blocking> narrow_gemm_blockings();
+double narrow_gemm_cost(const VectorCode& code, Factors factors, int64_t rows, int64_t k, int64_t columns, int threads,
+                        const Blocking& blocking);
 
 }  // namespace tenon::kernels::cpu

@@ -1,6 +1,7 @@
 // How a packed product is split: into ranges of tiles of rows and of groups of column panels, one of each for a thread.
 #pragma once
 
+#include "kernels/cpu/blocking.h"
 #include "kernels/cpu/cpu_kernel.h"
 
 namespace tenon::kernels::cpu {
@@ -13,20 +14,28 @@ inline Range share(int64_t count, int64_t index, int64_t parts) {
   return {count * index / parts, count * (index + 1) / parts};
 }
 
-// How many threads share the rows; the others share the columns, in panels of which a tile has `group`. Costs are in
-// units of one tile's multiply-adds; `packing` is that of packing a tile of X, which each part of the columns does
-// again.
-inline int row_parts(int64_t tiles, int64_t panels, int64_t group, int64_t tiles_of_block, int threads,
-                     double packing) {
+// What the slowest thread does when `parts` of the threads share the rows and the others the columns, in panels of
+// which a tile has `group`. Costs are in units of one tile's multiply-adds; `packing` is that of packing a tile of X,
+// which each part of the columns does again.
+inline double split_cost(int64_t tiles, int64_t panels, int64_t group, int64_t tiles_of_block, int parts, int threads,
+                         double packing) {
   constexpr double kFetching = 2;  // of a tile's panels, for each block of rows, as far as it is not hidden
+  const auto own_tiles = static_cast<double>(ceil_div(tiles, parts));
+  const double own_groups = static_cast<double>(ceil_div(panels, threads / parts)) / static_cast<double>(group);
+  const auto blocks = static_cast<double>(ceil_div(ceil_div(tiles, parts), tiles_of_block));
+  return own_tiles * own_groups + packing * own_tiles + kFetching * own_groups * blocks;
+}
+
+// How many threads share the rows.
+inline int row_parts(int64_t tiles, int64_t panels, int64_t group, int64_t tiles_of_block, int threads, double packing,
+                     const Blocking& blocking = {}) {
+  if (blocking.split == Blocking::Split::kRows) return threads;
+  if (blocking.split == Blocking::Split::kColumns) return 1;
   int best = 1;
   double least = 0;
   for (int parts = 1; parts <= threads; ++parts) {
     if (threads % parts != 0) continue;
-    const auto own_tiles = static_cast<double>(ceil_div(tiles, parts));
-    const double own_groups = static_cast<double>(ceil_div(panels, threads / parts)) / static_cast<double>(group);
-    const auto blocks = static_cast<double>(ceil_div(ceil_div(tiles, parts), tiles_of_block));
-    const double cost = own_tiles * own_groups + packing * own_tiles + kFetching * own_groups * blocks;
+    const double cost = split_cost(tiles, panels, group, tiles_of_block, parts, threads, packing);
     if (parts == 1 || cost < least) {
       least = cost;
       best = parts;
