@@ -18,7 +18,8 @@ if(TENON_FUZZ)
 endif()
 
 # With CMAKE_UNITY_BUILD (the presets set it: a clean build takes half the time) the files of a folder are compiled as one.
-# Alone stay what needs flags of its own and the folders whose files repeat names (infer, reference, encode).
+# Alone stay what needs flags of its own and the folders whose files repeat names (infer, reference, encode); what those
+# include is compiled once: PRECOMPILED of tenon_library.
 function(tenon_unity target)
   set_target_properties(${target} PROPERTIES UNITY_BUILD_MODE GROUP)
   foreach(source ${ARGN})
@@ -31,9 +32,9 @@ function(tenon_unity target)
   endforeach()
 endfunction()
 
-# tenon_library(NAME FOLDERS a b …): a static library of src/a/**.cc, src/b/**.cc …
+# tenon_library(NAME FOLDERS a b … [PRECOMPILED header]): a static library of src/a/**.cc, src/b/**.cc …
 function(tenon_library name)
-  cmake_parse_arguments(ARG "" "" "FOLDERS" ${ARGN})
+  cmake_parse_arguments(ARG "" "PRECOMPILED" "FOLDERS" ${ARGN})
   set(sources)
   foreach(folder ${ARG_FOLDERS})
     file(GLOB_RECURSE found CONFIGURE_DEPENDS ${PROJECT_SOURCE_DIR}/src/${folder}/*.cc)
@@ -44,12 +45,15 @@ function(tenon_library name)
                                      PRIVATE ${PROJECT_SOURCE_DIR}/src ${PROJECT_BINARY_DIR}/generated)
   target_link_libraries(${name} PRIVATE $<BUILD_INTERFACE:tenon_options>)
   tenon_unity(${name} ${sources})
+  if(ARG_PRECOMPILED)
+    target_precompile_headers(${name} PRIVATE ${PROJECT_SOURCE_DIR}/src/${ARG_PRECOMPILED})
+  endif()
   # One object per instruction set: the file's suffix names it.
   foreach(source ${sources})
     if(source MATCHES "_avx512\\.cc$")
-      set_source_files_properties(${source} PROPERTIES COMPILE_OPTIONS "-O3;-mavx512f;-mavx512bw;-mavx512dq;-mavx512vl;-mavx512cd;-mfma;-mavx2;-mf16c;-mbmi;-mbmi2;-mprefer-vector-width=512")
+      set_source_files_properties(${source} PROPERTIES SKIP_PRECOMPILE_HEADERS ON COMPILE_OPTIONS "-O3;-mavx512f;-mavx512bw;-mavx512dq;-mavx512vl;-mavx512cd;-mfma;-mavx2;-mf16c;-mbmi;-mbmi2;-mprefer-vector-width=512")
     elseif(source MATCHES "_avx2\\.cc$")
-      set_source_files_properties(${source} PROPERTIES COMPILE_OPTIONS "-O3;-mavx2;-mfma;-mf16c;-mbmi;-mbmi2")
+      set_source_files_properties(${source} PROPERTIES SKIP_PRECOMPILE_HEADERS ON COMPILE_OPTIONS "-O3;-mavx2;-mfma;-mf16c;-mbmi;-mbmi2")
     endif()
   endforeach()
 endfunction()

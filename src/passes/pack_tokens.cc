@@ -11,6 +11,7 @@
 #include <algorithm>
 #include <map>
 
+#include "passes/pairwise_bias.h"
 #include "passes/passes.h"
 #include "passes/token_flow.h"
 
@@ -27,7 +28,8 @@ struct BiasParts {
   std::vector<Value*> positional;
 };
 
-std::optional<BiasParts> split_bias(Value* bias, std::string& reason) {
+// `rows`: the attention's queries [batch, seq, h]. What is computed from rows at all positions is added to `padded`.
+std::optional<BiasParts> split_bias(Value* bias, const Value& rows, std::set<const Node*>& padded, std::string& reason) {
   BiasParts parts;
   for (Value* v : summands_of(bias)) {
     if (depends_on_shapes_only(v)) {
@@ -35,7 +37,15 @@ std::optional<BiasParts> split_bias(Value* bias, std::string& reason) {
       continue;
     }
     auto mask = prove_padding_mask(v, reason);
-    if (!mask) return std::nullopt;
+    if (!mask) {
+      std::string other;
+      if (!trace_pairwise_bias(v, rows.shape()[0], rows.shape()[1], padded, other)) {
+        reason += "; nor is it computed from each query and key alone: " + other;
+        return std::nullopt;
+      }
+      parts.positional.push_back(v);
+      continue;
+    }
     parts.causal |= mask->causal;
     if (mask->window > 0) parts.window = parts.window > 0 ? std::min(parts.window, mask->window) : mask->window;
     if (mask->root == nullptr) continue;
@@ -70,7 +80,7 @@ class Packer {
         case TokenRole::kAlias: packed_[node->output()] = packed_.at(flow_.rows.at(node->output())); break;
         case TokenRole::kRowRead: status = read_rows(*node); break;
         case TokenRole::kReduce: status = reduce(*node); break;
-        case TokenRole::kAnyRead: status = unpack_operand(*node); break;
+        case TokenRole::kAnyRead: status = unpack_operands(*node); break;
       }
       if (!status.ok()) return status.with_context(node->describe());
     }
@@ -88,7 +98,7 @@ class Packer {
   Status pack_attention(Node& node);
   Status read_rows(Node& node);
   Status reduce(Node& node);
-  Status unpack_operand(Node& node);
+  Status unpack_operands(Node& node);
   Status unpack_outputs();
   Result<Value*> unpack(Value* rows);
 
@@ -278,9 +288,13 @@ Result<Value*> Packer::unpack(Value* rows) {
   return rw_.create(Op::k_unpack_tokens, {packed_.at(rows), gather_, row_offsets_, key_begin_}, {{"shape", Shape{batch_, seq_}}});
 }
 
-Status Packer::unpack_operand(Node& node) {
-  TENON_ASSIGN(Value * padded, unpack(node.input(0)));
-  graph_.set_input(&node, 0, padded);
+Status Packer::unpack_operands(Node& node) {
+  for (int i = 0; i < node.num_inputs(); ++i) {
+    Value* rows = node.input(i);
+    if (!packed_.contains(rows)) continue;
+    TENON_ASSIGN(Value * padded, unpack(rows));
+    graph_.set_input(&node, i, padded);
+  }
   return {};
 }
 
@@ -303,6 +317,7 @@ Status Packer::unpack_outputs() {
 Status pack_tokens(Graph& graph, Decisions& decisions) {
   Rewriter log(graph, kPass, decisions);
   std::map<const Node*, BiasParts> biases;
+  std::set<const Node*> padded;  // compute biases from rows, at all positions
   PaddingMask mask;
   const auto decline = [&](const Node& node, std::string reason) {
     (void)log.decline(node, "stays padded: " + std::move(reason));
@@ -312,7 +327,7 @@ Status pack_tokens(Graph& graph, Decisions& decisions) {
     if (!node->is(Op::k_attention) || node->input(3) != nullptr) continue;
     if (node->input(8) == nullptr) return decline(*node, "this attention has no mask");
     std::string reason;
-    auto parts = split_bias(node->input(8), reason);
+    auto parts = split_bias(node->input(8), *node->input(0), padded, reason);
     if (!parts) return decline(*node, "its mask is not a padding mask: " + reason);
     if (mask.root != nullptr && (mask.root != parts->mask.root || mask.keeps_ones != parts->mask.keeps_ones)) {
       return decline(*node, "attentions have different masks");
@@ -322,7 +337,7 @@ Status pack_tokens(Graph& graph, Decisions& decisions) {
   }
   if (mask.root == nullptr) return {};
   std::string reason;
-  auto flow = trace_tokens(graph, mask, reason);
+  auto flow = trace_tokens(graph, mask, padded, reason);
   if (!flow) return decline(*biases.begin()->first, reason);
   for (const auto& [node, parts] : biases) {
     const bool reached = std::any_of(flow->nodes.begin(), flow->nodes.end(), [&, n = node](const auto& entry) { return entry.first == n; });

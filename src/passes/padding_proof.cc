@@ -9,8 +9,6 @@ namespace {
 
 constexpr int kMaxDepth = 200;
 
-const Dim kAnyBatch = Dim::symbol("$batch"), kAnyQuery = Dim::symbol("$query"), kAnyKey = Dim::symbol("$key");
-
 // The abstract value of one element: an integer expression over sizes and indices, or a number that depends on mask bits.
 struct Element {
   std::optional<Dim> index;
@@ -24,18 +22,15 @@ struct Element {
   }
 };
 
-
 class Evaluator {
  public:
-  explicit Evaluator(std::optional<int64_t> distance) : distance_(distance) {}
+  Evaluator(IndexBounds bounds, std::optional<int64_t> distance) : bounds_(std::move(bounds)), distance_(distance) {}
 
   // Nothing on failure; reason() then says why.
   std::optional<Element> evaluate(Value* v, const std::vector<Coordinate>& at, int depth);
   const std::string& reason() const { return reason_; }
   // The distances at which comparisons that were met may change their answer.
   const std::set<int64_t>& thresholds() const { return thresholds_; }
-  // What the index symbols stay below.
-  void set_bound(const Dim& symbol, const Dim& size) { bounds_.emplace_back(symbol, size); }
 
  private:
   std::optional<Element> structural(Value* v, const std::vector<Coordinate>& at, int depth);
@@ -43,19 +38,17 @@ class Evaluator {
   std::optional<Element> index_arithmetic(Op op, const Dim& a, const Dim& b);
   std::optional<int64_t> at_distance(const Dim& v);
   std::optional<Element> concatenated(const Node& node, const std::vector<Coordinate>& at, size_t axis, int depth);
-  std::optional<std::vector<Coordinate>> through_reshape(const Value& from, const Value& to, const std::vector<Coordinate>& at) const;
-  std::optional<std::pair<Dim, Dim>> split_index(const Dim& flat, const Dim& size) const;
   std::optional<Element> as_root(Value* v, const std::vector<Coordinate>& at);
   std::optional<Element> fail(std::string reason) {
     if (reason_.empty()) reason_ = std::move(reason);
     return std::nullopt;
   }
 
+  const IndexBounds bounds_;
   Value* root_ = nullptr;
   std::string reason_;
   const std::optional<int64_t> distance_;  // of the key from the query; comparisons of the two are then decided
   std::set<int64_t> thresholds_;
-  std::vector<std::pair<Dim, Dim>> bounds_;
 };
 
 Element number(double v) { return {std::nullopt, {nullptr, {v, v, v, v}}}; }
@@ -74,13 +67,14 @@ bool is_used_as_index(const Value* v, int depth = 0) {
 
 // A [batch, seq] value read at (b, q) or (b, k) as the mask's own bit.
 std::optional<Element> Evaluator::as_root(Value* v, const std::vector<Coordinate>& at) {
-  if (v->rank() != 2 || at.size() != 2 || at[0].free || at[1].free || at[0].index != kAnyBatch) return std::nullopt;
-  if (at[1].index != kAnyQuery && at[1].index != kAnyKey) return std::nullopt;
+  if (v->rank() != 2 || at.size() != 2 || at[0].free || at[1].free || at[0].index != Coordinate::batch().index) return std::nullopt;
+  const bool reads_query = at[1].index == Coordinate::query().index;
+  if (!reads_query && at[1].index != Coordinate::key().index) return std::nullopt;
   if (root_ != nullptr && root_ != v) return fail("two masks are combined: %" + root_->name() + " and %" + v->name());
   root_ = v;
   Element e;
   e.table.root = v;
-  for (int bits = 0; bits < 4; ++bits) e.table.number[static_cast<size_t>(bits)] = at[1].index == kAnyQuery ? bits >> 1 : bits & 1;
+  for (int bits = 0; bits < 4; ++bits) e.table.number[static_cast<size_t>(bits)] = reads_query ? bits >> 1 : bits & 1;
   return e;
 }
 
@@ -106,72 +100,6 @@ std::optional<Element> Evaluator::evaluate(Value* v, const std::vector<Coordinat
 }
 
 size_t axis_of(int64_t axis, const Value& v) { return static_cast<size_t>(axis < 0 ? axis + v.rank() : axis); }
-
-// flat == quotient * size + remainder with 0 <= remainder < size, where that can be seen.
-std::optional<std::pair<Dim, Dim>> Evaluator::split_index(const Dim& flat, const Dim& size) const {
-  Dim quotient, remainder;
-  for (const Dim::Term& term : flat.terms()) {
-    Dim t(term.coefficient);
-    for (const auto& atom : term.atoms) t = t * Dim::symbol(atom->text);
-    const auto q = t.exact_div(size);
-    (q ? quotient : remainder) = (q ? quotient : remainder) + (q ? *q : t);
-  }
-  if (remainder.is_const()) {
-    const bool fits = remainder == Dim(0) || (size.is_const() && remainder.value() > 0 && remainder.value() < size.value());
-    return fits ? std::optional(std::pair(quotient, remainder)) : std::nullopt;
-  }
-  for (const auto& [symbol, bound] : bounds_)
-    if (remainder == symbol && bound == size) return std::pair(quotient, remainder);
-  return std::nullopt;
-}
-
-// Axes are taken in groups of equal size on both sides; an index into a group is flattened and split again.
-std::optional<std::vector<Coordinate>> Evaluator::through_reshape(const Value& from, const Value& to, const std::vector<Coordinate>& at) const {
-  std::vector<Coordinate> out(from.shape().size());
-  size_t f = 0, t = 0;
-  while (f < from.shape().size() || t < to.shape().size()) {
-    const size_t f_begin = f, t_begin = t;
-    Dim f_size(1), t_size(1);
-    if (f < from.shape().size()) f_size = from.shape()[f++];
-    while (f_size != t_size) {
-      // Extend the side that the other is a multiple of.
-      const bool extend_to = t < to.shape().size() && (f_size.exact_div(t_size) || f == from.shape().size());
-      if (extend_to) {
-        t_size = t_size * to.shape()[t++];
-      } else if (f < from.shape().size()) {
-        f_size = f_size * from.shape()[f++];
-      } else {
-        return std::nullopt;
-      }
-    }
-    while (f == from.shape().size() && t < to.shape().size() && to.shape()[t] == Dim(1)) ++t;
-    Dim flat;
-    bool free = false;
-    for (size_t i = t_begin; i < t; ++i) {
-      if (to.shape()[i] == Dim(1)) continue;
-      flat = flat * to.shape()[i] + at[i].index;
-      free |= at[i].free;
-    }
-    size_t wide = 0;
-    for (size_t i = f_begin; i < f; ++i) wide += from.shape()[i] != Dim(1);
-    if (free && wide > 1) return std::nullopt;
-    for (size_t i = f; i-- > f_begin;) {
-      if (from.shape()[i] == Dim(1)) continue;
-      if (wide == 1) {
-        out[i] = {flat, free};
-        break;
-      }
-      const auto parts = split_index(flat, from.shape()[i]);
-      if (!parts) return std::nullopt;
-      // The outermost axis takes what is left.
-      bool outermost = true;
-      for (size_t k = f_begin; k < i; ++k) outermost &= from.shape()[k] == Dim(1);
-      out[i].index = outermost ? flat : parts->second;
-      flat = parts->first;
-    }
-  }
-  return out;
-}
 
 std::optional<double> apply(Op op, double a, double b) {
   switch (op) {
@@ -210,7 +138,7 @@ std::optional<double> apply(Op op, double a) {
 // `v` where it is a constant, or a constant more or less than the distance between query and key.
 std::optional<int64_t> Evaluator::at_distance(const Dim& v) {
   if (v.is_const()) return v.value();
-  const Dim apart = kAnyKey - kAnyQuery;
+  const Dim apart = Coordinate::key().index - Coordinate::query().index;
   for (const int64_t sign : {1, -1}) {
     const Dim rest = v - apart * Dim(sign);
     if (!distance_ || !rest.is_const()) continue;
@@ -246,9 +174,9 @@ std::optional<Element> Evaluator::index_arithmetic(Op op, const Dim& a, const Di
   if (op == Op::k_less && at_least_zero) return number(0);
   if (op == Op::k_greater && at_most_zero) return number(0);
   if (difference.is_const() && op == Op::k_equal) return number(difference.value() == 0);
-  for (const auto& [symbol, bound] : bounds_) {
-    if (op == Op::k_less && a == symbol && b == bound) return number(1);
-    if (op == Op::k_greater_equal && a == symbol && b == bound) return number(0);
+  if (const Dim* bound = bounds_.find(a); bound != nullptr && b == *bound) {
+    if (op == Op::k_less) return number(1);
+    if (op == Op::k_greater_equal) return number(0);
   }
   return fail("it depends on positions (a causal or windowed mask)");
 }
@@ -359,7 +287,7 @@ std::optional<Element> Evaluator::structural(Value* v, const std::vector<Coordin
       return Element{attrs.shape("start")[0] + at[0].index * Dim(attrs.integer("step")), {}};
     }
     case Op::k_reshape: {
-      auto where = through_reshape(*node.input(0), *v, at);
+      auto where = bounds_.through_reshape(*node.input(0), *v, at);
       return where ? follow(node.input(0), *where) : fail("it is reshaped across batch and sequence by " + node.describe());
     }
     case Op::k_expand: return follow(node.input(0), broadcast_at(*node.input(0), at));
@@ -439,21 +367,8 @@ std::optional<Element> Evaluator::structural(Value* v, const std::vector<Coordin
 
 }  // namespace
 
-Coordinate Coordinate::batch() { return {kAnyBatch}; }
-Coordinate Coordinate::query() { return {kAnyQuery}; }
-Coordinate Coordinate::key() { return {kAnyKey}; }
-
-std::vector<Coordinate> broadcast_at(const Value& operand, const std::vector<Coordinate>& at) {
-  std::vector<Coordinate> out(at.end() - operand.rank(), at.end());
-  for (int i = 0; i < operand.rank(); ++i)
-    if (operand.shape()[static_cast<size_t>(i)] == Dim(1)) out[static_cast<size_t>(i)] = {};
-  return out;
-}
-
 MaskProof evaluate_mask(Value* v, const std::vector<Coordinate>& at, std::optional<int64_t> distance) {
-  Evaluator evaluator(distance);
-  for (size_t i = 0; i < at.size(); ++i)
-    if (at[i].index.is_symbol()) evaluator.set_bound(at[i].index, v->shape()[i]);
+  Evaluator evaluator(IndexBounds::of(*v, at), distance);
   auto element = evaluator.evaluate(v, at, 0);
   if (element && !element->index) return {element->table, "", evaluator.thresholds()};
   return {std::nullopt, element ? "it is an index" : evaluator.reason(), {}};

@@ -13,20 +13,10 @@
 #include <string>
 #include <vector>
 
+#include "passes/coordinates.h"
 #include "passes/rewriter.h"
 
 namespace tenon::passes {
-
-// One coordinate of an element: an expression over sizes and the index symbols below, or free: any position of an axis along
-// which the value may not vary.
-struct Coordinate {
-  Dim index;
-  bool free = false;
-  static Coordinate any() { return {Dim(0), true}; }
-  static Coordinate batch();  // the element's batch index b
-  static Coordinate query();  // its query position q
-  static Coordinate key();    // its key position k
-};
 
 // What an element is, as a function of the root mask's bits at (b, q) and (b, k): number[2 * bit_q + bit_k].
 struct MaskTable {
@@ -44,9 +34,6 @@ struct MaskProof {
 // The index symbols run below the sizes of the axes of `v` that they index. With a `distance` the key stands so many positions
 // after the query, and comparisons of the two are decided.
 MaskProof evaluate_mask(Value* v, const std::vector<Coordinate>& at, std::optional<int64_t> distance = std::nullopt);
-
-// Where an operand is read when the result is read at `at`: broadcasting aligns axes at the end.
-std::vector<Coordinate> broadcast_at(const Value& operand, const std::vector<Coordinate>& at);
 
 // A [batch, seq] mask and which of its two values keeps a position; and what is hidden besides, by position.
 struct PaddingMask {

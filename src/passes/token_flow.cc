@@ -10,8 +10,8 @@ namespace {
 
 class Tracer {
  public:
-  Tracer(Graph& graph, const PaddingMask& mask)
-      : graph_(graph), mask_(mask), batch_(mask.root->shape()[0]), seq_(mask.root->shape()[1]) {}
+  Tracer(Graph& graph, const PaddingMask& mask, const std::set<const Node*>& padded)
+      : graph_(graph), mask_(mask), padded_(padded), batch_(mask.root->shape()[0]), seq_(mask.root->shape()[1]) {}
 
   std::optional<TokenFlow> trace(std::string& reason) {
     for (const auto& node : graph_.nodes()) {
@@ -48,6 +48,7 @@ class Tracer {
 
   Graph& graph_;
   const PaddingMask& mask_;
+  const std::set<const Node*>& padded_;
   const Dim batch_, seq_;
   TokenFlow flow_;
   std::string reason_;
@@ -75,6 +76,7 @@ bool Tracer::visit(Node& node) {
     if (looks_up && node.output()->rank() == 3 && over_tokens(node.output())) return accept(node, TokenRole::kSource);
     return true;
   }
+  if (padded_.contains(&node)) return accept(node, TokenRole::kAnyRead, false);
   switch (node.op()) {
     case Op::k_linear:
       if (!is_rows(node.input(0)) || (node.input(3) != nullptr && !is_rows(node.input(3)))) return refuse("mixes rows of tokens with other values");
@@ -225,6 +227,9 @@ std::vector<int64_t> positions_read(const Node& node) {
   return positions;
 }
 
-std::optional<TokenFlow> trace_tokens(Graph& graph, const PaddingMask& mask, std::string& reason) { return Tracer(graph, mask).trace(reason); }
+std::optional<TokenFlow> trace_tokens(Graph& graph, const PaddingMask& mask, const std::set<const Node*>& padded,
+                                      std::string& reason) {
+  return Tracer(graph, mask, padded).trace(reason);
+}
 
 }  // namespace tenon::passes

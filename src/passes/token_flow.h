@@ -3,6 +3,7 @@
 
 #include <map>
 #include <optional>
+#include <set>
 #include <string>
 #include <vector>
 
@@ -18,7 +19,7 @@ enum class TokenRole {
   kAlias,    // a product with the mask, or a where by it: on kept rows, its operand
   kRowRead,  // reads rows at fixed positions: slice or gather along the sequence
   kReduce,   // sums or maxima over the sequence that masked rows do not reach
-  kAnyRead,  // gathers rows at positions given at run time: unpacks first
+  kAnyRead,  // reads rows at any position: unpacks them first
 };
 
 struct TokenFlow {
@@ -30,9 +31,10 @@ struct TokenFlow {
   std::vector<Value*> outputs;          // rows that are graph outputs
 };
 
-// Follows rows from the sources to the outputs. Nothing, and the reason, when something reads masked positions in a way that
+// Follows rows from the sources to the outputs. The nodes `padded` may read rows at any position, whatever is in hidden rows. Nothing, and the reason, when something reads masked positions in a way that
 // packing would change.
-std::optional<TokenFlow> trace_tokens(Graph& graph, const PaddingMask& mask, std::string& reason);
+std::optional<TokenFlow> trace_tokens(Graph& graph, const PaddingMask& mask, const std::set<const Node*>& padded,
+                                      std::string& reason);
 
 // The position along the sequence that a kRowRead node reads: slice [p, p+1) or gather at a constant.
 std::vector<int64_t> positions_read(const Node& node);

@@ -145,9 +145,7 @@ def make_case(architecture, exporter, attention, opset, mask):
     if architecture in TEXT:
         model_class, config_class, arguments, outputs, expected = TEXT[architecture]
         options.update(make_inputs=make_input_maker(["input_ids"] + ["attention_mask"] * mask))
-        if architecture == "deberta-v2":
-            options["reason"] = "may be packed: a key's bias depends on its own row and its query's only"
-        elif mask:
+        if mask:
             options["packable"] = True
         if not mask:
             options["shapes"] = [(1, 1, "ones"), (3, 13, "ones"), (2, 32, "ones")]
