@@ -2,13 +2,15 @@
 //
 //   conv_bench [threads] [isa] [batch]
 //
-// Random weights and images; layers run in the order of the network, so that weights stream from memory as in a model;
-// each has its bias, relu and, where the network has one, its residual. Times are of the best round (other processes
-// only ever add time), the last column is the median; "%" is of the best rate of multiply-adds on registers.
+// Random weights and images; layers run in the order of the network, so that weights stream from memory and images stay
+// in the cache as in a model; each has its bias, relu and, where the network has one, its residual. Times are of the
+// best round (other processes only ever add time), the last column is the median; "%" is of the best rate of
+// multiply-adds on registers.
 #include <fmt/core.h>
 
 #include <algorithm>
 #include <cstdlib>
+#include <cstring>
 #include <memory>
 #include <random>
 #include <string>
@@ -65,20 +67,28 @@ ir::Tensor random_tensor(std::vector<int64_t> shape, std::mt19937& generator) {
   return t;
 }
 
-// A layer with its packed weights and its memory.
+// Memory as engines have it: whole cache lines.
+using Aligned = std::unique_ptr<float, void (*)(void*)>;
+Aligned aligned(size_t bytes) {
+  return {static_cast<float*>(std::aligned_alloc(64, (bytes + 63) / 64 * 64)), std::free};
+}
+
+// Images that all layers share: x, residual and y, which is the residual where it may be.
+using Images = std::vector<Aligned>;
+
+// A layer with its packed weights.
 class Step {
  public:
-  Step(const Layer& layer, int64_t batch, Isa isa, std::mt19937& generator) {
+  Step(const Layer& layer, int64_t batch, Isa isa, Images& images, std::mt19937& generator) {
     const int64_t out = (layer.size + layer.stride - 1) / layer.stride, pad = layer.kernel / 2;
-    tensors_ = {random_tensor({batch, layer.size, layer.size, layer.channels}, generator),
-                random_tensor({layer.filters, layer.channels, layer.kernel, layer.kernel}, generator),
-                random_tensor({layer.filters}, generator),
-                random_tensor({layer.residual ? batch : 0, out, out, layer.filters}, generator),
-                random_tensor({batch, out, out, layer.filters}, generator)};
+    const ir::Tensor w = random_tensor({layer.filters, layer.channels, layer.kernel, layer.kernel}, generator);
+    bias_ = random_tensor({layer.filters}, generator);
+    shapes_ = {
+        {batch, layer.size, layer.size, layer.channels}, w.shape(), bias_.shape(), {batch, out, out, layer.filters}};
     std::vector<ir::Value*> values;
     for (int i = 0; i < 4; ++i)
-      values.push_back(graph_.add_input(fmt::format("x{}", i),
-                                        {DType::kF32, ir::to_shape(tensors_[static_cast<size_t>(i)].shape())}));
+      values.push_back(
+          graph_.add_input(fmt::format("x{}", i), {DType::kF32, ir::to_shape(shapes_[static_cast<size_t>(i)])}));
     if (!layer.residual) values[3] = nullptr;
     ir::Node* node = *ops::create(graph_, ir::Op::k_conv, values,
                                   {{"strides", std::vector<int64_t>{layer.stride, layer.stride}},
@@ -86,24 +96,27 @@ class Step {
                                    {"channels_last", int64_t{1}},
                                    {"activation", std::string("relu")},
                                    {"activate_sum", int64_t{1}}});
-    Problem problem{.op = ir::Op::k_conv, .attrs = node->attrs()};
+    Problem problem;
+    problem.op = ir::Op::k_conv;
+    problem.attrs = node->attrs();
     for (size_t i = 0; i < 4; ++i) {
-      problem.inputs.push_back({DType::kF32, ir::to_shape(tensors_[i].shape())});
+      problem.inputs.push_back({DType::kF32, ir::to_shape(shapes_[i])});
       problem.present.push_back(values[i] != nullptr);
       problem.constant.push_back(i == 1 || i == 2);
     }
     problem.outputs = {node->output()->type()};
     const cpu::CpuKernel& kernel = cpu::conv_kernel();
-    weights_ = *kernel.prepack(problem, 1, tensors_[1]);
+    const ir::Tensor packed = *kernel.prepack(problem, 1, w);
+    weights_ = aligned(packed.bytes());
+    std::memcpy(weights_.get(), packed.data(), packed.bytes());
     launcher_ = std::move(*kernel.prepare_for(problem, {}, isa));
     pads_ = {pad, pad, pad, pad};
     sizes_ = {{"pads", pads_}};
-    for (size_t i = 0; i < 4; ++i) {
-      const ir::Tensor& t = i == 1 ? weights_ : tensors_[i];
-      inputs_.push_back(
-          {DType::kF32, tensors_[i].shape(), values[i] == nullptr ? nullptr : const_cast<std::byte*>(t.data())});
-    }
-    outputs_ = {{DType::kF32, tensors_[4].shape(), const_cast<std::byte*>(tensors_[4].data())}};
+    void* data[] = {images[0].get(), weights_.get(), const_cast<std::byte*>(bias_.data()),
+                    layer.residual ? images[1].get() : nullptr};
+    for (size_t k = 0; k < 4; ++k) inputs_.push_back({DType::kF32, shapes_[k], data[k]});
+    outputs_ = {
+        {DType::kF32, shapes_[3], kernel.in_place(problem, 3) && layer.residual ? images[1].get() : images[2].get()}};
   }
 
   size_t workspace(int threads) const {
@@ -118,14 +131,14 @@ class Step {
     if (!s.ok()) std::abort();
   }
   double operations() const {
-    const ir::Tensor& w = tensors_[1];
-    return 2.0 * static_cast<double>(tensors_[4].numel()) * static_cast<double>(w.numel() / w.shape()[0]);
+    return 2.0 * static_cast<double>(outputs_[0].numel() * inputs_[1].numel() / inputs_[1].dim(0));
   }
 
  private:
   ir::Graph graph_;
-  std::vector<ir::Tensor> tensors_;  // x, w, bias, residual, y
-  ir::Tensor weights_;
+  std::vector<std::vector<int64_t>> shapes_;  // x, w, bias, residual and y
+  Aligned weights_{nullptr, std::free};
+  ir::Tensor bias_;
   std::vector<int64_t> pads_;
   std::vector<ops::Sizes> sizes_;
   std::vector<ops::TensorArg> inputs_, outputs_;
@@ -141,14 +154,21 @@ int main(int argc, char** argv) {
     if (argc > 2 && cpu::isa_name(i) == argv[2]) isa = i;
   const int64_t batch = argc > 3 ? std::atoi(argv[3]) : 1;
   std::mt19937 generator(std::random_device{}());
+  Images images;
+  for (int i = 0; i < 3; ++i) {
+    const auto count = static_cast<size_t>(batch * 56 * 56 * 256);  // the largest
+    images.push_back(aligned(count * sizeof(float)));
+    for (size_t k = 0; k < count; ++k) images.back().get()[k] = std::normal_distribution<float>(0.0f, 0.5f)(generator);
+  }
   std::vector<std::vector<std::unique_ptr<Step>>> layers;
   size_t bytes = 64;
   for (const Layer& layer : kLayers) {
     auto& steps = layers.emplace_back();
-    for (int64_t i = 0; i < layer.count; ++i) steps.push_back(std::make_unique<Step>(layer, batch, isa, generator));
+    for (int64_t i = 0; i < layer.count; ++i)
+      steps.push_back(std::make_unique<Step>(layer, batch, isa, images, generator));
     bytes = std::max(bytes, steps[0]->workspace(pool.threads()));
   }
-  const std::unique_ptr<void, void (*)(void*)> workspace(std::aligned_alloc(64, (bytes + 63) / 64 * 64), std::free);
+  const Aligned workspace = aligned(bytes);
   std::vector<std::vector<double>> times(layers.size());
   const int rounds = static_cast<int>(std::max<int64_t>(3, 24 / batch));
   double peak = 0;

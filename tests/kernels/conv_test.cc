@@ -104,6 +104,22 @@ TEST(ConvKernel, AnImageIsTheSameAloneAndInAnyBatch) {
   }
 }
 
+TEST(ConvKernel, WritesOverItsResidualWhereItSaysSo) {
+  Random random;
+  SCOPED_TRACE(random.trace());
+  size_t in_place = 0;
+  for (const ConvCase& c : kConvCases) {
+    const Step step = step_of(random, c, random.pick(std::vector<std::string>{"relu", "silu"}), true, true, true);
+    if (!conv_kernel().in_place((*build(step))->problem, 3)) continue;
+    ++in_place;
+    for (const Isa isa : available_isas())
+      EXPECT_TRUE((*run_kernel(conv_kernel(), step, isa, 2, "", 3))[0].same_bytes(
+          (*run_kernel(conv_kernel(), step, isa, 1))[0]));
+  }
+  EXPECT_GT(in_place, 3u);
+  EXPECT_LT(in_place, kConvCases.size());
+}
+
 TEST(ConvKernel, PropagatesNan) {
   Random random;
   Step step = step_of(random, kConvCases[2], "relu", true, false, false);

@@ -61,9 +61,10 @@ struct FreeDeleter {
 };
 
 // All outputs, with the config of that text (empty: the first). A canary behind the workspace catches kernels that ask
-// for too little.
+// for too little. Output 0 may share the memory of input `shared`.
 inline Result<std::vector<Tensor>> run_kernel(const CpuKernel& kernel, const Step& step, Isa isa, int threads,
-                                              const std::string& config_text = "") {
+                                              const std::string& config_text = "",
+                                              std::optional<size_t> shared = std::nullopt) {
   TENON_ASSIGN(const std::unique_ptr<Built> built, build(step));
   const Problem& problem = built->problem;
   std::vector<Tensor> keep;  // packed weights
@@ -92,6 +93,10 @@ inline Result<std::vector<Tensor>> run_kernel(const CpuKernel& kernel, const Ste
     std::byte* data = nullptr;
     TENON_ASSIGN(Tensor result, Tensor::allocate(type.dtype, shapes.back(), &data));
     if (is_float(type.dtype)) std::memset(data, 0xff, result.bytes());  // NaN: every element must be written
+    if (shared && results.empty()) {
+      std::memcpy(data, inputs[*shared].data, result.bytes());
+      inputs[*shared].data = data;
+    }
     results.push_back(result);
     outputs.push_back({type.dtype, shapes.back(), data});
   }

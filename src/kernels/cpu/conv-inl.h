@@ -8,6 +8,15 @@ HWY_BEFORE_NAMESPACE();
 namespace tenon::kernels::cpu::HWY_NAMESPACE {
 namespace {
 
+// sum += x * b, where it is written: left to itself the compiler moves sums between registers, and to memory.
+HWY_INLINE void add_product(V& sum, V x, V b) {
+#if HWY_TARGET != HWY_SCALAR && HWY_CAP_GE512
+  asm volatile("vfmadd231ps %2, %1, %0" : "+v"(sum.raw) : "v"(x.raw), "v"(b.raw));
+#else
+  sum = hn::MulAdd(x, b, sum);
+#endif
+}
+
 template <int kRows, int kVectors>
 HWY_INLINE void gather_step(const float* const (&a)[kRows], int64_t k, const float* b, int64_t panel_stride,
                             V (&sum)[kRows][kVectors]) {
@@ -19,14 +28,51 @@ HWY_INLINE void gather_step(const float* const (&a)[kRows], int64_t k, const flo
   for (int r = 0; r < kRows; ++r) {
     const V x = set(a[r][k]);
     HWY_UNROLL(32)
-    for (int v = 0; v < kVectors; ++v) sum[r][v] = hn::MulAdd(x, column[v], sum[r][v]);
+    for (int v = 0; v < kVectors; ++v) add_product(sum[r][v], x, column[v]);
   }
+}
+
+template <int kRows, int kVectors>
+HWY_INLINE void finish_sums(const Finish& f, V (&sum)[kRows][kVectors]) {
+  if (f.bias != nullptr) {
+    HWY_UNROLL(32)
+    for (int v = 0; v < kVectors; ++v) {
+      const V bias = load(f.bias + v * kLanes);
+      HWY_UNROLL(32)
+      for (int r = 0; r < kRows; ++r) sum[r][v] = hn::Add(sum[r][v], bias);
+    }
+  }
+  const auto bound = [&] {
+    HWY_UNROLL(32)
+    for (int r = 0; r < kRows; ++r) {
+      HWY_UNROLL(32)
+      for (int v = 0; v < kVectors; ++v) sum[r][v] = clamp(sum[r][v], f.low, f.high);
+    }
+  };
+  if (!f.clamp_sum) bound();
+  if (f.residual != nullptr) {
+    HWY_UNROLL(32)
+    for (int r = 0; r < kRows; ++r) {
+      HWY_UNROLL(32)
+      for (int v = 0; v < kVectors; ++v)
+        sum[r][v] = hn::Add(sum[r][v], load(f.residual + r * f.residual_stride + v * kLanes));
+    }
+  }
+  if (f.clamp_sum) bound();
+}
+
+// One step of a prefetch, of so many lines of each panel.
+HWY_INLINE void prefetch_lines(const char*& from, const Prefetch& p, int64_t lines) {
+  const char* at = from;
+  for (int panel = 0; panel < p.panels; ++panel, at += p.stride)
+    for (int64_t i = 0; i < lines; ++i) __builtin_prefetch(at + i * 64, 0, 2);
+  from += p.step;
 }
 
 // As gemm_tile, but that A is read where it stands.
 template <int kRows, int kPanels>
 HWY_NOINLINE void gather_tile(const GatherTile& t) {
-  constexpr int kVectors = kPanels * static_cast<int>(kPanel / kLanes), kStep = 4;
+  constexpr int kVectors = kPanels * static_cast<int>(kPanel / kLanes), kStep = 4, kLine = 64;
   V sum[kRows][kVectors];
   HWY_UNROLL(32)
   for (int r = 0; r < kRows; ++r) {
@@ -43,6 +89,7 @@ HWY_NOINLINE void gather_tile(const GatherTile& t) {
   const float* b = t.b;
   const Prefetch next = t.prefetch;
   const char* from = next.from;
+  const int64_t lines = next.panels == 0 ? 0 : (next.step + kLine - 1) / kLine;
   const int64_t panel_stride = t.b_panel_stride, end = t.first + t.length;
   const float* const* rows = t.rows;
   for (int64_t p = t.pieces; p > 0; --p, rows += kGatherRows) {
@@ -54,14 +101,14 @@ HWY_NOINLINE void gather_tile(const GatherTile& t) {
       HWY_UNROLL(8)
       for (int i = 0; i < kStep; ++i) {
         gather_step(a, k + i, b + i * kPanel, panel_stride, sum);
-        prefetch(from, next);
       }
+      if (lines > 0) prefetch_lines(from, next, lines);
     }
     for (; k < 0; ++k, b += kPanel) {
       gather_step(a, k, b, panel_stride, sum);
-      prefetch(from, next);
     }
   }
+  if (t.finish) finish_sums(t.finish, sum);
   HWY_UNROLL(32)
   for (int r = 0; r < kRows; ++r) {
     HWY_UNROLL(32)

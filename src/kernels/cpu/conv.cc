@@ -7,6 +7,8 @@
 //
 // Where a tap has few channels (the first layer's three), the taps of the window's last axis are read as one piece,
 // which stands in a row in memory but for pixels at the edge, whose pieces are copied with zeros.
+#include <limits>
+
 #include "kernels/cpu/gemm.h"
 #include "kernels/cpu/kernels.h"
 #include "kernels/cpu/linear.h"
@@ -79,6 +81,7 @@ struct Conv {
   float* y;
   int64_t pixels;  // of y, all images
   Epilogue epilogue;
+  Finish finish;  // the same, where tiles can do it
 };
 
 // A thread's share of one group.
@@ -114,11 +117,11 @@ class ConvWorker {
   }
 
   void find_rows(Range tiles) const {
+    WindowRows::Pixel pixel = rows_.pixel(tiles.begin * code_.tile_rows);
     for (int64_t t = tiles.begin; t < tiles.end; ++t) {
       const float** rows = scratch_.rows + (t - tiles.begin) * g_.pieces * kGatherRows;
       float* pad = scratch_.pad + (t - tiles.begin) * kGatherRows * g_.k();
-      for (int r = 0; r < rows_of(t); ++r) {
-        const int64_t pixel = t * code_.tile_rows + r;
+      for (int r = 0; r < rows_of(t); ++r, rows_.advance(pixel)) {
         if (g_.joined)
           rows_.find_pieces(pixel, scratch_.zeros, pad + r * g_.k(), rows + r, kGatherRows);
         else
@@ -166,26 +169,30 @@ class ConvWorker {
     const int64_t columns = std::min<int64_t>(panels * kPanel, g_.own_filters() - panel * kPanel);
     float* y = c_.y + row * g_.filters + column;
     const bool partial = columns < panels * kPanel, last = k + depth.elements() == g_.k();
+    // Sums that the tile does not finish go through the scratch: y may be the residual.
+    const bool through = partial || (last && !c_.finish);
     GatherTile t{.rows = scratch_.rows + (index * g_.pieces + depth.piece) * kGatherRows,
                  .pieces = depth.pieces,
                  .first = depth.first,
                  .length = depth.length,
                  .b = w_ + (panel * g_.k() + k) * kPanel,
                  .b_panel_stride = g_.k() * kPanel,
-                 .c = partial ? scratch_.tile : y,
-                 .c_stride = partial ? panels * kPanel : g_.filters,
+                 .c = through ? scratch_.tile : y,
+                 .c_stride = through ? panels * kPanel : g_.filters,
                  .rows_used = rows,
                  .panels = panels,
                  .accumulate = k > 0,
+                 .finish = last && !through ? c_.finish.at(row, column) : Finish{},
                  .prefetch = next};
     const Epilogue epilogue = c_.epilogue.at(row, column);
     prefetch_block(epilogue, y, g_.filters, rows, columns);
-    if (partial && k > 0)
+    if (through && k > 0)
       for (int r = 0; r < rows; ++r) std::copy_n(y + r * g_.filters, columns, t.c + r * t.c_stride);
     code_.gather(t);
-    if (partial)
+    if (through && last)
+      code_.epilogue(t.c, t.c_stride, y, g_.filters, rows, columns, epilogue);
+    else if (through)
       for (int r = 0; r < rows; ++r) std::copy_n(t.c + r * t.c_stride, columns, y + r * g_.filters);
-    if (last) code_.epilogue(y, g_.filters, y, g_.filters, rows, columns, epilogue);
   }
 
   const VectorCode& code_;
@@ -215,6 +222,19 @@ void convolve(const VectorCode& code, const ConvGeometry& g, const Conv& c, void
   pool->parallel_for(threads, body);
 }
 
+// What a tile can do with its sums before it writes them; nothing where the activation needs more than bounds.
+Finish finish_of(const Epilogue& e) {
+  constexpr float kInfinity = std::numeric_limits<float>::infinity();
+  const bool plain = e.activation == Activation::kNone, six = e.activation == Activation::kRelu6;
+  return {.present = plain || six || e.activation == Activation::kRelu,
+          .bias = static_cast<const float*>(e.bias),
+          .residual = static_cast<const float*>(e.residual),
+          .residual_stride = e.residual_stride,
+          .clamp_sum = e.activate_sum,
+          .low = plain ? -kInfinity : 0.0f,
+          .high = six ? 6.0f : kInfinity};
+}
+
 class ConvLauncher final : public Launcher {
  public:
   ConvLauncher(const Problem& problem, const VectorCode& code) : code_(code), attrs_(problem.attrs) {
@@ -234,15 +254,17 @@ class ConvLauncher final : public Launcher {
                    ops::shape_text(args.input(kX).shape));
     }
     if (y.numel() == 0) return {};
+    const Epilogue epilogue{.bias = args.input(kBias).as<const float>(),
+                            .residual = args.input(kResidual).as<const float>(),
+                            .residual_stride = g.filters,
+                            .activation = activation_,
+                            .activate_sum = activate_sum_};
     const Conv conv{.x = args.input(kX).as<const float>(),
                     .w = w.as<const float>(),
                     .y = y.as<float>(),
                     .pixels = y.numel() / g.filters,
-                    .epilogue = {.bias = args.input(kBias).as<const float>(),
-                                 .residual = args.input(kResidual).as<const float>(),
-                                 .residual_stride = g.filters,
-                                 .activation = activation_,
-                                 .activate_sum = activate_sum_}};
+                    .epilogue = epilogue,
+                    .finish = finish_of(epilogue)};
     convolve(code_, g, conv, args.workspace, args.pool);
     return {};
   }
@@ -268,6 +290,11 @@ class ConvKernel final : public CpuKernel {
     for (const ir::Dim& size : w)
       if (size.value() < 1) return Support::no("the weights are empty");
     return Support::yes();
+  }
+
+  // Where k is one block: else y holds sums before the residual is read.
+  bool in_place(const Problem& problem, int index) const override {
+    return index == kResidual && row_size(ir::const_values(problem.inputs[kW].shape)) <= kMostDepth;
   }
 
   std::optional<TensorType> packed_type(const Problem& problem, int index) const override {

@@ -64,6 +64,24 @@ struct GemmTile {
 // The same where the rows of A stand apart, in pieces of so many elements along k: element k of row r's piece p is
 // rows[p * kGatherRows + r][k].
 inline constexpr int kGatherRows = 8;
+// What is done with the sums on the way: y = clamp(sums + bias) + residual, or clamp(sums + bias + residual).
+struct Finish {
+  bool present = false;
+  const float* bias = nullptr;
+  const float* residual = nullptr;
+  int64_t residual_stride = 0;
+  bool clamp_sum = false;
+  float low = 0, high = 0;  // NaN stays NaN
+
+  explicit operator bool() const { return present; }
+  // Of the tile that begins at (row, column).
+  Finish at(int64_t row, int64_t column) const {
+    Finish f = *this;
+    if (bias != nullptr) f.bias = bias + column;
+    if (residual != nullptr) f.residual = residual + row * residual_stride + column;
+    return f;
+  }
+};
 struct GatherTile {
   const float* const* rows = nullptr;
   int64_t pieces = 0;
@@ -75,6 +93,7 @@ struct GatherTile {
   int rows_used = 0;  // 1 … tile_rows
   int panels = 0;     // 1 … tile_panels; all panels * 16 columns of C are written
   bool accumulate = false;
+  Finish finish = {};
   Prefetch prefetch = {};  // a step is one k
 };
 

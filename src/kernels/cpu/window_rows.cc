@@ -13,20 +13,41 @@ WindowRows::WindowRows(const ops::Window& geometry, const float* x, int64_t chan
   });
 }
 
-WindowRows::Place WindowRows::place(int64_t pixel) const {
-  Place p;
-  for (size_t i = 3; i-- > 0; pixel /= g_.out[i]) p.origin[i] = g_.at(i, pixel % g_.out[i], 0);
-  p.image = pixel * g_.in_size() * channels_;
+WindowRows::Pixel WindowRows::pixel(int64_t number) const {
+  Pixel p;
+  for (size_t i = 3; i-- > 0; number /= g_.out[i]) {
+    p.at[i] = number % g_.out[i];
+    p.origin[i] = g_.at(i, p.at[i], 0);
+  }
+  p.image = number * g_.in_size() * channels_;
   return p;
 }
 
-void WindowRows::find(int64_t pixel, const float* outside, const float** rows, int64_t step) const {
-  const Place p = place(pixel);
-  const auto& o = p.origin;
-  const int64_t first = p.image + ((o[0] * g_.in[1] + o[1]) * g_.in[2] + o[2]) * channels_;
+void WindowRows::advance(Pixel& p) const {
+  for (size_t i = 3; i-- > 0;) {
+    p.origin[i] += g_.stride[i];
+    if (++p.at[i] < g_.out[i]) return;
+    p.at[i] = 0;
+    p.origin[i] = g_.at(i, 0, 0);
+  }
+  p.image += g_.in_size() * channels_;
+}
+
+int64_t WindowRows::first_element(const Pixel& p) const {
+  return p.image + ((p.origin[0] * g_.in[1] + p.origin[1]) * g_.in[2] + p.origin[2]) * channels_;
+}
+
+bool WindowRows::is_whole(const Pixel& p) const {
   bool whole = true;
-  for (size_t i = 0; i < 3; ++i) whole = whole && o[i] >= 0 && o[i] + (g_.kernel[i] - 1) * g_.dilation[i] < g_.in[i];
-  if (whole) {
+  for (size_t i = 0; i < 3; ++i)
+    whole = whole && p.origin[i] >= 0 && p.origin[i] + (g_.kernel[i] - 1) * g_.dilation[i] < g_.in[i];
+  return whole;
+}
+
+void WindowRows::find(const Pixel& p, const float* outside, const float** rows, int64_t step) const {
+  const auto& o = p.origin;
+  const int64_t first = first_element(p);
+  if (is_whole(p)) {
     const int64_t taps = g_.kernel_size();
     for (int64_t tap = 0; tap < taps; ++tap) rows[tap * step] = x_ + first + offsets_[tap];
     return;
@@ -41,8 +62,7 @@ void WindowRows::find(int64_t pixel, const float* outside, const float** rows, i
   });
 }
 
-WindowRows::Count WindowRows::count(int64_t pixel) const {
-  const Place p = place(pixel);
+WindowRows::Count WindowRows::count(const Pixel& p) const {
   Count n;
   for (size_t i = 0; i < 3; ++i) {
     int64_t inside = 0, padded = 0;
@@ -57,9 +77,14 @@ WindowRows::Count WindowRows::count(int64_t pixel) const {
   return n;
 }
 
-void WindowRows::find_pieces(int64_t pixel, const float* zeros, float* pad, const float** rows, int64_t step) const {
-  const Place p = place(pixel);
+void WindowRows::find_pieces(const Pixel& p, const float* zeros, float* pad, const float** rows, int64_t step) const {
   const int64_t width = g_.kernel[2], begin = p.origin[2];
+  if (is_whole(p)) {
+    const float* first = x_ + first_element(p);
+    const int64_t pieces = g_.kernel[0] * g_.kernel[1];
+    for (int64_t i = 0; i < pieces; ++i) rows[i * step] = first + offsets_[i * width];
+    return;
+  }
   const int64_t from = std::max<int64_t>(begin, 0), to = std::min(begin + width, g_.in[2]);
   int64_t piece = 0;
   for (int64_t a = 0; a < g_.kernel[0]; ++a) {

@@ -70,6 +70,7 @@ class WindowLauncher final : public Launcher {
               [&](int64_t begin, int64_t end, int thread) {
                 const WindowScratch scratch(g, channels, outside, args.workspace, thread);
                 const WindowRows rows(g, x.as<const float>(), channels, scratch.offsets);
+                WindowRows::Pixel pixel = rows.pixel(begin * kWindowPixels);
                 for (int64_t i = begin; i < end; ++i) {
                   const int64_t first = i * kWindowPixels;
                   float scale[kWindowPixels] = {};
@@ -82,9 +83,9 @@ class WindowLauncher final : public Launcher {
                                .y_stride = channels,
                                .pixels = static_cast<int>(std::min<int64_t>(kWindowPixels, pixels - first))};
                   for (int p = 0; p < kWindowPixels; ++p) {
-                    const int64_t pixel = std::min(first + p, pixels - 1);
                     rows.find(pixel, scratch.outside, scratch.rows + p, kWindowPixels);
                     if (op_ == WindowOp::kSum) scale[p] = factor(rows.count(pixel));
+                    if (first + p + 1 < pixels) rows.advance(pixel);  // the last one stands for those behind it
                   }
                   code_.window(op_, t);
                   if (!plain) code_.epilogue(t.y, channels, t.y, channels, t.pixels, channels, epilogue.at(first, 0));
