@@ -8,6 +8,13 @@ HWY_BEFORE_NAMESPACE();
 namespace tenon::kernels::cpu::HWY_NAMESPACE {
 namespace {
 
+// The other shape of tile, for numbers of panels that it divides.
+#if HWY_TARGET != HWY_SCALAR && HWY_CAP_GE512
+constexpr int kWideRows = 6, kWidePanels = 4;
+#else
+constexpr int kWideRows = kTileRows, kWidePanels = kTilePanels;
+#endif
+
 // sum += x * b, where it is written: left to itself the compiler moves sums between registers, and to memory.
 HWY_INLINE void add_product(V& sum, V x, V b) {
 #if HWY_TARGET != HWY_SCALAR && HWY_CAP_GE512
@@ -61,18 +68,28 @@ HWY_INLINE void finish_sums(const Finish& f, V (&sum)[kRows][kVectors]) {
   if (f.clamp_sum) bound();
 }
 
-// One step of a prefetch, of so many lines of each panel.
-HWY_INLINE void prefetch_lines(const char*& from, const Prefetch& p, int64_t lines) {
-  const char* at = from;
-  for (int panel = 0; panel < p.panels; ++panel, at += p.stride)
-    for (int64_t i = 0; i < lines; ++i) __builtin_prefetch(at + i * 64, 0, 2);
-  from += p.step;
-}
+// A prefetch whose steps may be several lines long.
+class Fetch {
+ public:
+  explicit Fetch(const Prefetch& p) : p_(p), lines_(p.panels == 0 ? 0 : (p.step + kLine - 1) / kLine) {}
+  HWY_INLINE void step() {
+    if (lines_ == 0) return;
+    const char* at = p_.from;
+    for (int panel = 0; panel < p_.panels; ++panel, at += p_.stride)
+      for (int64_t i = 0; i < lines_; ++i) __builtin_prefetch(at + i * kLine, 0, 2);
+    p_.from += p_.step;
+  }
+
+ private:
+  static constexpr int64_t kLine = 64;
+  Prefetch p_;
+  int64_t lines_;
+};
 
 // As gemm_tile, but that A is read where it stands.
 template <int kRows, int kPanels>
 HWY_NOINLINE void gather_tile(const GatherTile& t) {
-  constexpr int kVectors = kPanels * static_cast<int>(kPanel / kLanes), kStep = 4, kLine = 64;
+  constexpr int kVectors = kPanels * static_cast<int>(kPanel / kLanes), kUnrolled = 4;
   V sum[kRows][kVectors];
   HWY_UNROLL(32)
   for (int r = 0; r < kRows; ++r) {
@@ -87,25 +104,22 @@ HWY_NOINLINE void gather_tile(const GatherTile& t) {
     }
   }
   const float* b = t.b;
-  const Prefetch next = t.prefetch;
-  const char* from = next.from;
-  const int64_t lines = next.panels == 0 ? 0 : (next.step + kLine - 1) / kLine;
+  Fetch panels(t.prefetch), next_rows(t.next_rows);
   const int64_t panel_stride = t.b_panel_stride, end = t.first + t.length;
   const float* const* rows = t.rows;
   for (int64_t p = t.pieces; p > 0; --p, rows += kGatherRows) {
     const float* a[kRows];
     HWY_UNROLL(32)
     for (int r = 0; r < kRows; ++r) a[r] = rows[r] + end;
-    int64_t k = -t.length;
-    for (; k + kStep <= 0; k += kStep, b += kStep * kPanel) {
-      HWY_UNROLL(8)
-      for (int i = 0; i < kStep; ++i) {
-        gather_step(a, k + i, b + i * kPanel, panel_stride, sum);
+    for (int64_t k = -t.length; k < 0;) {
+      panels.step();
+      next_rows.step();
+      const int64_t stop = k + kGatherStep < 0 ? k + kGatherStep : 0;
+      for (; k + kUnrolled <= stop; k += kUnrolled, b += kUnrolled * kPanel) {
+        HWY_UNROLL(8)
+        for (int i = 0; i < kUnrolled; ++i) gather_step(a, k + i, b + i * kPanel, panel_stride, sum);
       }
-      if (lines > 0) prefetch_lines(from, next, lines);
-    }
-    for (; k < 0; ++k, b += kPanel) {
-      gather_step(a, k, b, panel_stride, sum);
+      for (; k < stop; ++k, b += kPanel) gather_step(a, k, b, panel_stride, sum);
     }
   }
   if (t.finish) finish_sums(t.finish, sum);
@@ -119,6 +133,9 @@ HWY_NOINLINE void gather_tile(const GatherTile& t) {
 template <int kRows>
 void gather_rows(const GatherTile& t) {
 #if HWY_CAP_GE512
+  if constexpr (kRows <= kWideRows) {
+    if (t.panels == 4) return gather_tile<kRows, 4>(t);
+  }
   if (t.panels == 3) return gather_tile<kRows, 3>(t);
   if (t.panels == 2) return gather_tile<kRows, 2>(t);
 #endif

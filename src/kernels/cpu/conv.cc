@@ -22,15 +22,16 @@ constexpr int64_t kMostPixels = 256;  // of x: their channels and a group of pan
 constexpr int64_t kMostDepth = 1024;
 constexpr int64_t kMostPieces = 4096;  // pointers of a block, over eight
 constexpr int64_t kFewChannels = 16;
-constexpr int64_t kTileFloats = kGatherRows * 3 * kPanel;  // one tile of y, for columns that do not fill a panel
+constexpr int64_t kTileFloats = 24 * kPanel;  // one tile of y, for columns that do not fill a panel
 
 struct ConvGeometry {
   ops::Window window;
   int64_t groups = 1, channels = 0, filters = 0;  // of x and y, all groups
   bool joined = false;                            // the taps of the last axis are one piece
   int64_t pieces = 0, piece = 0;                  // of a row, and elements of each
+  TileShape tile;
 
-  ConvGeometry(const Attrs& attrs, const RunArgs& args)
+  ConvGeometry(const VectorCode& code, const Attrs& attrs, const RunArgs& args)
       : window(ops::Window::of(attrs, args, args.input(kX).shape, args.output().shape, args.input(kW).shape.subspan(2),
                                1)),
         groups(attrs.integer("group")),
@@ -39,14 +40,20 @@ struct ConvGeometry {
     const int64_t own = channels / groups;
     joined = groups == 1 && window.dilation[2] == 1 && own < kFewChannels && window.kernel[2] > 1;
     piece = joined ? own * window.kernel[2] : own;
+    for (const TileShape& shape : code.gather_shapes)
+      if (tile.rows == 0 || idle_panels(shape) < idle_panels(tile)) tile = shape;
     pieces = joined ? window.kernel[0] * window.kernel[1] : window.kernel_size();
   }
 
   int64_t k() const { return pieces * piece; }
+  // Of the last tile of a group's filters.
+  int64_t idle_panels(const TileShape& shape) const {
+    return ceil_div(own_panels(), shape.panels) * shape.panels - own_panels();
+  }
   int64_t own_filters() const { return filters / groups; }
   int64_t own_panels() const { return ceil_div(own_filters(), kPanel); }
-  int64_t tiles_per_block(const VectorCode& code) const {
-    const int64_t most = std::min(kMostPixels / code.tile_rows, kMostPieces / std::max<int64_t>(pieces, 1));
+  int64_t tiles_per_block() const {
+    const int64_t most = std::min(kMostPixels / tile.rows, kMostPieces / std::max<int64_t>(pieces, 1));
     return std::max<int64_t>(1, most);
   }
 };
@@ -57,20 +64,18 @@ struct ConvScratch {
   int64_t* offsets;
   const float** rows;  // [tile of the block][piece][kGatherRows]
 
-  static int64_t pad_floats(const VectorCode& code, const ConvGeometry& g) {
-    return g.joined ? g.tiles_per_block(code) * kGatherRows * g.k() : 0;
-  }
-  static size_t bytes(const VectorCode& code, const ConvGeometry& g) {
-    const int64_t floats = whole_lines(g.piece) + kTileFloats + whole_lines(pad_floats(code, g));
-    const int64_t words = g.window.kernel_size() + g.tiles_per_block(code) * g.pieces * kGatherRows;
+  static int64_t pad_floats(const ConvGeometry& g) { return g.joined ? g.tiles_per_block() * kGatherRows * g.k() : 0; }
+  static size_t bytes(const ConvGeometry& g) {
+    const int64_t floats = whole_lines(g.piece) + kTileFloats + whole_lines(pad_floats(g));
+    const int64_t words = g.window.kernel_size() + g.tiles_per_block() * g.pieces * kGatherRows;
     return static_cast<size_t>(floats * 4 + whole_lines(2 * words) * 4);
   }
-  ConvScratch(const VectorCode& code, const ConvGeometry& g, void* memory, int thread) {
-    auto* at = reinterpret_cast<float*>(static_cast<std::byte*>(memory) + bytes(code, g) * static_cast<size_t>(thread));
+  ConvScratch(const ConvGeometry& g, void* memory, int thread) {
+    auto* at = reinterpret_cast<float*>(static_cast<std::byte*>(memory) + bytes(g) * static_cast<size_t>(thread));
     zeros = at;
     tile = zeros + whole_lines(g.piece);
     pad = tile + kTileFloats;
-    offsets = reinterpret_cast<int64_t*>(pad + whole_lines(pad_floats(code, g)));
+    offsets = reinterpret_cast<int64_t*>(pad + whole_lines(pad_floats(g)));
     rows = reinterpret_cast<const float**>(offsets + g.window.kernel_size());
     std::fill_n(zeros, g.piece, 0.0f);
   }
@@ -98,7 +103,7 @@ class ConvWorker {
 
   // Tiles of pixels x panels of the group's filters.
   void run(Range tiles, Range panels) const {
-    const int64_t blocks = ceil_div(tiles.end - tiles.begin, g_.tiles_per_block(code_));
+    const int64_t blocks = ceil_div(tiles.end - tiles.begin, g_.tiles_per_block());
     for (int64_t i = 0; i < blocks; ++i) {
       const Range part = share(tiles.end - tiles.begin, i, blocks);
       run_block({tiles.begin + part.begin, tiles.begin + part.end}, panels);
@@ -113,11 +118,11 @@ class ConvWorker {
   };
 
   int rows_of(int64_t tile) const {
-    return static_cast<int>(std::min<int64_t>(code_.tile_rows, c_.pixels - tile * code_.tile_rows));
+    return static_cast<int>(std::min<int64_t>(g_.tile.rows, c_.pixels - tile * g_.tile.rows));
   }
 
   void find_rows(Range tiles) const {
-    WindowRows::Pixel pixel = rows_.pixel(tiles.begin * code_.tile_rows);
+    WindowRows::Pixel pixel = rows_.pixel(tiles.begin * g_.tile.rows);
     for (int64_t t = tiles.begin; t < tiles.end; ++t) {
       const float** rows = scratch_.rows + (t - tiles.begin) * g_.pieces * kGatherRows;
       float* pad = scratch_.pad + (t - tiles.begin) * kGatherRows * g_.k();
@@ -144,28 +149,38 @@ class ConvWorker {
     }
   }
 
+  static int64_t steps_of(const Depth& depth) { return depth.pieces * ceil_div(depth.length, kGatherStep); }
+
+  // The rows of x that the last piece of a tile reads, as far as they stand side by side: what tiles before it did not.
+  Prefetch rows_ahead(int64_t index, const Depth& depth) const {
+    const float* from = scratch_.rows[((index + 1) * g_.pieces - 1) * kGatherRows] + depth.first;
+    const int64_t bytes = g_.tile.rows * g_.window.stride[2] * g_.channels * 4;
+    return {reinterpret_cast<const char*>(from), ceil_div(bytes, steps_of(depth)), 1, 0};
+  }
+
   void run_block(Range tiles, Range panels) const {
     find_rows(tiles);
     for_each_depth([&](const Depth& depth) {
       const int64_t k = depth.piece * g_.piece + depth.first;
-      for (int64_t p = panels.begin; p < panels.end; p += code_.tile_panels) {
-        const int count = static_cast<int>(std::min<int64_t>(code_.tile_panels, panels.end - p));
+      for (int64_t p = panels.begin; p < panels.end; p += g_.tile.panels) {
+        const int count = static_cast<int>(std::min<int64_t>(g_.tile.panels, panels.end - p));
         // The next panels are fetched while the tiles of these are computed.
-        const int64_t next = p + count, next_count = std::min<int64_t>(code_.tile_panels, panels.end - next);
+        const int64_t next = p + count, next_count = std::min<int64_t>(g_.tile.panels, panels.end - next);
         const auto* next_panel = reinterpret_cast<const std::byte*>(w_ + (next * g_.k() + k) * kPanel);
         for (int64_t t = tiles.begin; t < tiles.end; ++t) {
           run_tile(t, t - tiles.begin, p, count, k, depth,
                    prefetch_of(t - tiles.begin, tiles.end - tiles.begin, next_panel, next_count,
-                               depth.elements() * kPanel * 4, g_.k() * kPanel * 4, depth.elements()));
+                               depth.elements() * kPanel * 4, g_.k() * kPanel * 4, steps_of(depth)),
+                   p == panels.begin && t + 1 < tiles.end ? rows_ahead(t + 1 - tiles.begin, depth) : Prefetch{});
         }
       }
     });
   }
 
   void run_tile(int64_t tile, int64_t index, int64_t panel, int panels, int64_t k, const Depth& depth,
-                const Prefetch& next) const {
+                const Prefetch& next, const Prefetch& next_rows) const {
     const int rows = rows_of(tile);
-    const int64_t row = tile * code_.tile_rows, column = first_filter_ + panel * kPanel;
+    const int64_t row = tile * g_.tile.rows, column = first_filter_ + panel * kPanel;
     const int64_t columns = std::min<int64_t>(panels * kPanel, g_.own_filters() - panel * kPanel);
     float* y = c_.y + row * g_.filters + column;
     const bool partial = columns < panels * kPanel, last = k + depth.elements() == g_.k();
@@ -183,7 +198,8 @@ class ConvWorker {
                  .panels = panels,
                  .accumulate = k > 0,
                  .finish = last && !through ? c_.finish.at(row, column) : Finish{},
-                 .prefetch = next};
+                 .prefetch = next,
+                 .next_rows = next_rows};
     const Epilogue epilogue = c_.epilogue.at(row, column);
     prefetch_block(epilogue, y, g_.filters, rows, columns);
     if (through && k > 0)
@@ -206,14 +222,14 @@ class ConvWorker {
 
 void convolve(const VectorCode& code, const ConvGeometry& g, const Conv& c, void* workspace, ThreadPool* pool) {
   const int threads = pool == nullptr ? 1 : pool->threads();
-  const int64_t tiles = ceil_div(c.pixels, code.tile_rows), column_groups = ceil_div(g.own_panels(), code.tile_panels);
-  const int row_count = row_parts(tiles, column_groups, 1, g.tiles_per_block(code), threads, 0);
+  const int64_t tiles = ceil_div(c.pixels, g.tile.rows), column_groups = ceil_div(g.own_panels(), g.tile.panels);
+  const int row_count = row_parts(tiles, column_groups, 1, g.tiles_per_block(), threads, 0);
   const int column_count = threads / row_count;
   const auto body = [&](int64_t begin, int64_t end, int thread) {
-    const ConvScratch scratch(code, g, workspace, thread);
+    const ConvScratch scratch(g, workspace, thread);
     for (int64_t i = begin; i < end; ++i) {
       const Range columns = share(column_groups, i % column_count, column_count);
-      const Range panels{columns.begin * code.tile_panels, std::min(columns.end * code.tile_panels, g.own_panels())};
+      const Range panels{columns.begin * g.tile.panels, std::min(columns.end * g.tile.panels, g.own_panels())};
       for (int64_t group = 0; group < g.groups; ++group)
         ConvWorker(code, g, c, group, scratch).run(share(tiles, i / column_count, row_count), panels);
     }
@@ -243,12 +259,12 @@ class ConvLauncher final : public Launcher {
   }
 
   size_t workspace(const RunArgs& args, int threads) const override {
-    return ConvScratch::bytes(code_, ConvGeometry(attrs_, args)) * static_cast<size_t>(threads);
+    return ConvScratch::bytes(ConvGeometry(code_, attrs_, args)) * static_cast<size_t>(threads);
   }
 
   Status launch(const RunArgs& args) const override {
     const TensorArg w = args.input(kW), y = args.output();
-    const ConvGeometry g(attrs_, args);
+    const ConvGeometry g(code_, attrs_, args);
     if (g.channels != w.dim(1) * g.groups) {
       return error(ErrorCode::kBadInput, "weights {} in {} groups do not fit {}", ops::shape_text(w.shape), g.groups,
                    ops::shape_text(args.input(kX).shape));

@@ -69,7 +69,7 @@ inline void prefetch_rows(const void* first, int64_t stride, int rows, int64_t b
 }
 inline void prefetch_block(const Epilogue& e, const void* y, int64_t y_stride, int rows, int64_t columns) {
   prefetch_rows(y, y_stride * e.element(), rows, columns * e.element());
-  if (e.residual != nullptr) prefetch_rows(e.residual, e.residual_stride * e.element(), rows, columns * e.element());
+  if (e.residual != nullptr && e.residual != y) prefetch_rows(e.residual, e.residual_stride * e.element(), rows, columns * e.element());
 }
 
 }  // namespace tenon::kernels::cpu

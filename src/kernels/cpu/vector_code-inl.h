@@ -20,6 +20,8 @@ constexpr VectorCode table(Isa isa) {
   t.bf16 = bf16_code(isa);
   t.gemm = gemm;
   t.gather = gather;
+  t.gather_shapes[0] = {kTileRows, kTilePanels};
+  t.gather_shapes[1] = {kWideRows, kWidePanels};
   t.window = window;
   t.epilogue = rounds ? epilogue<true> : epilogue<false>;
   t.transpose_rows = transpose_rows;

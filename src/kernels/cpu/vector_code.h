@@ -82,6 +82,10 @@ struct Finish {
     return f;
   }
 };
+inline constexpr int kGatherStep = 32;
+struct TileShape {
+  int rows = 0, panels = 0;
+};
 struct GatherTile {
   const float* const* rows = nullptr;
   int64_t pieces = 0;
@@ -90,11 +94,11 @@ struct GatherTile {
   int64_t b_panel_stride = 0;
   float* c = nullptr;
   int64_t c_stride = 0;
-  int rows_used = 0;  // 1 … tile_rows
-  int panels = 0;     // 1 … tile_panels; all panels * 16 columns of C are written
+  int rows_used = 0;  // 1 … rows of the shape
+  int panels = 0;     // 1 … panels of the shape; all panels * 16 columns of C are written
   bool accumulate = false;
   Finish finish = {};
-  Prefetch prefetch = {};  // a step is one k
+  Prefetch prefetch = {}, next_rows = {};  // a step is kGatherStep k
 };
 
 // Windows over images whose channels are rows, of kWindowPixels pixels side by side:
@@ -262,6 +266,7 @@ struct VectorCode {
 
   void (*gemm)(const GemmTile&);
   void (*gather)(const GatherTile&);
+  TileShape gather_shapes[2];  // the most of a tile, one way or the other
   void (*window)(WindowOp, const WindowTile&);
   void (*epilogue)(const void* sums, int64_t sums_stride, void* y, int64_t y_stride, int rows, int64_t columns,
                    const Epilogue&);
