@@ -164,13 +164,17 @@ class ConvWorker {
       const int64_t k = depth.piece * g_.piece + depth.first;
       for (int64_t p = panels.begin; p < panels.end; p += g_.tile.panels) {
         const int count = static_cast<int>(std::min<int64_t>(g_.tile.panels, panels.end - p));
-        // The next panels are fetched while the tiles of these are computed.
-        const int64_t next = p + count, next_count = std::min<int64_t>(g_.tile.panels, panels.end - next);
-        const auto* next_panel = reinterpret_cast<const std::byte*>(w_ + (next * g_.k() + k) * kPanel);
+        // The next panels are fetched while the tiles of these are computed; after the last the first of the next
+        // depth.
+        const bool wraps = p + count == panels.end;
+        const int64_t next_k = wraps ? k + depth.elements() : k, next = wraps ? panels.begin : p + count;
+        const int64_t next_count = next_k < g_.k() ? std::min<int64_t>(g_.tile.panels, panels.end - next) : 0;
+        const int64_t next_bytes = std::min(depth.elements(), g_.k() - next_k) * kPanel * 4;
+        const auto* next_panel = reinterpret_cast<const std::byte*>(w_ + (next * g_.k() + next_k) * kPanel);
         for (int64_t t = tiles.begin; t < tiles.end; ++t) {
           run_tile(t, t - tiles.begin, p, count, k, depth,
-                   prefetch_of(t - tiles.begin, tiles.end - tiles.begin, next_panel, next_count,
-                               depth.elements() * kPanel * 4, g_.k() * kPanel * 4, steps_of(depth)),
+                   prefetch_of(t - tiles.begin, tiles.end - tiles.begin, next_panel, next_count, next_bytes,
+                               g_.k() * kPanel * 4, steps_of(depth)),
                    p == panels.begin && t + 1 < tiles.end ? rows_ahead(t + 1 - tiles.begin, depth) : Prefetch{});
         }
       }
