@@ -208,7 +208,7 @@ def main():
         path, engine = folder / "model.onnx", folder / "model.tenon"
         model = randomize(MODELS[args.model]())
         export(model, path, args.size)
-        subprocess.run([args.tenon, "build", str(path), "-o", str(engine)], check=True, stdout=subprocess.DEVNULL)
+        subprocess.run([args.tenon, "build", str(path), "-o", str(engine), "--quiet"], check=True, stdout=subprocess.DEVNULL)
         work = multiply_adds(model, args.size)
         say(f"{args.model}, {args.size} x {args.size}, fp32, {args.threads} threads: {work * 1e-9:.2f} G multiply-adds an "
             f"image")
