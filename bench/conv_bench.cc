@@ -16,7 +16,7 @@
 #include <string>
 #include <vector>
 
-#include "bench/peak.h"
+#include "tools/peak.h"
 #include "kernels/cpu/kernels.h"
 #include "ops/create.h"
 
@@ -173,11 +173,11 @@ int main(int argc, char** argv) {
   const int rounds = static_cast<int>(std::max<int64_t>(3, 24 / batch));
   double peak = 0;
   for (int round = 0; round < rounds; ++round) {
-    if (round % 8 == 0) peak = std::max(peak, bench::measured_peak(isa, "f32", pool));
+    if (round % 8 == 0) peak = std::max(peak, tools::measured_peak(isa, "f32", pool));
     for (size_t i = 0; i < layers.size(); ++i) {
-      const double start = bench::now(pool);
+      const double start = tools::pool_seconds(pool);
       for (const auto& step : layers[i]) step->run(workspace.get(), pool);
-      times[i].push_back(bench::now(pool) - start);
+      times[i].push_back(tools::pool_seconds(pool) - start);
     }
   }
   fmt::print("{}, {} threads, batch {}, peak {:.0f} G/s\n{:<14} {:>6} {:>9} {:>7} {:>5} {:>9}\n", cpu::isa_name(isa),

@@ -17,7 +17,7 @@
 #include <utility>
 #include <vector>
 
-#include "bench/peak.h"
+#include "tools/peak.h"
 #include "kernels/cpu/gemm.h"
 #include "kernels/cpu/narrow_gemm.h"
 
@@ -25,8 +25,8 @@ namespace {
 
 using namespace tenon;
 using namespace tenon::kernels::cpu;
-using bench::measured_peak;
-using bench::now;
+using tools::measured_peak;
+using tools::pool_seconds;
 
 struct Shape {
   const char* name;
@@ -110,7 +110,7 @@ int main(int argc, char** argv) {
       for (int layer = 0; layer < kLayers; ++layer) {
         for (size_t s = 0; s < std::size(kShapes); ++s) {
           const Shape& shape = kShapes[s];
-          const double start = now(pool);
+          const double start = pool_seconds(pool);
           const float* w = weights[static_cast<size_t>(layer)][s].data;
           const Epilogue epilogue{.bias = bias.data,
                                   .residual = shape.n == 768 ? residual.data : nullptr,
@@ -142,8 +142,8 @@ int main(int argc, char** argv) {
                   .epilogue = epilogue},
                  workspace.data, &pool);
           }
-          spent[s] += (now(pool) - start);
-          spent.back() += (now(pool) - start);
+          spent[s] += (pool_seconds(pool) - start);
+          spent.back() += (pool_seconds(pool) - start);
         }
       }
       for (size_t s = 0; s < spent.size(); ++s) times[s].push_back(spent[s]);

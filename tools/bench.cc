@@ -8,12 +8,14 @@
 #include <nlohmann/json.hpp>
 #include <random>
 
+#include "base/write_file.h"
 #include "engine/reader.h"
 #include "kernels/cuda/driver.h"
 #include "runtime/executable.h"
 #include "tenon/runtime.h"
 #include "text/tokenizer.h"
-#include "tools/profile.h"
+#include "tools/pass_worth.h"
+#include "tools/profile_report.h"
 #include "tools/random_inputs.h"
 #include "tools/report.h"
 #include "tools/timing.h"
@@ -153,16 +155,26 @@ Point measure(const BenchArgs& args, const Engine& engine, std::vector<Execution
   return point;
 }
 
-void profile(const BenchArgs& args, const Engine& engine, ExecutionContext& context, int64_t batch, int64_t seq) {
+// Rows of full length.
+ProfileReport profile(const BenchArgs& args, const Engine& engine, ExecutionContext& context, const Point& point, const Limits& limits, Progress& progress) {
   constexpr int kRuns = 10;
-  const NamedTensors inputs = random_inputs(engine, std::vector<int64_t>(static_cast<size_t>(batch), seq), seq, args.seed);
+  const NamedTensors inputs = random_inputs(engine, std::vector<int64_t>(static_cast<size_t>(point.batch), point.seq), point.seq, args.seed);
   set_inputs(context, inputs);
+  context.execute();
   StepTimes times;
   context.set_profiler(&times);
   for (int i = 0; i < kRuns; ++i) context.execute();
   context.set_profiler(nullptr);
-  fmt::print("\nbatch {} seq {}\n", batch, seq);
-  times.print(12);
+  ProfileReport report = make_report(times, step_costs(engine.executable()->plan(), inputs), limits);
+  report.engine = args.engine;
+  report.batch = point.batch;
+  report.seq = point.seq;
+  report.run_seconds = point.percentile(50);
+  if (!args.passes_of.empty()) {
+    const auto show = [&](std::string_view what, double part) { progress.show(what, part); };
+    report.passes = measure_passes(engine, args.passes_of, inputs, args.threads, args.duration, show);
+  }
+  return report;
 }
 
 }  // namespace
@@ -197,6 +209,18 @@ int bench(const BenchArgs& args) {
       for (int64_t seq : lengths.fixed() ? args.seq : std::vector<int64_t>{0}) points.push_back(measure(args, engine, streams, lengths, batch, seq, progress));
     }
   }
+  std::vector<ProfileReport> reports;
+  if (args.profile || !args.profile_html.empty() || !args.passes_of.empty()) {
+    Progress progress(args.quiet || args.json);
+    progress.show("profile", 0);
+    const bool on_cpu = !engine.executable()->plan().target.starts_with("sm_");
+    const Limits limits = on_cpu ? measure_cpu(engine.executable()->pool()) : Limits{};
+    for (const Point& p : points) reports.push_back(profile(args, engine, streams.front(), p, limits, progress));
+    if (!args.profile_html.empty()) {
+      const Status written = write_file(args.profile_html, profile_html(reports));
+      if (!written.ok()) throw Error(written.code(), written.message());
+    }
+  }
   nlohmann::ordered_json json = nlohmann::ordered_json::array();
   if (!args.json) fmt::print("{:>5} {:>5} {:>7} {:>6} | {:>9} {:>9} {:>9} {:>9} {:>9} {:>9} ms | {:>9} {:>9} /s | {:>9}\n", "batch", "seq", "tokens", "runs", "min",
                              "mean", "median", "p90", "p95", "p99", "texts", "tokens", "arena");
@@ -215,11 +239,10 @@ int bench(const BenchArgs& args) {
     }
   }
   if (args.json) {
+    for (size_t i = 0; i < reports.size(); ++i) json[i]["profile"] = profile_json(reports[i]);
     std::puts(json.dump(2).c_str());
   } else {
-    if (args.profile) {
-      for (const Point& p : points) profile(args, engine, streams.front(), p.batch, p.seq);
-    }
+    for (const ProfileReport& report : reports) print_profile(report, 16);
     if (start.context > 0) fmt::print("driver's context {:.3f} s, ", start.context);
     fmt::print("loaded in {:.3f} s, first run {:.3f} ms, weights {}, peak resident {}\n", start.load, 1e3 * points.front().first,
                human_bytes(engine.executable()->file().weight_bytes()), human_bytes(peak_resident_bytes()));

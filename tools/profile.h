@@ -15,8 +15,6 @@ namespace tenon::tools {
 class StepTimes final : public Profiler {
  public:
   void step(std::string_view name, std::string_view kernel, double seconds) override;
-  // Per kernel: number of steps, microseconds (medians over the runs, summed), percent. Then the same per step, slowest first.
-  void print(size_t most_steps) const;
 
   struct Times {
     std::string kernel;

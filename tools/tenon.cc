@@ -139,7 +139,9 @@ void add_bench(CLI::App& app, BenchArgs& a) {
   verb->add_option("--warmup", a.warmup, "runs before the first that counts")->check(CLI::NonNegativeNumber);
   verb->add_option("--streams", a.streams, "so many runs at once, each in a context of its own: one batch is prepared while another is computed")->check(CLI::PositiveNumber);
   verb->add_option("--seed", a.seed, "of the random tokens");
-  verb->add_flag("--profile", a.profile, "also the time of each kernel and of the slowest steps");
+  verb->add_flag("--profile", a.profile, "also where the time goes: shares of GEMM, attention, norm …, the slowest steps and what binds them");
+  verb->add_option("--profile-html", a.profile_html, "the same as one HTML page that needs nothing else, with every step");
+  verb->add_option("--without-passes", a.passes_of, "with --profile: the model that the engine was built from, to time it without each pass in turn");
   verb->add_flag("--outputs-on-device", a.outputs_on_device, "leave results in the GPU's memory, as a caller who goes on there would");
   add_common(verb, a);
 }
@@ -182,7 +184,7 @@ void add_others(CLI::App& app, InspectArgs& inspect_args, ExplainArgs& explain_a
   verb->add_option("--model", verify_args.model, "what the engine was built from")->required();
   verb->add_option("--inputs", verify_args.inputs, "recorded inputs (.npz, .json); default: random tokens with padding");
   verb->add_option("--expected", verify_args.expected, "recorded outputs to compare with as well");
-  verb->add_option("--tolerance", verify_args.tolerance, "largest difference allowed, relative to the layer's largest value")->check(CLI::PositiveNumber);
+  verb->add_option("--tolerance", verify_args.tolerance, "largest difference allowed, relative to the layer's largest value; default: by precision, 1e-4 for fp32")->check(CLI::PositiveNumber);
   verb->add_option("--batch", verify_args.batch, "rows of random input")->check(CLI::PositiveNumber);
   verb->add_option("--seq", verify_args.seq, "length of random input")->check(CLI::PositiveNumber);
   verb->add_option("--seed", verify_args.seed, "of the random input");

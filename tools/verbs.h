@@ -68,6 +68,8 @@ struct BenchArgs : CommonArgs {
   int streams = 1;         // contexts that run at once
   unsigned seed = 1;
   bool profile = false;
+  std::string profile_html;  // file to write
+  std::string passes_of;     // the model: what each pass is worth
   bool outputs_on_device = false;
 };
 
@@ -91,7 +93,7 @@ struct ExplainArgs : CommonArgs {
 
 struct VerifyArgs : CommonArgs {
   std::string engine, model, inputs, expected;
-  double tolerance = 1e-4;
+  double tolerance = 0;  // 0: by precision
   int64_t batch = 3, seq = 24;
   unsigned seed = 1;
 };

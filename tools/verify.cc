@@ -24,6 +24,36 @@ struct LayerResult {
   double relative() const { return worst / std::max(1.0, largest); }
 };
 
+// How far an engine may be from its model, by what it rounds: the part of a value's largest element that an element may
+// differ. Errors of several layers add up, so these are some times one rounding (fp16 2^-11, bf16 2^-8, int8 2^-8 of a row).
+struct Precision {
+  const char* name;
+  double tolerance;
+};
+constexpr Precision kFp32{"fp32", 1e-4}, kTf32{"tf32", 1e-2}, kFp16{"fp16", 1e-2}, kBf16{"bf16", 5e-2}, kInt8{"int8", 1.5e-1};
+
+// The coarsest one in use.
+Precision precision_of(const engine::Plan& plan) {
+  Precision found = kFp32;
+  const auto meets = [&](const Precision& p) {
+    if (p.tolerance > found.tolerance) found = p;
+  };
+  for (const engine::PlanStep& step : plan.steps) {
+    if (step.op == ir::Op::k_linear) {
+      const std::string factors = step.attrs.text("factors");
+      if (factors == "int8") meets(kInt8);
+      if (factors == "bf16") meets(kBf16);
+      if (factors == "tf32") meets(kTf32);
+    }
+    for (const int v : step.outputs) {
+      const DType dtype = plan.values[static_cast<size_t>(v)].type.dtype;
+      if (dtype == DType::kBF16) meets(kBf16);
+      if (dtype == DType::kF16) meets(kFp16);
+    }
+  }
+  return found;
+}
+
 const NamedTensors::value_type* find(const NamedTensors& tensors, const std::string& name) {
   for (const auto& entry : tensors)
     if (entry.first == name) return &entry;
@@ -72,25 +102,36 @@ void compare_output(const TensorView& actual, const ir::Tensor& expected, const 
   }
 }
 
-void print_results(const VerifyArgs& args, const std::vector<LayerResult>& layers, const std::vector<LayerResult>& outputs, const LayerResult* first_bad) {
+struct Allowed {
+  Precision precision;
+  bool given = false;  // by --tolerance
+};
+
+void print_results(const VerifyArgs& args, const Allowed& allowed, const std::vector<LayerResult>& layers, const std::vector<LayerResult>& outputs,
+                   const LayerResult* first_bad) {
+  const double tolerance = allowed.precision.tolerance;
   if (args.json) {
     const auto to_json = [](const std::vector<LayerResult>& results) {
       nlohmann::ordered_json list = nlohmann::ordered_json::array();
       for (const LayerResult& r : results) list.push_back({{"value", r.value}, {"source", r.source}, {"max_abs", r.worst}, {"largest", r.largest}, {"relative", r.relative()}});
       return list;
     };
-    const nlohmann::ordered_json report = {{"passed", first_bad == nullptr}, {"first_bad", first_bad != nullptr ? first_bad->value : ""}, {"outputs", to_json(outputs)}, {"layers", to_json(layers)}};
+    const nlohmann::ordered_json report = {{"passed", first_bad == nullptr}, {"precision", allowed.precision.name}, {"tolerance", tolerance}, {"first_bad", first_bad != nullptr ? first_bad->value : ""}, {"outputs", to_json(outputs)}, {"layers", to_json(layers)}};
     std::puts(report.dump(2).c_str());
     return;
   }
   fmt::print("{:<60} {:>12} {:>12}\n", "value", "max abs", "relative");
   for (const auto* list : {&layers, &outputs})
-    for (const LayerResult& r : *list) fmt::print("{}{:<60} {:>12.3g} {:>12.3g}{}\n", list == &outputs ? "= " : "  ", r.value, r.worst, r.relative(), r.relative() > args.tolerance ? "  <-- out of tolerance" : "");
+    for (const LayerResult& r : *list) fmt::print("{}{:<60} {:>12.3g} {:>12.3g}{}\n", list == &outputs ? "= " : "  ", r.value, r.worst, r.relative(), r.relative() > tolerance ? "  <-- out of tolerance" : "");
   if (first_bad == nullptr) {
-    fmt::print("{} values and {} outputs agree within {:g} of their largest element.\n", layers.size(), outputs.size(), args.tolerance);
+    fmt::print("{} values and {} outputs agree", layers.size(), outputs.size());
   } else {
-    fmt::print("First out of tolerance: {}\n", first_bad->value);
+    fmt::print("First out of tolerance: {}, {:.3g} of its largest element.\nNot all of {} values and {} outputs agree", first_bad->value,
+               first_bad->relative(), layers.size(), outputs.size());
   }
+  fmt::print(" within {:g} of their largest element ({}).\nCompared: {} as it runs ({} products) and {} on the plain loops, as it was imported.\n", tolerance,
+             allowed.given ? "--tolerance" : fmt::format("the tolerance for {}; --tolerance sets another", allowed.precision.name), args.engine,
+             allowed.precision.name, args.model);
 }
 
 }  // namespace
@@ -132,6 +173,10 @@ int verify(const VerifyArgs& args) {
     const TensorView view = context.kept(gather);
     rows.assign(static_cast<const int32_t*>(view.data), static_cast<const int32_t*>(view.data) + view.shape[0]);
   }
+  const ir::Tensor* mask = nullptr;
+  for (const TensorInfo& in : engine.inputs())
+    if (in.role == "attention_mask")
+      if (const auto* given = find(inputs, in.name)) mask = &given->second;
   std::map<std::string, const engine::ValueOrigin*> by_source;
   for (const auto* o : origins) by_source[o->source] = o;
   std::vector<LayerResult> layers;
@@ -145,16 +190,16 @@ int verify(const VerifyArgs& args) {
       const auto it = by_source.find(node.output(i)->name());
       if (it == by_source.end() || !is_float(results[static_cast<size_t>(i)].dtype())) continue;
       LayerResult result{it->second->value, it->first};
-      compare(context.kept(it->second->value), results[static_cast<size_t>(i)], it->second->kind == "packed" ? rows : std::vector<int64_t>(), result);
+      const TensorView kept = context.kept(it->second->value);
+      if (it->second->kind == "packed")
+        compare(kept, results[static_cast<size_t>(i)], rows, result);
+      else
+        compare_output(kept, results[static_cast<size_t>(i)], mask, !gather.empty(), result);
       if (result.comparable) layers.push_back(result);
     }
   };
   const std::vector<ir::Tensor> expected = value_or_throw(ops::interpret(*model.graph, reference_inputs, interpret));
 
-  const ir::Tensor* mask = nullptr;
-  for (const TensorInfo& in : engine.inputs())
-    if (in.role == "attention_mask")
-      if (const auto* given = find(inputs, in.name)) mask = &given->second;
   std::vector<LayerResult> outputs;
   const NamedTensors recorded = args.expected.empty() ? NamedTensors() : value_or_throw(load_tensors(args.expected));
   for (size_t i = 0; i < model.graph->outputs().size(); ++i) {
@@ -166,11 +211,13 @@ int verify(const VerifyArgs& args) {
       compare_output(context.output(name), r->second, mask, !gather.empty(), outputs.back());
     }
   }
+  Allowed allowed{precision_of(file.plan()), args.tolerance > 0};
+  if (allowed.given) allowed.precision.tolerance = args.tolerance;
   const LayerResult* first_bad = nullptr;
   for (const auto* list : {&layers, &outputs})
     for (const LayerResult& r : *list)
-      if (first_bad == nullptr && r.relative() > args.tolerance) first_bad = &r;
-  print_results(args, layers, outputs, first_bad);
+      if (first_bad == nullptr && r.relative() > allowed.precision.tolerance) first_bad = &r;
+  print_results(args, allowed, layers, outputs, first_bad);
   return first_bad == nullptr ? kSuccess : kCheckFailed;
 }
 

@@ -9,12 +9,12 @@
 #include "base/thread_pool.h"
 #include "kernels/cpu/vector_code.h"
 
-namespace tenon::bench {
+namespace tenon::tools {
 
 using kernels::cpu::Isa;
 
 // Seconds. With one thread the time that this thread ran, which other processes disturb less; else wall time.
-inline double now(const ThreadPool& pool) {
+inline double pool_seconds(const ThreadPool& pool) {
   timespec t{};
   clock_gettime(pool.threads() == 1 ? CLOCK_THREAD_CPUTIME_ID : CLOCK_MONOTONIC, &t);
   return static_cast<double>(t.tv_sec) + 1e-9 * static_cast<double>(t.tv_nsec);
@@ -97,13 +97,13 @@ inline double measured_peak(Isa isa, const std::string& factors, ThreadPool& poo
   constexpr int64_t kTimes = 500'000;
   double best = 0;
   for (int round = 0; round < 5; ++round) {
-    const double start = now(pool);
+    const double start = pool_seconds(pool);
     pool.parallel_for(pool.threads(), [&](int64_t begin, int64_t end, int) {
       if (code.int8.begin != nullptr) code.int8.begin();
       for (int64_t i = begin; i < end; ++i) peak.run(kTimes);
       if (code.int8.end != nullptr) code.int8.end();
     });
-    best = std::max(best, peak.operations * static_cast<double>(kTimes) * pool.threads() / (now(pool) - start) * 1e-9);
+    best = std::max(best, peak.operations * static_cast<double>(kTimes) * pool.threads() / (pool_seconds(pool) - start) * 1e-9);
   }
   return best;
 }
@@ -111,4 +111,4 @@ inline double measured_peak(Isa isa, const std::string& factors, ThreadPool& poo
 inline double measured_peak(Isa, const std::string&, ThreadPool&) { return 0; }
 #endif
 
-}  // namespace tenon::bench
+}  // namespace tenon::tools

@@ -1,0 +1,146 @@
+// `tenon bench --profile` and `tenon verify` through the real program, on a small encoder.
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+#include <sys/wait.h>
+
+#include <array>
+#include <cstdio>
+#include <filesystem>
+#include <fstream>
+#include <nlohmann/json.hpp>
+#include <random>
+#include <set>
+#include <sstream>
+
+#include "tests/onnx/model_builder.h"
+#include "tests/support/golden.h"
+
+namespace tenon {
+namespace {
+
+namespace fs = std::filesystem;
+using nlohmann::json;
+using ::testing::HasSubstr;
+using ::testing::Not;
+
+class Profile : public testing::Test {
+ protected:
+  void SetUp() override {
+    fs::remove_all(folder_);
+    fs::create_directories(folder_);
+  }
+  void TearDown() override { fs::remove_all(folder_); }
+
+  // Standard output; `code` is what the program must give.
+  std::string run(const std::string& command, int code = 0) const {
+    const std::string line =
+        "cd '" + folder_.string() + "' && " + std::string(TENON_BINARY_DIR) + "/tenon " + command + " --quiet 2>&1";
+    std::string out;
+    std::FILE* pipe = ::popen(line.c_str(), "r");
+    if (pipe == nullptr) return out;
+    std::array<char, 4096> buffer{};
+    for (size_t n = 0; (n = std::fread(buffer.data(), 1, buffer.size(), pipe)) > 0;) out.append(buffer.data(), n);
+    const int status = ::pclose(pipe);
+    EXPECT_EQ(WIFEXITED(status) ? WEXITSTATUS(status) : -1, code) << command << "\n" << out.substr(0, 2000);
+    return out;
+  }
+
+  const fs::path folder_ = fs::path(testing::TempDir()) / "tenon_profile";
+  const std::string model_ = test::golden_folder() + "onnx/bert-enc-ts14-mask-types-sdpa-dyn.onnx";
+  const std::string build_ = "build " + model_ + " -o m.tenon";
+  const std::string bench_ = "bench m.tenon --seq 16 --iterations 3 ";
+};
+
+TEST_F(Profile, JsonHasEveryStepAndSharesAddUp) {
+  const json built = json::parse(run(build_ + " --json"));
+  const json point = json::parse(run(bench_ + "--profile --json --without-passes " + model_ + " --duration 0.01"))[0];
+  const json& profile = point["profile"];
+  EXPECT_EQ(profile["steps"].size(), built["steps"].get<size_t>());
+  double percent = 0;
+  std::set<std::string> groups;
+  for (const json& share : profile["shares"]) {
+    percent += share["percent"].get<double>();
+    groups.insert(share["group"]);
+  }
+  EXPECT_NEAR(percent, 100, 1e-6);
+  for (const char* group : {"GEMM", "attention", "norm", "embedding"}) EXPECT_TRUE(groups.contains(group)) << group;
+  for (const json& step : profile["steps"]) {
+    if (step["group"] != "GEMM") continue;
+    EXPECT_GT(step["flops"], 0);
+    EXPECT_GT(step["weight_bytes"], 0);
+    EXPECT_GT(step["activation_bytes"], 0);
+    EXPECT_GE(step["of_limit"], 0);
+  }
+  std::set<std::string> passes;
+  for (const json& pass : profile["passes"]) {
+    EXPECT_EQ(pass["failure"], "") << pass["pass"];
+    EXPECT_GT(pass["without_s"], 0);
+    EXPECT_GT(pass["applied"], 0);
+    passes.insert(pass["pass"]);
+  }
+  EXPECT_TRUE(passes.contains("fuse-attention"));
+  EXPECT_TRUE(passes.contains("pack-tokens"));
+}
+
+TEST_F(Profile, ThePageStandsAlone) {
+  run(build_);
+  const std::string table = run(bench_ + "--profile-html page.html");
+  EXPECT_THAT(table, HasSubstr("slowest steps"));
+  EXPECT_THAT(table, HasSubstr("of limit"));
+  std::ifstream file(folder_ / "page.html");
+  std::stringstream text;
+  text << file.rdbuf();
+  const std::string page = text.str();
+  EXPECT_TRUE(page.starts_with("<!DOCTYPE html>"));
+  EXPECT_TRUE(page.ends_with("</html>\n"));
+  for (const char* part : {"m.tenon", "cpu.linear.f32", "cpu.attention.f32", "GEMM", "FLOP/B"})
+    EXPECT_THAT(page, HasSubstr(part));
+  for (const char* outside : {"http:", "https:", "src=", "href="}) EXPECT_THAT(page, Not(HasSubstr(outside)));
+  EXPECT_THAT(run(bench_ + "--profile-html /nowhere/page.html", 6), HasSubstr("/nowhere/page.html"));
+}
+
+// Wide enough for products of 8 and 16 bits.
+void write_two_products(const fs::path& path) {
+  onnx::test::ModelBuilder model;
+  std::mt19937 random(1);
+  std::normal_distribution<float> normal(0, 0.1f);
+  const auto weights = [&](const std::string& name, int64_t rows, int64_t columns) {
+    std::vector<float> values(static_cast<size_t>(rows * columns));
+    for (float& v : values) v = normal(random);
+    model.floats(name, {rows, columns}, values);
+  };
+  weights("w1", 96, 128);
+  weights("w2", 128, 96);
+  model.input("x", onnx::test::kFloat, {"batch", "96"}).output("y");
+  model.node("MatMul", {"x", "w1"}, {"a"});
+  model.node("Relu", {"a"}, {"b"});
+  model.node("MatMul", {"b", "w2"}, {"y"});
+  std::ofstream(path, std::ios::binary) << model.bytes();
+}
+
+TEST_F(Profile, VerifySaysWhatItComparedAndHowExactly) {
+  write_two_products(folder_ / "two.onnx");
+  for (const char* precision : {"fp32", "bf16", "int8"}) {
+    const bool narrow = std::string(precision) != "fp32";
+    run("build two.onnx -o m.tenon" + (narrow ? " --" + std::string(precision) : ""));
+    const std::string text = run("verify m.tenon --model two.onnx");
+    EXPECT_THAT(text, HasSubstr(std::string("the tolerance for ") + precision));
+    EXPECT_THAT(text, HasSubstr(std::string("m.tenon as it runs (") + precision + " products)"));
+    const json report = json::parse(run("verify m.tenon --json --model two.onnx"));
+    EXPECT_EQ(report["precision"], precision);
+    EXPECT_TRUE(report["passed"]);
+    EXPECT_EQ(report["tolerance"] > 1e-3, narrow);
+  }
+  // What 8 bits lose is more than what is asked for here.
+  EXPECT_THAT(run("verify m.tenon --tolerance 1e-6 --model two.onnx", 1), HasSubstr("Not all of"));
+}
+
+TEST_F(Profile, VerifyLeavesMaskedRowsOfUnpackedValuesOut) {
+  for (const char* precision : {"", " --bf16"}) {
+    run(build_ + precision);
+    EXPECT_THAT(run("verify m.tenon --model " + model_), HasSubstr("outputs agree within 0.0001"));
+  }
+}
+
+}  // namespace
+}  // namespace tenon

@@ -1,0 +1,25 @@
+// What the steps of an engine have to do: operations, and the bytes that they cannot help moving.
+#pragma once
+
+#include <string>
+#include <vector>
+
+#include "engine/plan.h"
+#include "tools/tensor_io.h"
+
+namespace tenon::tools {
+
+struct StepCost {
+  std::string name;     // of the value that the step makes first
+  std::string op;       // "linear"
+  std::string group;    // "GEMM", "attention", "norm", "bias+activation", "embedding" or "other"
+  std::string factors;  // what is multiplied: "f32", "f16", "bf16" or "int8"
+  double flops = 0;
+  double weight_bytes = 0;      // as packed; of tables the rows that are looked up
+  double activation_bytes = 0;  // read and written, each value once
+};
+
+// For inputs of these sizes whose masks keep everything. One entry for each step, in the order of the plan.
+std::vector<StepCost> step_costs(const engine::Plan& plan, const NamedTensors& inputs);
+
+}  // namespace tenon::tools
