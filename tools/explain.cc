@@ -86,9 +86,11 @@ int explain(const ExplainArgs& args) {
 
   std::map<std::string, int> applied;
   std::vector<engine::Decision> declined, configs;
+  std::string layout;  // of convolutions
   for (const engine::Decision& d : meta.decisions) {
     if (d.decision == "applied") {
       ++applied[d.pass];
+      if (d.pass == "channels-last") layout = d.reason;
     } else if (d.pass == "tune") {
       configs.push_back(d);
     } else if (d.pass == "plan" && (d.reason.starts_with("computes ") || d.reason == "not an elementwise op")) {
@@ -111,6 +113,7 @@ int explain(const ExplainArgs& args) {
                  {"unfused_softmax", blocks.softmax_left}, {"packed", blocks.packed}, {"steps", plan.steps.size()},
                  {"launches_before", was.launches}, {"launches_after", is.launches}, {"bytes_before", was.intermediate_bytes},
                  {"bytes_after", is.intermediate_bytes}, {"flops_before", was.flops}, {"flops_after", is.flops}, {"applied", applied}, {"kernels", kernels}};
+    if (!layout.empty()) json["layout"] = layout;
     for (const engine::Decision& d : declined) json["declined"].push_back({{"pass", d.pass}, {"node", d.node}, {"decision", d.decision}, {"reason", d.reason}});
     for (const engine::Decision& d : configs) json["configs"].push_back({{"problem", d.node}, {"origin", d.decision}, {"choice", d.reason}});
     std::puts(json.dump(2).c_str());
@@ -120,6 +123,7 @@ int explain(const ExplainArgs& args) {
   fmt::print("Fused: {} attentions ({} with q, k and v in one product), {} norms, {} GELUs, {} SiLUs, {} embeddings; {} softmaxes left over\n", blocks.attention, blocks.qkv,
              blocks.layer_norm, blocks.gelu, blocks.silu, blocks.embeddings, blocks.softmax_left);
   fmt::print("Padding: {}\n\n", blocks.packed ? "removed; the encoder runs on the tokens that the mask keeps" : "kept (see below)");
+  if (!layout.empty()) fmt::print("Layout: {}\n\n", layout);
   fmt::print("At {}x{}                 before        after\n", args.batch, args.seq);
   fmt::print("  launches          {:>10} {:>12}   ({:.1f} per attention layer after)\n", was.launches, is.launches, static_cast<double>(is.launches) / layers);
   fmt::print("  bytes written     {:>10} {:>12}\n", human_bytes(static_cast<uint64_t>(was.intermediate_bytes)), human_bytes(static_cast<uint64_t>(is.intermediate_bytes)));
