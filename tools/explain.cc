@@ -6,6 +6,7 @@
 
 #include "engine/reader.h"
 #include "ops/create.h"
+#include "passes/activations.h"
 #include "tools/graph_stats.h"
 #include "tools/report.h"
 #include "tools/verbs.h"
@@ -18,6 +19,7 @@ using Json = nlohmann::ordered_json;
 // What `tenon explain` counts: the building blocks of an encoder, fused.
 struct Blocks {
   int attention = 0, layer_norm = 0, gelu = 0, silu = 0, qkv = 0, embeddings = 0, softmax_left = 0;
+  int conv = 0, conv_activation = 0, conv_residual = 0, conv_left = 0;  // left: activations behind convolutions
   bool packed = false;
 };
 
@@ -30,6 +32,8 @@ int count_in(const std::string& program, std::string_view instruction) {
 Blocks count_blocks(const ir::Graph& graph) {
   Blocks b;
   for (const auto& node : graph.nodes()) {
+    const passes::Activated activated = passes::find_activation(*node);
+    b.conv_left += activated.x != nullptr && activated.x->is(ir::Op::k_conv);
     switch (node->op()) {
       case ir::Op::k_attention: {
         ++b.attention;
@@ -45,6 +49,11 @@ Blocks count_blocks(const ir::Graph& graph) {
         break;
       case ir::Op::k_gelu: ++b.gelu; break;
       case ir::Op::k_silu: ++b.silu; break;
+      case ir::Op::k_conv:
+        ++b.conv;
+        b.conv_activation += !node->attrs().text("activation").empty();
+        b.conv_residual += node->input(3) != nullptr;
+        [[fallthrough]];
       case ir::Op::k_linear:
         b.gelu += node->attrs().text("activation").starts_with("gelu");
         b.silu += node->attrs().text("activation") == "silu";
@@ -82,7 +91,6 @@ int explain(const ExplainArgs& args) {
   const auto after = value_or_throw(ops::parse_graph(meta.graph_compiled, args.engine + ": compiled graph"));
   const GraphStats was = measure_graph(*before, args.batch, args.seq), is = measure_graph(*after, args.batch, args.seq);
   const Blocks blocks = count_blocks(*after);
-  const int layers = std::max(1, blocks.attention);
 
   std::map<std::string, int> applied;
   std::vector<engine::Decision> declined, configs;
@@ -110,6 +118,7 @@ int explain(const ExplainArgs& args) {
 
   if (args.json) {
     Json json = {{"attention", blocks.attention}, {"layer_norm", blocks.layer_norm}, {"gelu", blocks.gelu}, {"silu", blocks.silu}, {"qkv", blocks.qkv},
+                 {"conv", blocks.conv}, {"conv_activation", blocks.conv_activation}, {"conv_residual", blocks.conv_residual}, {"conv_activation_left", blocks.conv_left},
                  {"unfused_softmax", blocks.softmax_left}, {"packed", blocks.packed}, {"steps", plan.steps.size()},
                  {"launches_before", was.launches}, {"launches_after", is.launches}, {"bytes_before", was.intermediate_bytes},
                  {"bytes_after", is.intermediate_bytes}, {"flops_before", was.flops}, {"flops_after", is.flops}, {"applied", applied}, {"kernels", kernels}};
@@ -122,10 +131,16 @@ int explain(const ExplainArgs& args) {
   fmt::print("{}: {}, {}\n\n", args.engine, meta.model_source, meta.architecture.empty() ? "architecture unknown" : meta.architecture);
   fmt::print("Fused: {} attentions ({} with q, k and v in one product), {} norms, {} GELUs, {} SiLUs, {} embeddings; {} softmaxes left over\n", blocks.attention, blocks.qkv,
              blocks.layer_norm, blocks.gelu, blocks.silu, blocks.embeddings, blocks.softmax_left);
+  if (blocks.conv > 0) {
+    fmt::print("Convolutions: {} ({} with their activation, {} with what is added to them); {} activations left over\n", blocks.conv,
+               blocks.conv_activation, blocks.conv_residual, blocks.conv_left);
+  }
   fmt::print("Padding: {}\n\n", blocks.packed ? "removed; the encoder runs on the tokens that the mask keeps" : "kept (see below)");
   if (!layout.empty()) fmt::print("Layout: {}\n\n", layout);
   fmt::print("At {}x{}                 before        after\n", args.batch, args.seq);
-  fmt::print("  launches          {:>10} {:>12}   ({:.1f} per attention layer after)\n", was.launches, is.launches, static_cast<double>(is.launches) / layers);
+  fmt::print("  launches          {:>10} {:>12}", was.launches, is.launches);
+  if (blocks.attention > 0) fmt::print("   ({:.1f} per attention layer after)", static_cast<double>(is.launches) / blocks.attention);
+  fmt::print("\n");
   fmt::print("  bytes written     {:>10} {:>12}\n", human_bytes(static_cast<uint64_t>(was.intermediate_bytes)), human_bytes(static_cast<uint64_t>(is.intermediate_bytes)));
   fmt::print("  FLOPs             {:>10} {:>12}\n\nApplied:\n", human_count(was.flops), human_count(is.flops));
   for (const auto& [pass, count] : applied) fmt::print("  {:<28} {:>4} times\n", pass, count);

@@ -33,6 +33,8 @@ Status fold_attention_bias(Graph& graph, Decisions& decisions);
 Status fold_norm_into_linear(Graph& graph, Decisions& decisions);
 Status fuse_qkv(Graph& graph, Decisions& decisions);
 Status fuse_linear_epilogue(Graph& graph, Decisions& decisions);
+Status fold_into_conv(Graph& graph, Decisions& decisions);
+Status fuse_conv_epilogue(Graph& graph, Decisions& decisions);
 Status fuse_residual_norm(Graph& graph, Decisions& decisions);
 Status fuse_embedding(Graph& graph, Decisions& decisions);
 Status fuse_pointwise(Graph& graph, Decisions& decisions);

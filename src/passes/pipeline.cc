@@ -52,6 +52,8 @@ constexpr Pass kPipeline[] = {
 
     // Epilogues: after qkv, which wants plain linears.
     {"fuse-linear-epilogue", fuse_linear_epilogue, "activation and residual into linear"},
+    {"fold-into-conv", fold_into_conv, "batch norms (scale and shift of channels) and padding into convolutions"},
+    {"fuse-conv-epilogue", fuse_conv_epilogue, "activation and residual into conv"},
     {"fuse-residual-norm", fuse_residual_norm, "a residual left over -> layer_norm"},
     {"channels-last", channels_last, "convolutions and pooling read rows of channels, transposes move out of the way (CPU)"},
     {"fuse-pointwise", fuse_pointwise, "chains of elementwise ops -> one program"},

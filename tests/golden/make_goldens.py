@@ -13,7 +13,7 @@ import time
 
 from generator import checkpoints, common
 
-GROUPS = ["exports", "masks", "tutorial", "variants", "architectures", "checkpoints"]
+GROUPS = ["exports", "masks", "tutorial", "variants", "architectures", "cnns", "checkpoints"]
 
 
 def versions():

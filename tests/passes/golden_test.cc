@@ -35,7 +35,7 @@ int count_activations(const ir::Graph& graph, const std::string& name) {
   int count = 0;
   for (const auto& node : graph.nodes()) {
     count += ir::op_name(node->op()) == name;
-    count += node->is(ir::Op::k_linear) && node->attrs().text("activation").starts_with(name);
+    count += (node->is(ir::Op::k_linear) || node->is(ir::Op::k_conv)) && node->attrs().text("activation").starts_with(name);
     if (!node->is(ir::Op::k_pointwise)) continue;
     const std::string& program = node->attrs().text("program");
     for (size_t at = 0; (at = program.find("=" + name, at)) != std::string::npos; ++at) ++count;
@@ -74,6 +74,14 @@ TEST_P(GoldenExport, CompilesFusedAndAgrees) {
   EXPECT_EQ(counts["rms_norm"], golden.rms_norm);
   EXPECT_GE(count_activations(graph, "gelu"), golden.gelu);
   EXPECT_GE(count_activations(graph, "silu"), golden.silu);
+  if (golden.conv > 0) {
+    EXPECT_EQ(counts["conv"], golden.conv);
+    int activated = 0;
+    for (const auto& node : graph.nodes()) activated += node->is(ir::Op::k_conv) && !node->attrs().text("activation").empty();
+    EXPECT_EQ(activated, golden.conv_activation) << decisions_text(*report);
+    // No batch norm, padding or sum is left; what squeeze and excitation multiplies by has other sizes.
+    EXPECT_EQ(counts["add"] + counts["pad"] + counts["relu"] + counts["max"] + counts["sigmoid"] + counts["silu"], 0) << ir::print(graph);
+  }
   const bool packed = counts["pack_tokens"] == 1;
   if (golden.packable) {
     EXPECT_EQ(packed, *golden.packable) << decisions_text(*report);

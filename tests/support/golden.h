@@ -23,6 +23,7 @@ struct GoldenCase {
   std::vector<std::string> inputs;
   std::vector<GoldenOutput> outputs;
   int layers = 0, attention = 0, layer_norm = 0, rms_norm = 0, gelu = 0, silu = 0, qkv = 0;
+  int conv = 0, conv_activation = 0;
   std::optional<bool> packable;  // nothing: either is right
   bool has_mask = false;
   double tolerance = 1e-4;
@@ -78,6 +79,8 @@ inline std::vector<GoldenCase> golden_cases(const std::string& kind) {
       c.silu = entry["expected"].value("silu", 0);
       c.gelu = entry["expected"].value("gelu", 0);
       c.qkv = entry["expected"].value("qkv", 0);
+      c.conv = entry["expected"].value("conv", 0);
+      c.conv_activation = entry["expected"].value("conv_activation", 0);
     }
     if (entry.contains("packable") && entry["packable"].is_boolean()) c.packable = entry["packable"].get<bool>();
     c.tolerance = entry.value("tolerance", 1e-4);

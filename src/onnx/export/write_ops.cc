@@ -224,19 +224,39 @@ Status write_linear(WriteContext& c, const Node& node) {
   return {};
 }
 
-Status write_conv(WriteContext& c, const Node& node) {
+// Strides, dilations and pads of what slides a window over an image.
+Result<OutAttributes> window_attributes(const Node& node) {
   if (node.attrs().integer("channels_last") != 0)
-    return error(ErrorCode::kUnsupported, "a conv with channels last cannot be written");
-  OutAttributes attributes = {{"group", node.attrs().integer("group")}};
+    return error(ErrorCode::kUnsupported, "a {} with channels last cannot be written", ir::op_name(node.op()));
+  OutAttributes attributes;
   for (const char* name : {"strides", "dilations"})
     if (const auto& steps = node.attrs().integers(name); !steps.empty()) attributes.push_back({name, steps});
   std::vector<int64_t> pads;
   for (const ir::Dim& pad : node.attrs().shape("pads")) {
     if (!pad.is_const())
-      return error(ErrorCode::kUnsupported, "a conv padded by {} cannot be written", pad.to_string());
+      return error(ErrorCode::kUnsupported, "a {} padded by {} cannot be written", ir::op_name(node.op()), pad.to_string());
     pads.push_back(pad.value());
   }
   if (!pads.empty()) attributes.push_back({"pads", pads});
+  return attributes;
+}
+
+Status write_pool(WriteContext& c, const Node& node) {
+  const Attrs& a = node.attrs();
+  const bool greatest = node.is(Op::k_max_pool);
+  if (greatest && a.integer("indices") != 0)
+    return error(ErrorCode::kUnsupported, "a max_pool with indices cannot be written");
+  TENON_ASSIGN(OutAttributes attributes, window_attributes(node));
+  attributes.push_back({"kernel_shape", a.integers("kernel_shape")});
+  attributes.push_back({"ceil_mode", a.integer("ceil_mode")});
+  if (!greatest) attributes.push_back({"count_include_pad", a.integer("count_include_pad")});
+  c.out.add_as(node.output(), greatest ? "MaxPool" : "AveragePool", input_names(c, node), attributes);
+  return {};
+}
+
+Status write_conv(WriteContext& c, const Node& node) {
+  TENON_ASSIGN(OutAttributes attributes, window_attributes(node));
+  attributes.push_back({"group", node.attrs().integer("group")});
   Names inputs = {c.out.name(node.input(0)), c.out.name(node.input(1))};
   if (node.input(2) != nullptr) inputs.push_back(c.out.name(node.input(2)));
   std::string y = c.out.add("Conv", inputs, attributes);
@@ -354,6 +374,9 @@ Status write_node(WriteContext& c, const Node& node) {
       return write_rms_norm(c, node);
     case Op::k_conv:
       return write_conv(c, node);
+    case Op::k_max_pool:
+    case Op::k_average_pool:
+      return write_pool(c, node);
     case Op::k_linear:
       return write_linear(c, node);
     case Op::k_attention:

@@ -1,41 +1,33 @@
 // activation(linear(x))        ->  linear(x) {activation}
 // add(linear(x), r)            ->  linear(x, residual = r)
+// activation(conv(x))          ->  conv(x) {activation}             also after its residual {activate_sum}
+// add(conv(x), r)              ->  conv(x, residual = r)
 // layer_norm(add(x, r))        ->  layer_norm(x, residual = r)     also rms_norm
 //
 // Why:      the product's rows are still in registers or cache; a pass over memory less each time.
-// Order:    after fuse-qkv; residuals go into products first, what is left into the norms.
+// Order:    after fuse-qkv; residuals go into products first, what is left into the norms. fold-into-conv takes away the batch
+//           norms that stand between.
 // Declines: the product has other readers; shapes broadcast.
+#include "ops/activation.h"
+#include "passes/activations.h"
 #include "passes/passes.h"
 
 namespace tenon::passes {
 namespace {
 
-std::string activation_of(const Node& node) {
-  switch (node.op()) {
-    case Op::k_relu: return "relu";
-    case Op::k_tanh: return "tanh";
-    case Op::k_sigmoid: return "sigmoid";
-    case Op::k_silu: return "silu";
-    case Op::k_gelu: {
-      const std::string& kind = node.attrs().text("approximate");
-      return kind == "none" ? "gelu" : "gelu_" + kind;
-    }
-    default: return "";
-  }
-}
-
 Result<bool> absorb_activation(Rewriter& rw, Node& node) {
-  const std::string activation = activation_of(node);
-  if (activation.empty() || !node.input(0)->is(Op::k_linear)) return rw.no_match();
-  if (!node.input(0)->has_one_use()) return rw.decline(node, "the product has other readers");
-  Node& linear = *node.input(0)->producer();
+  const Activated found = find_activation(node);
+  if (found.x == nullptr || !found.x->is(Op::k_linear)) return rw.no_match();
+  if (!ops::is_of_linear(*ops::parse_activation(found.name))) return rw.no_match();
+  if (!found.x->has_one_use()) return rw.decline(node, "the product has other readers");
+  Node& linear = *found.x->producer();
   if (!linear.attrs().text("activation").empty() || linear.input(3) != nullptr) return rw.no_match();
   Attrs attrs = linear.attrs();
-  attrs.set("activation", activation);
+  attrs.set("activation", found.name);
   TENON_ASSIGN(Value * fused, rw.create(Op::k_linear, {linear.input(0), linear.input(1), linear.input(2)}, attrs));
   rw.absorb_origin(fused->producer(), &linear);
   rw.replace(node.output(), fused);
-  return rw.changed(*fused->producer(), activation);
+  return rw.changed(*fused->producer(), found.name);
 }
 
 Result<bool> absorb_residual(Rewriter& rw, Node& node) {
@@ -47,6 +39,39 @@ Result<bool> absorb_residual(Rewriter& rw, Node& node) {
     if (linear.input(3) != nullptr) continue;
     TENON_ASSIGN(Value * fused, rw.create(Op::k_linear, {linear.input(0), linear.input(1), linear.input(2), residual}, linear.attrs()));
     rw.absorb_origin(fused->producer(), &linear);
+    rw.replace(node.output(), fused);
+    return rw.changed(*fused->producer(), "residual");
+  }
+  return rw.no_match();
+}
+
+Result<bool> activate_conv(Rewriter& rw, Node& node) {
+  const Activated found = find_activation(node);
+  if (found.x == nullptr || !found.x->is(Op::k_conv)) return rw.no_match();
+  Node& conv = *found.x->producer();
+  if (!conv.attrs().text("activation").empty()) return rw.no_match();
+  // The relu of a relu6 and the gate of a hard_swish are activations too.
+  if (node.output()->has_one_use() && find_activation(*node.output()->uses()[0].node).x == found.x) return rw.no_match();
+  if (found.x->uses().size() != found.readers || found.x->is_output()) return rw.decline(node, "the convolution has other readers");
+  Attrs attrs = conv.attrs();
+  attrs.set("activation", found.name);
+  attrs.set("activate_sum", int64_t{conv.input(3) != nullptr});
+  TENON_ASSIGN(Value * fused, rw.create(Op::k_conv, {conv.inputs().begin(), conv.inputs().end()}, attrs));
+  rw.absorb_origin(fused->producer(), &conv);
+  rw.replace(node.output(), fused);
+  return rw.changed(*fused->producer(), found.name);
+}
+
+Result<bool> add_to_conv(Rewriter& rw, Node& node) {
+  if (!node.is(Op::k_add) || node.input(0)->shape() != node.input(1)->shape()) return rw.no_match();
+  // Of two convolutions the later one: the other is there by then.
+  for (const int i : {1, 0}) {
+    Value *sum = node.input(i), *residual = node.input(1 - i);
+    if (!sum->is(Op::k_conv) || !sum->has_one_use() || residual == sum) continue;
+    Node& conv = *sum->producer();
+    if (conv.input(3) != nullptr) continue;
+    TENON_ASSIGN(Value * fused, rw.create(Op::k_conv, {conv.input(0), conv.input(1), conv.input(2), residual}, conv.attrs()));
+    rw.absorb_origin(fused->producer(), &conv);
     rw.replace(node.output(), fused);
     return rw.changed(*fused->producer(), "residual");
   }
@@ -73,6 +98,10 @@ Result<bool> absorb_sum(Rewriter& rw, Node& node) {
 
 Status fuse_linear_epilogue(Graph& graph, Decisions& decisions) {
   return apply_rules(graph, "fuse-linear-epilogue", {absorb_activation, absorb_residual}, decisions);
+}
+
+Status fuse_conv_epilogue(Graph& graph, Decisions& decisions) {
+  return apply_rules(graph, "fuse-conv-epilogue", {activate_conv, add_to_conv}, decisions);
 }
 
 Status fuse_residual_norm(Graph& graph, Decisions& decisions) { return apply_rules(graph, "fuse-residual-norm", {absorb_sum}, decisions); }
