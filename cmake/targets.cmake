@@ -112,7 +112,8 @@ function(tenon_program)
   set_source_files_properties(${PROJECT_SOURCE_DIR}/tools/tenon.cc ${PROJECT_SOURCE_DIR}/tools/exec.cc PROPERTIES COMPILE_DEFINITIONS TENON_VERSION="${PROJECT_VERSION}")
   set_target_properties(tenon_cli PROPERTIES OUTPUT_NAME tenon RUNTIME_OUTPUT_DIRECTORY ${PROJECT_BINARY_DIR})
   target_include_directories(tenon_cli PRIVATE ${PROJECT_SOURCE_DIR}/src ${PROJECT_SOURCE_DIR})
-  target_link_libraries(tenon_cli PRIVATE tenon tenon_options fmt::fmt nlohmann_json::nlohmann_json CLI11::CLI11 ZLIB::ZLIB)
+  target_link_libraries(tenon_cli PRIVATE tenon tenon_options fmt::fmt nlohmann_json::nlohmann_json CLI11::CLI11 ZLIB::ZLIB
+    JPEG::JPEG PNG::PNG)
   install(TARGETS tenon_cli RUNTIME DESTINATION bin)
   # Called trtexec, it takes trtexec's command lines. A trtexec of another maker stays.
   add_custom_command(TARGET tenon_cli POST_BUILD COMMAND ${CMAKE_COMMAND} -E create_symlink tenon ${PROJECT_BINARY_DIR}/trtexec)

@@ -215,9 +215,11 @@ int run(const RunArgs& args) {
     pairs.insert(pairs.end(), lines.begin(), lines.end());
   }
   const bool has_texts = !texts.empty() || !args.question.empty();
-  if (has_texts == !args.inputs.empty()) {
-    throw Error(ErrorCode::kInvalidArgument, "give texts (--text, --texts, --question) or tensors (--inputs); see tenon run --help");
+  if (int{has_texts} + int{!args.inputs.empty()} + int{!args.images.empty()} != 1) {
+    throw Error(ErrorCode::kInvalidArgument,
+                "give texts (--text, --texts, --question), images (--image) or tensors (--inputs); see tenon run --help");
   }
+  if (!args.images.empty()) return run_images(args);
   return has_texts ? run_texts(args, texts, pairs) : run_tensors(args);
 }
 

@@ -100,11 +100,14 @@ void add_tune(CLI::App& app, TuneArgs& a) {
 }
 
 void add_run(CLI::App& app, RunArgs& a) {
-  CLI::App* verb = app.add_subcommand("run", "Run an engine on texts or tensors.\n\n"
+  CLI::App* verb = app.add_subcommand("run", "Run an engine on texts, images or tensors.\n\n"
                                              "  tenon run model.tenon --text \"a fine film\"\n"
                                              "  tenon run qa.tenon --question \"Who?\" --context \"Ada wrote it.\"\n"
                                              "  tenon run model.tenon --texts lines.txt --out vectors.npz\n"
+                                             "  tenon run resnet.tenon --image cat.jpg dog.png --labels imagenet.txt\n"
                                              "  tenon run model.tenon --inputs inputs.npz --out outputs.npz\n\n"
+                                             "Images (JPEG, PNG) are resized, their centre is cut out and normalised as ImageNet models want it, unless the\n"
+                                             "model's checkpoint or the options below say otherwise. An orientation that a camera noted is not applied.\n\n"
                                              "Engines with a task answer in its terms: labels with probabilities, the answer's span, candidates for\n"
                                              "[MASK], entities, embeddings. --raw gives the output tensors instead.");
   verb->add_option("engine", a.engine, "engine file")->required();
@@ -114,6 +117,15 @@ void add_run(CLI::App& app, RunArgs& a) {
   verb->add_option("--pairs", a.pairs_file, "file with the second texts, as --texts; question answering: --texts are questions, --pairs contexts");
   verb->add_option("--question", a.question, "question answering: the question");
   verb->add_option("--context", a.context, "question answering: the text to search");
+  verb->add_option("--image", a.images, "JPEG or PNG files");
+  verb->add_option("--labels", a.labels, "images: names of the classes, one a line, or JSON (a list, or {\"0\": name, …}); default: the checkpoint's");
+  verb->add_option("--image-size", a.image_size, "images: side for models that take any; default 224")->check(CLI::Range(1, 16384));
+  verb->add_option("--resize", a.resize, "images: length of the short side before the centre is cut out; default: 8/7 of the model's")->check(CLI::Range(1, 16384));
+  verb->add_flag("--stretch", a.stretch, "images: resize to the model's size without cutting");
+  verb->add_option("--interpolation", a.interpolation, "images: bilinear or bicubic")->check(CLI::IsMember({"bilinear", "bicubic"}));
+  verb->add_option("--mean", a.mean, "images: per channel, of pixels in [0, 1]; default 0.485,0.456,0.406")->delimiter(',')->expected(3);
+  verb->add_option("--std", a.std, "images: likewise; default 0.229,0.224,0.225")->delimiter(',')->expected(3);
+  verb->add_option("--batch", a.batch, "images: how many are run at once")->check(CLI::Range(1, 4096));
   verb->add_option("--inputs", a.inputs, "tensors: .npz, .json ({\"name\": nested lists}) or .npy (engines of one input)");
   verb->add_option("--out", a.out, "write outputs to .npz, .json or .npy instead of printing them");
   verb->add_option("--top", a.top, "candidates to show")->check(CLI::PositiveNumber);

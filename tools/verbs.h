@@ -56,6 +56,12 @@ struct RunArgs : CommonArgs {
   std::string pairs_file;                 // the same from a file
   int top = 5, max_length = 0, stride = 128;
   bool strict = false, raw = false, first_window = false;
+  // Pictures.
+  std::vector<std::string> images;
+  std::string labels, interpolation;  // a file of names; bilinear, bicubic or empty: the checkpoint's
+  std::vector<double> mean, std;      // three numbers or none
+  int64_t resize = 0, image_size = 0, batch = 8;
+  bool stretch = false;
 };
 
 struct BenchArgs : CommonArgs {
@@ -106,6 +112,7 @@ struct DemoArgs : CommonArgs {
 int build(const BuildArgs& args);
 int tune(const TuneArgs& args);
 int run(const RunArgs& args);
+int run_images(const RunArgs& args);
 int bench(const BenchArgs& args);
 int inspect(const InspectArgs& args);
 int optimize(const OptimizeArgs& args);

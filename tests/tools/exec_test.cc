@@ -1,10 +1,7 @@
 // trtexec's command line through the real program: the flags, what the documents that users work by have them type, the files.
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
-#include <sys/wait.h>
 
-#include <array>
-#include <cstdio>
 #include <filesystem>
 #include <fstream>
 #include <map>
@@ -13,23 +10,18 @@
 #include <sstream>
 
 #include "tests/support/golden.h"
+#include "tests/support/run_program.h"
 
 namespace tenon {
 namespace {
 
 namespace fs = std::filesystem;
 using nlohmann::json;
+using test::Outcome;
 using ::testing::HasSubstr;
 using ::testing::Not;
 
 constexpr const char* kBert = "bert-enc-ts14-mask-types-sdpa-dyn";
-
-struct Outcome {
-  int code = -1;
-  std::string log;  // standard output and error
-};
-
-std::string quoted(const std::string& text) { return "'" + text + "'"; }
 
 // In a folder of its own, where the models of the golden corpus are called as users call them.
 class Exec : public testing::Test {
@@ -42,17 +34,7 @@ class Exec : public testing::Test {
   void TearDown() override { fs::remove_all(folder_); }
 
   // `command` begins with trtexec or tenon.
-  Outcome run(const std::string& command) const {
-    const std::string line = "cd " + quoted(folder_.string()) + " && " + std::string(TENON_BINARY_DIR) + "/" + command + " 2>&1";
-    Outcome result;
-    std::FILE* pipe = ::popen(line.c_str(), "r");
-    if (pipe == nullptr) return result;
-    std::array<char, 4096> buffer;
-    for (size_t n; (n = std::fread(buffer.data(), 1, buffer.size(), pipe)) > 0;) result.log.append(buffer.data(), n);
-    const int status = ::pclose(pipe);
-    result.code = WIFEXITED(status) ? WEXITSTATUS(status) : -1;
-    return result;
-  }
+  Outcome run(const std::string& command) const { return test::run_program(command, folder_); }
   Outcome passes(const std::string& command) const {
     const Outcome result = run(command);
     EXPECT_EQ(result.code, 0) << command << "\n" << result.log.substr(0, 2000);
@@ -175,14 +157,8 @@ TEST_F(Exec, RunsWhatTheProfilingChapterTypes) {
 }
 
 TEST_F(Exec, RunsTheCommandLinesOfResNets) {
-  for (const auto& file : fs::directory_iterator(test::golden_folder() + "onnx")) {
-    if (file.path().extension() == ".onnx" && file.path().filename().string().starts_with("resnet")) {
-      for (const char* name : {"resnet50.onnx", "resnet18.onnx"}) {
-        if (!fs::exists(folder_ / name)) fs::create_symlink(file.path(), folder_ / name);
-      }
-    }
-  }
-  if (!fs::exists(folder_ / "resnet50.onnx")) GTEST_SKIP() << "no ResNet among the golden models yet";
+  fs::create_symlink(test::golden_folder() + "onnx/resnet50-ts14-norms-batch.onnx", folder_ / "resnet50.onnx");
+  fs::create_symlink(test::golden_folder() + "onnx/resnet18-ts11-batch.onnx", folder_ / "resnet18.onnx");
   passes("trtexec --onnx=resnet50.onnx \\\n        --fp16 \\\n        --workspace=4096 \\\n        --warmUp=500 \\\n        --iterations=1000 \\\n        --verbose" + kShort);
   passes("trtexec --onnx=resnet18.onnx --saveEngine=resnet18.engine --fp16" + kShort);
 }
