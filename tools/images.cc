@@ -195,7 +195,8 @@ Image resize_columns(const Image& image, const std::vector<Taps>& taps) {
 }
 
 Image resize_part(const Image& image, const Part& columns, const Part& rows, Interpolation interpolation) {
-  return resize_columns(resize_rows(image, taps_of(image.width, columns, interpolation)), taps_of(image.height, rows, interpolation));
+  return resize_columns(resize_rows(image, taps_of(image.width, columns, interpolation)),
+                        taps_of(image.height, rows, interpolation));
 }
 
 }  // namespace
@@ -225,7 +226,8 @@ Image resize_image(const Image& image, int64_t width, int64_t height, Interpolat
   return resize_part(image, {width, 0, width}, {height, 0, height}, interpolation);
 }
 
-void prepare_image(const Image& image, const Preparation& how, int64_t width, int64_t height, bool channels_last, float* out) {
+void prepare_image(const Image& image, const Preparation& how, int64_t width, int64_t height, bool channels_last,
+                   float* out) {
   int64_t to_width = width, to_height = height;
   if (!how.stretch) {
     const int64_t side = how.short_side > 0 ? how.short_side : std::min(width, height) * 8 / 7;

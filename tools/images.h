@@ -1,4 +1,5 @@
-// Pictures as a model's input: decoded, resized, cropped, normalised, as the libraries that models are trained with do it.
+// Pictures as a model's input: decoded, resized, cropped, normalised, as the libraries that models are trained with do
+// it.
 #pragma once
 
 #include <array>
@@ -29,8 +30,8 @@ Result<Image> read_image(const std::string& path);
 
 enum class Interpolation { kBilinear, kBicubic };
 
-// Separable and antialiased (the filter widens where the image shrinks), rounded to 8 bits after each of the two passes:
-// PIL's Image.resize, to one step of the 255. Sizes are at least 1.
+// Separable and antialiased (the filter widens where the image shrinks), rounded to 8 bits after each of the two
+// passes: PIL's Image.resize, to one step of the 255. Sizes are at least 1.
 Image resize_image(const Image& image, int64_t width, int64_t height, Interpolation interpolation);
 
 struct Preparation {
@@ -43,6 +44,7 @@ struct Preparation {
 
 // (pixel / 255 - mean) / deviation of the resized and cropped image into `out`: [3, height, width], or
 // [height, width, 3] with channels_last. What the crop has beyond the image is black.
-void prepare_image(const Image& image, const Preparation& how, int64_t width, int64_t height, bool channels_last, float* out);
+void prepare_image(const Image& image, const Preparation& how, int64_t width, int64_t height, bool channels_last,
+                   float* out);
 
 }  // namespace tenon::tools

@@ -37,14 +37,18 @@ ImageInput find_input(const Engine& engine, const RunArgs& args) {
     if (last && info.shape[3] != 3) continue;
     const auto size = [&](size_t axis) {
       if (info.shape[axis] > 0 && args.image_size > 0 && args.image_size != info.shape[axis])
-        throw Error(ErrorCode::kInvalidArgument, fmt::format("--image-size {}: the model takes {}", args.image_size, info.shape[axis]));
+        throw Error(ErrorCode::kInvalidArgument,
+                    fmt::format("--image-size {}: the model takes {}", args.image_size, info.shape[axis]));
       return info.shape[axis] > 0 ? info.shape[axis] : args.image_size > 0 ? args.image_size : 224;
     };
     const bool fixed = info.shape[0] > 0;
-    return {info.name, info.dtype, last, fixed ? info.shape[0] : args.batch, size(last ? 1 : 2), size(last ? 2 : 3), fixed};
+    return {info.name,          info.dtype,         last, fixed ? info.shape[0] : args.batch,
+            size(last ? 1 : 2), size(last ? 2 : 3), fixed};
   }
   throw Error(ErrorCode::kInvalidArgument,
-              "--image needs an engine with an input of floats [batch, 3, height, width] or [batch, height, width, 3]; its inputs are " + seen);
+              "--image needs an engine with an input of floats [batch, 3, height, width] or [batch, height, width, 3]; "
+              "its inputs are " +
+                  seen);
 }
 
 std::array<double, 3> three(const std::string& text) {
@@ -65,10 +69,12 @@ Preparation preparation(const engine::Metadata& metadata, const RunArgs& args) {
   if (const std::string mean = property("image_mean"); !mean.empty()) how.mean = three(mean);
   if (const std::string deviation = property("image_std"); !deviation.empty()) how.deviation = three(deviation);
   how.stretch = property("image_fit") == "stretch";
+  if (const std::string side = property("image_resize"); !side.empty()) how.short_side = std::stoll(side);
   if (property("image_interpolation") == "bicubic") how.interpolation = Interpolation::kBicubic;
   if (args.resize > 0) how.short_side = args.resize;
   if (args.resize > 0 || args.stretch) how.stretch = args.stretch;
-  if (!args.interpolation.empty()) how.interpolation = args.interpolation == "bicubic" ? Interpolation::kBicubic : Interpolation::kBilinear;
+  if (!args.interpolation.empty())
+    how.interpolation = args.interpolation == "bicubic" ? Interpolation::kBicubic : Interpolation::kBilinear;
   const auto overrule = [](const std::vector<double>& given, std::array<double, 3>& values) {
     if (!given.empty()) std::copy_n(given.begin(), 3, values.begin());
   };
@@ -122,7 +128,8 @@ struct Rows {
 
 void append(const TensorInfo& info, const TensorView& view, const ImageInput& input, int64_t count, Rows& rows) {
   if (view.shape.empty() || view.shape[0] != input.batch)
-    throw Error(ErrorCode::kUnsupported, fmt::format("output {} {} has no row for each of {} images", info.name, join(view.shape), input.batch));
+    throw Error(ErrorCode::kUnsupported,
+                fmt::format("output {} {} has no row for each of {} images", info.name, join(view.shape), input.batch));
   rows.name = info.name;
   rows.shape.assign(view.shape.begin() + 1, view.shape.end());
   const ir::Tensor tensor(view.dtype, view.shape, nullptr, static_cast<const std::byte*>(view.data));
@@ -146,12 +153,15 @@ std::vector<Rows> run_all(const Engine& engine, ImageInput input, const Preparat
       prepare_image(image, how, input.width, input.height, input.channels_last, pixels.data() + i * size);
     }
     std::vector<std::byte> bytes(pixels.size() * dtype_size(input.dtype));
-    visit_dtype(input.dtype, [&]<class T>() { std::transform(pixels.begin(), pixels.end(), reinterpret_cast<T*>(bytes.data()), convert<T, float>); });
+    visit_dtype(input.dtype, [&]<class T>() {
+      std::transform(pixels.begin(), pixels.end(), reinterpret_cast<T*>(bytes.data()), convert<T, float>);
+    });
     std::vector<int64_t> shape{input.batch, 3, input.height, input.width};
     if (input.channels_last) shape = {input.batch, input.height, input.width, 3};
     context.set_input(input.name, {input.dtype, shape, bytes.data()});
     context.execute();
-    for (size_t i = 0; i < outputs.size(); ++i) append(outputs[i], context.output(outputs[i].name), input, count, all[i]);
+    for (size_t i = 0; i < outputs.size(); ++i)
+      append(outputs[i], context.output(outputs[i].name), input, count, all[i]);
     first += static_cast<size_t>(count);
   }
   return all;
@@ -166,7 +176,8 @@ std::vector<LabelScore> classes_of(const float* row, size_t count, const std::ve
     sum += v;
     positive = positive && v >= 0;
   }
-  if (positive && std::abs(sum - 1) < 1e-3) std::transform(logits.begin(), logits.end(), logits.begin(), [](float p) { return std::log(std::max(p, 1e-30f)); });
+  if (positive && std::abs(sum - 1) < 1e-3)
+    std::transform(logits.begin(), logits.end(), logits.begin(), [](float p) { return std::log(std::max(p, 1e-30f)); });
   return tasks::rank_labels(logits.data(), count, labels);
 }
 
@@ -207,7 +218,8 @@ int run_images(const RunArgs& args) {
   }
   // Scores of classes are the only axis of an output that is not 1.
   const auto is_scores = [](const Rows& rows) {
-    return rows.size() > 1 && std::any_of(rows.shape.begin(), rows.shape.end(), [&](int64_t s) { return s == rows.size(); });
+    return rows.size() > 1 &&
+           std::any_of(rows.shape.begin(), rows.shape.end(), [&](int64_t s) { return s == rows.size(); });
   };
   const auto scores = std::find_if(outputs.begin(), outputs.end(), is_scores);
   if (scores == outputs.end() || args.raw) {
@@ -220,8 +232,8 @@ int run_images(const RunArgs& args) {
   }
   const std::vector<std::string> labels = args.labels.empty() ? metadata.labels : read_labels(args.labels);
   if (!args.labels.empty() && static_cast<int64_t>(labels.size()) != scores->size()) {
-    throw Error(ErrorCode::kInvalidArgument,
-                fmt::format("{}: {} labels, but {} of {} has {} classes", args.labels, labels.size(), scores->name, args.engine, scores->size()));
+    throw Error(ErrorCode::kInvalidArgument, fmt::format("{}: {} labels, but {} of {} has {} classes", args.labels,
+                                                         labels.size(), scores->name, args.engine, scores->size()));
   }
   print_classes(args, *scores, labels);
   return kSuccess;

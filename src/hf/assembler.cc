@@ -4,6 +4,10 @@ namespace tenon::hf {
 
 Assembler::Assembler(Config model_config, WeightSource source, const std::string& prefix)
     : config(std::move(model_config)), weights(std::move(source)), base(weights.has_prefix(prefix) ? prefix : "") {
+  if (config.image_size > 0) {
+    pixel_values = net.add_input("pixel_values", DType::kF32, {"batch", config.channels, config.image_size, config.image_size});
+    return;
+  }
   input_ids = net.add_input("input_ids", DType::kI64, {"batch", "seq"});
   attention_mask = net.add_input("attention_mask", DType::kI64, {"batch", "seq"});
 }

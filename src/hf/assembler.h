@@ -24,8 +24,9 @@ class Assembler {
   const Config config;
   WeightSource weights;
   const std::string base;  // the prefix, or empty
-  Value input_ids;         // i64[batch, seq]
-  Value attention_mask;    // i64[batch, seq]
+  Value input_ids;         // i64[batch, seq]; absent where images are read
+  Value attention_mask;    // i64[batch, seq]; likewise
+  Value pixel_values;      // f32[batch, channels, image_size, image_size]; absent where texts are read
 
   // x W^T + b with name.weight [out, in], where in is x's last size, and name.bias [out].
   Value linear(Value x, const std::string& name, int64_t out);

@@ -3,6 +3,7 @@
 #include <filesystem>
 
 #include "hf/family.h"
+#include "hf/image_processor.h"
 #include "hf/sentence_transformers.h"
 #include "hf/tensor_files.h"
 #include "network/network_impl.h"
@@ -13,7 +14,7 @@ namespace {
 namespace fs = std::filesystem;
 
 // A class name is its family and its head: "BertForMaskedLM". No head: the bare encoder.
-enum class Head { kNone, kSequence, kTokens, kQuestion, kWords, kPreTraining, kNextSentence };
+enum class Head { kNone, kSequence, kTokens, kQuestion, kWords, kPreTraining, kNextSentence, kImage };
 
 Result<Head> head_of(const std::string& architecture) {
   const size_t at = architecture.find("For");
@@ -26,10 +27,11 @@ Result<Head> head_of(const std::string& architecture) {
   if (head == "ForPreTraining" && (architecture.starts_with("Bert") || architecture.starts_with("Electra")))
     return Head::kPreTraining;
   if (head == "ForNextSentencePrediction" && architecture.starts_with("Bert")) return Head::kNextSentence;
+  if (architecture == "ViTForImageClassification") return Head::kImage;
   return error(
       ErrorCode::kUnsupported,
       "architecture '{}' is not supported; supported are …Model, …ForSequenceClassification, …ForTokenClassification, "
-      "…ForQuestionAnswering, …ForMaskedLM, BertForPreTraining, BertForNextSentencePrediction, ElectraForPreTraining",
+      "…ForQuestionAnswering, …ForMaskedLM, ViTForImageClassification, BertForPreTraining, BertForNextSentencePrediction, ElectraForPreTraining",
       architecture);
 }
 
@@ -81,6 +83,9 @@ std::string add_head(Assembler& a, const Family& family, Head head, Value hidden
     case Head::kNextSentence:
       net.mark_output(next_sentence(a, hidden), "logits");
       return "sequence-classification";
+    case Head::kImage:
+      net.mark_output(family.classify(a, hidden), "logits");
+      return "image-classification";
     case Head::kNone:
       break;
   }
@@ -89,16 +94,20 @@ std::string add_head(Assembler& a, const Family& family, Head head, Value hidden
   return "encoder";
 }
 
-void describe(ir::Model& model, const Assembler& a, const Family& family, Head head) {
-  const Config& c = a.config;
-  model.architecture = family.name;
-  const bool named = head == Head::kSequence || head == Head::kTokens;
-  if (named) model.labels = c.labels;
-  auto& p = model.properties;
+void describe_texts(std::map<std::string, std::string>& p, const Config& c, const Family& family) {
   p["max_position_embeddings"] = std::to_string(c.max_positions);
   p["max_tokens"] = std::to_string(c.max_positions - family.reserved_positions(c));
   p["pad_token_id"] = std::to_string(c.pad_token_id);
   p["vocab_size"] = std::to_string(c.vocab_size);
+}
+
+void describe(ir::Model& model, const Assembler& a, const Family& family, Head head) {
+  const Config& c = a.config;
+  model.architecture = family.name;
+  const bool named = head == Head::kSequence || head == Head::kTokens || head == Head::kImage;
+  if (named) model.labels = c.labels;
+  auto& p = model.properties;
+  if (c.image_size == 0) describe_texts(p, c, family);
   p["hidden_size"] = std::to_string(c.hidden_size);
   p["layers"] = std::to_string(c.layers);
   p["heads"] = std::to_string(c.heads);
@@ -130,6 +139,9 @@ Result<ir::Model> import_checkpoint(const std::string& folder, const ImportOptio
   TENON_ASSIGN(TensorMap tensors, read_weights(encoder_folder, weights_file));
 
   const Family& family = find_family(config.model_type);
+  const bool of_images = config.image_size > 0;
+  if (of_images && *head != Head::kNone && *head != Head::kImage)
+    return error(ErrorCode::kUnsupported, "{}: '{}' reads images", config_file, config.architecture);
   Assembler a(std::move(config), WeightSource(std::move(tensors)), std::string(family.prefix));
   const Value hidden = family.encode(a);
   if (sentences) {
@@ -145,6 +157,10 @@ Result<ir::Model> import_checkpoint(const std::string& folder, const ImportOptio
   const std::string& name = a.config.architecture.empty() ? a.config.model_type : a.config.architecture;
   model.source = fmt::format("{} ({}, {})", folder, name, weights_file);
   describe(model, a, family, *head);
+  if (of_images) {
+    TENON_ASSIGN(auto properties, read_image_processor(encoder_folder));
+    model.properties.merge(properties);
+  }
   if (modules.max_tokens > 0) model.properties["max_seq_length"] = std::to_string(modules.max_tokens);
   if (!modules.similarity.empty()) model.properties["similarity"] = modules.similarity;
   return model;

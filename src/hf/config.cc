@@ -20,7 +20,7 @@ struct Defaults {
   int64_t vocab_size, hidden_size, layers, heads, intermediate_size, max_positions, type_vocab_size, pad_token_id;
   double layer_norm_eps;
 };
-constexpr std::array<Defaults, 9> kDefaults = {{
+constexpr std::array<Defaults, 11> kDefaults = {{
     {"bert", 30522, 768, 12, 12, 3072, 512, 2, 0, 1e-12},
     {"roberta", 50265, 768, 12, 12, 3072, 512, 2, 1, 1e-12},
     {"xlm-roberta", 30522, 768, 12, 12, 3072, 512, 2, 1, 1e-12},
@@ -30,6 +30,8 @@ constexpr std::array<Defaults, 9> kDefaults = {{
     {"albert", 30000, 4096, 12, 64, 16384, 512, 2, 0, 1e-12},
     {"modernbert", 50368, 768, 22, 12, 1152, 8192, 0, 50283, 1e-5},
     {"mpnet", 30527, 768, 12, 12, 3072, 512, 0, 1, 1e-12},
+    {"deberta-v2", 128100, 1536, 24, 24, 6144, 512, 0, 0, 1e-7},
+    {"vit", 1, 768, 12, 12, 3072, 1, 0, 0, 1e-12},
 }};
 
 Result<const Defaults*> find_defaults(const std::string& model_type) {
@@ -149,6 +151,61 @@ Status parse_modernbert(const Json& json, Config& c) {
   return {};
 }
 
+Status parse_deberta(const Json& json, Config& c) {
+  if (const auto kernel = json.find("conv_kernel_size"); kernel != json.end() && *kernel != 0 && !kernel->is_null())
+    return error(ErrorCode::kUnsupported, "a convolution behind the first layer (conv_kernel_size) is not supported");
+  TENON_ASSIGN(const int64_t head_size, get_int(json, "attention_head_size", c.hidden_size / c.heads));
+  if (head_size * c.heads != c.hidden_size)
+    return error(ErrorCode::kUnsupported, "attention_head_size {} is not supported with {} columns", head_size, c.hidden_size);
+  TENON_ASSIGN(c.position_input, get_bool(json, "position_biased_input", true));
+  TENON_ASSIGN(c.share_distance_projections, get_bool(json, "share_att_key", false));
+  TENON_ASSIGN(const std::string activation, get_string(json, "pooler_hidden_act", "gelu"));
+  TENON_ASSIGN(c.classifier_activation, parse_activation(activation));
+  // A list, or "c2p|p2c".
+  if (const auto kinds = json.find("pos_att_type"); kinds != json.end()) {
+    const std::string text = kinds->dump();
+    c.content_to_position = text.find("c2p") != std::string::npos;
+    c.position_to_content = text.find("p2c") != std::string::npos;
+  }
+  TENON_ASSIGN(const bool relative, get_bool(json, "relative_attention", false));
+  if (!relative) return {};
+  TENON_ASSIGN(const std::string norms, get_string(json, "norm_rel_ebd", "none"));
+  c.norm_distances = norms.find("layer_norm") != std::string::npos;
+  TENON_ASSIGN(c.max_distance, get_size(json, "max_relative_positions", -1, -1, kMaxPositions));
+  if (c.max_distance < 1) c.max_distance = c.max_positions;
+  TENON_ASSIGN(c.position_buckets, get_size(json, "position_buckets", -1, -1, kMaxPositions));
+  c.position_buckets = std::max<int64_t>(c.position_buckets, 0);
+  if (c.position_buckets > 0 && (c.position_buckets < 4 || c.max_distance - 1 <= c.position_buckets / 2))
+    return error(ErrorCode::kBadModel, "{} position_buckets for distances up to {}", c.position_buckets, c.max_distance);
+  c.distance_rows = 2 * (c.position_buckets > 0 ? c.position_buckets : c.max_distance);
+  return {};
+}
+
+// A number, or two equal ones.
+Result<int64_t> get_side(const Json& json, const char* key, int64_t fallback) {
+  constexpr int64_t kMostPixels = 16384;
+  const auto pair = json.find(key);
+  if (pair == json.end() || !pair->is_array()) return get_size(json, key, fallback, 1, kMostPixels);
+  if (pair->size() != 2 || (*pair)[0] != (*pair)[1])
+    return error(ErrorCode::kUnsupported, "\"{}\" {} is not square", key, pair->dump());
+  return get_size({{key, (*pair)[0]}}, key, fallback, 1, kMostPixels);
+}
+
+Status parse_vit(const Json& json, Config& c) {
+  TENON_ASSIGN(c.image_size, get_side(json, "image_size", 224));
+  TENON_ASSIGN(c.patch_size, get_side(json, "patch_size", 16));
+  constexpr int64_t kMostChannels = 4096;
+  TENON_ASSIGN(c.channels, get_size(json, "num_channels", 3, 1, kMostChannels));
+  TENON_ASSIGN(c.attention_bias, get_bool(json, "qkv_bias", true));
+  if (c.image_size % c.patch_size != 0)
+    return error(ErrorCode::kUnsupported, "image_size {} is no multiple of patch_size {}", c.image_size, c.patch_size);
+  TENON_ASSIGN(const std::string pooler, get_string(json, "pooler_act", "tanh"));
+  TENON_ASSIGN(const int64_t width, get_int(json, "pooler_output_size", c.hidden_size));
+  if (pooler != "tanh" || width != c.hidden_size)
+    return error(ErrorCode::kUnsupported, "a pooler with '{}' and {} columns is not supported", pooler, width);
+  return {};
+}
+
 Result<Config> parse_config(const Json& json) {
   Config c;
   TENON_ASSIGN(c.model_type, get_string(json, "model_type", ""));
@@ -160,8 +217,9 @@ Result<Config> parse_config(const Json& json) {
   TENON_ASSIGN(c.hidden_size, get_size(json, distilbert ? "dim" : "hidden_size", d->hidden_size, 1, kMaxSize));
   const bool albert = c.model_type == "albert";
   c.embedding_size = c.hidden_size;
-  if (albert || c.model_type == "electra") {
-    TENON_ASSIGN(c.embedding_size, get_size(json, "embedding_size", 128, 1, kMaxSize));
+  if (albert || c.model_type == "electra" || c.model_type == "deberta-v2") {
+    const int64_t usual = c.model_type == "deberta-v2" ? c.hidden_size : 128;
+    TENON_ASSIGN(c.embedding_size, get_size(json, "embedding_size", usual, 1, kMaxSize));
   }
   TENON_ASSIGN(c.layers, get_size(json, distilbert ? "n_layers" : "num_hidden_layers", d->layers, 1, kMaxLayers));
   if (albert) {
@@ -185,6 +243,8 @@ Result<Config> parse_config(const Json& json) {
   if (c.hidden_size % c.heads != 0)
     return error(ErrorCode::kBadModel, "{} columns do not divide by {} heads", c.hidden_size, c.heads);
   if (modernbert) TENON_TRY(parse_modernbert(json, c));
+  if (c.model_type == "deberta-v2") TENON_TRY(parse_deberta(json, c));
+  if (c.model_type == "vit") TENON_TRY(parse_vit(json, c));
   return c;
 }
 

@@ -33,6 +33,14 @@ struct Config {
   std::vector<bool> attends_globally = {};  // by layer
   double global_rope_theta = 0, local_rope_theta = 0;
   Activation classifier_activation = Activation::kGelu;
+  // DeBERTa-v2.
+  int64_t distance_rows = 0;     // of the table of relative positions, twice its reach; 0: there is none
+  int64_t max_distance = 0;      // from here on all distances have the last row
+  int64_t position_buckets = 0;  // rows for distances that grow by their logarithm; 0: a row for each
+  bool norm_distances = false, share_distance_projections = false;
+  bool content_to_position = false, position_to_content = false, position_input = true;
+  // ViT. Images are square.
+  int64_t image_size = 0, patch_size = 0, channels = 3;
 
   std::string problem_type;         // "regression", "multi_label_classification" … or empty
   std::vector<std::string> labels;  // by index; LABEL_0 and LABEL_1 where the file names none

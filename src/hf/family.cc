@@ -4,7 +4,7 @@ namespace tenon::hf {
 
 const Family& find_family(std::string_view model_type) {
   if (model_type == "roberta" || model_type == "xlm-roberta" || model_type == "camembert") return kRoberta;
-  for (const Family* family : {&kDistilBert, &kElectra, &kMpnet, &kAlbert, &kModernBert})
+  for (const Family* family : {&kDistilBert, &kElectra, &kMpnet, &kAlbert, &kModernBert, &kDebertaV2, &kVit})
     if (family->name == model_type) return *family;
   return kBert;
 }

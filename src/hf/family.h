@@ -14,9 +14,9 @@ struct Family {
   std::string_view prefix;  // of the encoder's weights in a model with a head
   // From the inputs to the last hidden states [batch, seq, hidden].
   Value (*encode)(Assembler&);
-  // Sequence classification: hidden [batch, seq, hidden] -> logits [batch, labels].
+  // Classification of sequences and images: hidden [batch, seq, hidden] -> logits [batch, labels].
   Value (*classify)(Assembler&, Value hidden);
-  // Masked words: rows [..., hidden] -> logits [..., vocab].
+  // Masked words: rows [..., hidden] -> logits [..., vocab]; null: there are no words.
   Value (*predict_words)(Assembler&, Value rows);
   // Positions that the table has beyond the longest sequence: where ids of padding take some.
   int64_t (*reserved_positions)(const Config&);
@@ -24,7 +24,7 @@ struct Family {
   Value (*transform)(Assembler&, Value rows) = nullptr;
 };
 
-extern const Family kBert, kRoberta, kDistilBert, kElectra, kMpnet, kAlbert, kModernBert;
+extern const Family kBert, kRoberta, kDistilBert, kElectra, kMpnet, kAlbert, kModernBert, kDebertaV2, kVit;
 
 // The family of config.json's model_type; every type that read_config lets through has one.
 const Family& find_family(std::string_view model_type);

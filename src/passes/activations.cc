@@ -84,7 +84,8 @@ Activated match(const Node& node) {
     }
     case Op::k_tanh:
     case Op::k_sigmoid:
-    case Op::k_silu: return {node.input(0), std::string(ir::op_name(node.op()))};
+    case Op::k_silu:
+      return {node.input(0), std::string(ir::op_name(node.op()))};
     case Op::k_gelu: {
       const std::string& kind = node.attrs().text("approximate");
       return {node.input(0), kind == "none" ? "gelu" : "gelu_" + kind};
@@ -97,7 +98,8 @@ Activated match(const Node& node) {
       if (matches(v, op(Op::k_max, {any(x), number(0)}))) return {x, "relu"};
       break;
     }
-    default: break;
+    default:
+      break;
   }
   if (Value* x = hard_sigmoid_argument(v, true, 1); x != nullptr) return {x, "hard_sigmoid"};
   if (Value* x = hard_swish_argument(node); x != nullptr) return {x, "hard_swish", 2};

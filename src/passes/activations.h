@@ -13,8 +13,8 @@ struct Activated {
   size_t readers = 1;  // of x, within the activation
 };
 
-// What the value that `node` makes is an activation of, element by element; x is null where it is none. Nodes between x and
-// `node` have no other reader.
+// What the value that `node` makes is an activation of, element by element; x is null where it is none. Nodes between x
+// and `node` have no other reader.
 Activated find_activation(const Node& node);
 
 }  // namespace tenon::passes

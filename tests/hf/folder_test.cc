@@ -150,6 +150,65 @@ TEST_F(Folder, RefusesRotaryConfigurationsByName) {
   }
 }
 
+TEST_F(Folder, RefusesConfigurationsOfImagesByName) {
+  const std::vector<std::tuple<const char*, json, const char*>> cases = {
+      {"image_size", 0, "\"image_size\" is 0"},
+      {"image_size", json::array({16, 24}), "\"image_size\" [16,24] is not square"},
+      {"image_size", 1000000000, "not within 1 to 16384"},
+      {"patch_size", 7, "image_size 16 is no multiple of patch_size 7"},
+      {"patch_size", -8, "\"patch_size\" is -8"},
+      {"num_channels", "3", "\"num_channels\" is not an integer"},
+      {"architectures", json::array({"ViTForSequenceClassification"}), "reads images"},
+      {"architectures", json::array({"ViTForMaskedImageModeling"}), "is not supported"},
+  };
+  for (const auto& [key, value, message] : cases) {
+    SCOPED_TRACE(std::string(key) + " = " + value.dump());
+    copy("vit-imgcls");
+    edit("config.json", [&, &key = key, &value = value](json& config) { config[key] = value; });
+    EXPECT_THAT(import_status().message(), AllOf(HasSubstr(message), HasSubstr("config.json")));
+  }
+  const std::vector<std::tuple<const char*, json, const char*>> preparations = {
+      {"image_mean", 0.5, "\"image_mean\" is no list of three numbers"},
+      {"image_std", json::array({1, 1, "1"}), "\"image_std\" is no list of three numbers"},
+      {"resample", 1, "\"resample\" is 1"},
+      {"do_center_crop", 1, "\"do_center_crop\" is not true or false"},
+  };
+  for (const auto& [key, value, message] : preparations) {
+    SCOPED_TRACE(std::string(key) + " = " + value.dump());
+    copy("vit-imgcls");
+    edit("preprocessor_config.json", [&, &key = key, &value = value](json& settings) { settings[key] = value; });
+    EXPECT_THAT(import_status().message(), AllOf(HasSubstr(message), HasSubstr("preprocessor_config.json")));
+  }
+  copy("vit-imgcls");
+  edit("preprocessor_config.json", [](json& settings) {
+    settings["do_center_crop"] = true;
+    settings["size"] = {{"shortest_edge", 20}};
+  });
+  const auto cut = import_folder(path_.string());
+  ASSERT_TRUE(cut.ok()) << cut.status().message();
+  EXPECT_EQ(cut->properties.at("image_fit"), "crop");
+  EXPECT_EQ(cut->properties.at("image_resize"), "20");
+  edit("preprocessor_config.json", [](json& settings) { settings["size"] = {{"shortest_edge", 0}}; });
+  expect_error(ErrorCode::kBadModel, "\"size\" is 0");
+}
+
+TEST_F(Folder, RefusesConfigurationsOfDistancesByName) {
+  const std::vector<std::tuple<const char*, json, const char*>> cases = {
+      {"conv_kernel_size", 3, "conv_kernel_size"},
+      {"attention_head_size", 5, "attention_head_size 5 is not supported"},
+      {"position_buckets", 3, "3 position_buckets for distances up to 66"},
+      {"position_buckets", 1000, "1000 position_buckets"},
+      {"max_relative_positions", 4, "8 position_buckets for distances up to 4"},
+      {"pooler_hidden_act", "mish", "activation 'mish'"},
+  };
+  for (const auto& [key, value, message] : cases) {
+    SCOPED_TRACE(std::string(key) + " = " + value.dump());
+    copy("deberta-v2-encoder");
+    edit("config.json", [&, &key = key, &value = value](json& config) { config[key] = value; });
+    EXPECT_THAT(import_status().message(), AllOf(HasSubstr(message), HasSubstr("config.json")));
+  }
+}
+
 TEST_F(Folder, RefusesFilesThatAreNoJson) {
   for (const char* text :
        {"", "{", "[]", "null", R"({"model_type": "bert", "model_type": "bert"})", "{\"a\": \"\xff\"}"}) {

@@ -1,4 +1,5 @@
-// Pictures: decoded, resized and normalised as PIL does it, refused where they are damaged, classified by the real program.
+// Pictures: decoded, resized and normalised as PIL does it, refused where they are damaged, classified by the real
+// program.
 #include "tools/images.h"
 
 #include <fmt/core.h>
@@ -124,7 +125,9 @@ TEST(Images, ThatAreDamagedAreReadOrRefusedButNeverMore) {
     const std::vector<uint8_t> sound = bytes_of(file);
     for (int round = 0; round < 150; ++round) {
       std::vector<uint8_t> bytes = sound;
-      for (int i = 0; i <= round % 5; ++i) bytes[random() % std::min<size_t>(bytes.size(), round % 2 ? 700 : bytes.size())] = static_cast<uint8_t>(random());
+      for (int i = 0; i <= round % 5; ++i)
+        bytes[random() % std::min<size_t>(bytes.size(), round % 2 ? 700 : bytes.size())] =
+            static_cast<uint8_t>(random());
       const auto image = decode_image(bytes);
       const size_t pixels = image.ok() ? image->pixels.size() : 0;
       EXPECT_EQ(pixels, image.ok() ? static_cast<size_t>(image->width * image->height * 3) : 0) << file;
@@ -134,7 +137,8 @@ TEST(Images, ThatAreDamagedAreReadOrRefusedButNeverMore) {
 
 TEST(Images, OfAbsurdSizeAreRefusedBeforeMemoryIsTaken) {
   std::vector<uint8_t> png = bytes_of("rgb.png");
-  for (const size_t at : {size_t{16}, size_t{20}}) png[at + 1] = 0x7f;  // width and height; the chunk's checksum is wrong too
+  for (const size_t at : {size_t{16}, size_t{20}})
+    png[at + 1] = 0x7f;  // width and height; the chunk's checksum is wrong too
   EXPECT_FALSE(decode_image(png).ok());
   std::vector<uint8_t> jpeg = bytes_of("wide.jpg");
   const uint8_t marker[] = {0xff, 0xc0};
@@ -147,7 +151,8 @@ TEST(Images, OfAbsurdSizeAreRefusedBeforeMemoryIsTaken) {
 }
 
 TEST(Images, OfOtherKindsAreRefusedByName) {
-  EXPECT_THAT(read_image(kFolder + "four_inks.jpg").status().message(), HasSubstr("four_inks.jpg: a JPEG of four inks (CMYK)"));
+  EXPECT_THAT(read_image(kFolder + "four_inks.jpg").status().message(),
+              HasSubstr("four_inks.jpg: a JPEG of four inks (CMYK)"));
   EXPECT_THAT(read_image(kFolder + "recorded.safetensors").status().message(), HasSubstr("neither a JPEG nor a PNG"));
   EXPECT_THAT(read_image(kFolder).status().message(), HasSubstr("no such file"));
   EXPECT_THAT(read_image("none.jpg").status().message(), HasSubstr("none.jpg"));
@@ -158,7 +163,8 @@ class RunImages : public testing::Test {
  protected:
   void SetUp() override {
     fs::create_directories(folder_);
-    const auto built = run("tenon build " + std::string(TENON_SOURCE_DIR) + "/tests/golden/onnx/resnet18-ts17-norms-image.onnx -o net.tenon");
+    const auto built = run("tenon build " + std::string(TENON_SOURCE_DIR) +
+                           "/tests/golden/onnx/resnet18-ts17-norms-image.onnx -o net.tenon");
     ASSERT_EQ(built.code, 0) << built.log;
     std::ofstream(folder_ / "labels.txt") << "zero\none\ntwo\nthree\nfour\nfive\nsix\nseven\neight\nnine\n";
     std::ofstream(folder_ / "labels.json") << R"({"0": ["n0", "zero"], "1": ["n1", "one"]})";
@@ -170,7 +176,8 @@ class RunImages : public testing::Test {
 };
 
 TEST_F(RunImages, GivesTheClassesThatOnnxRuntimeGives) {
-  const std::vector<std::string> names = {"zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine"};
+  const std::vector<std::string> names = {"zero", "one", "two",   "three", "four",
+                                          "five", "six", "seven", "eight", "nine"};
   std::string command = "tenon run net.tenon --image-size 48 --labels labels.txt --batch 2 --json --image";
   for (const char* file : {"wide.jpg", "rgb.png", "wide.jpg"}) command += " " + kFolder + file;  // two batches
   const auto ran = run(command);
@@ -201,7 +208,8 @@ TEST_F(RunImages, SaysWhatIsWrong) {
     return ran.log;
   };
   const std::string image = "--image " + kFolder + "wide.jpg ";
-  EXPECT_THAT(fails(image + "--labels labels.json"), HasSubstr("labels.json: 2 labels, but logits of net.tenon has 10 classes"));
+  EXPECT_THAT(fails(image + "--labels labels.json"),
+              HasSubstr("labels.json: 2 labels, but logits of net.tenon has 10 classes"));
   EXPECT_THAT(fails(image + "--labels none.txt"), HasSubstr("none.txt"));
   EXPECT_THAT(fails("--image net.tenon"), HasSubstr("net.tenon: neither a JPEG nor a PNG"));
   EXPECT_THAT(fails(image + "--text x"), HasSubstr("--image"));
@@ -209,11 +217,12 @@ TEST_F(RunImages, SaysWhatIsWrong) {
   EXPECT_THAT(fails(image + "--mean 1"), HasSubstr("--mean"));
   const std::string bert = std::string(TENON_SOURCE_DIR) + "/tests/golden/onnx/bert-enc-ts14-mask-types-sdpa-dyn.onnx";
   ASSERT_EQ(run("tenon build " + bert + " -o bert.tenon").code, 0);
-  EXPECT_THAT(run("tenon run bert.tenon " + image).log, HasSubstr("--image needs an engine with an input of floats [batch, 3, height, width]"));
+  EXPECT_THAT(run("tenon run bert.tenon " + image).log,
+              HasSubstr("--image needs an engine with an input of floats [batch, 3, height, width]"));
 }
 
-// The classes that ONNX Runtime 1.31.1 gives (argmax) for the images of cifar10_test_242_lossless.bin with resnet_2b.onnx, pixels
-// scaled as SOURCE.txt beside them says.
+// The classes that ONNX Runtime 1.31.1 gives (argmax) for the images of cifar10_test_242_lossless.bin with
+// resnet_2b.onnx, pixels scaled as SOURCE.txt beside them says.
 constexpr std::string_view kCifarClasses =
     "8754649813560646603525048636288824512826296401106302214022821554315430717847747021584359154448984343"
     "5434274318026145361815588464383692401663410623262172446692344677045546144582858054019541652880406442"
@@ -222,7 +231,8 @@ constexpr std::string_view kCifarClasses =
 // A trained network on real images: written as PNG files, read back, normalised, classified, named.
 TEST(RunCifar, GivesTheClassesThatOnnxRuntimeGives) {
   const char* given = std::getenv("TENON_SHARED_DIR");
-  const fs::path data = fs::path(given != nullptr ? given : std::string(TENON_SOURCE_DIR) + "/../shared") / "data/cifar10";
+  const fs::path data =
+      fs::path(given != nullptr ? given : std::string(TENON_SOURCE_DIR) + "/../shared") / "data/cifar10";
   if (!fs::exists(data)) GTEST_SKIP() << "CIFAR-10's images are not here (../shared/data/cifar10, or TENON_SHARED_DIR)";
   const fs::path folder = fs::path(testing::TempDir()) / "tenon_cifar";
   fs::create_directories(folder);
@@ -242,9 +252,10 @@ TEST(RunCifar, GivesTheClassesThatOnnxRuntimeGives) {
   }
   const auto built = test::run_program("tenon build " + (data / "resnet_2b.onnx").string() + " -o net.tenon", folder);
   ASSERT_EQ(built.code, 0) << built.log;
-  const auto ran = test::run_program("tenon run net.tenon --stretch --mean 0.4914,0.4822,0.4465 --std 0.2471,0.2435,0.2616 --json --labels " +
-                                         (data / "labels.txt").string() + " --image" + images,
-                                     folder);
+  const auto ran = test::run_program(
+      "tenon run net.tenon --stretch --mean 0.4914,0.4822,0.4465 --std 0.2471,0.2435,0.2616 --json --labels " +
+          (data / "labels.txt").string() + " --image" + images,
+      folder);
   ASSERT_EQ(ran.code, 0) << ran.log;
   std::vector<std::string> labels;
   std::ifstream names(data / "labels.txt");

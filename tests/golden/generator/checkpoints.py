@@ -23,7 +23,10 @@ ARCHITECTURES = {
     "xlmr": ("XLMRoberta", ARCHITECTURES["roberta"][1], 1, 1),
     "albert": ("Albert", {**architectures.ALBERT, "num_hidden_groups": 2}, 0, 2),
     "modernbert": ("ModernBert", architectures.MODERNBERT, 0, 0),
+    "deberta-v2": ("DebertaV2", architectures.DEBERTA, 0, 0),
+    "vit": ("ViT", architectures.IMAGE, 0, 0),
 }
+HEADS = {**HEADS, "image_classification": "ForImageClassification"}
 
 
 @dataclasses.dataclass
@@ -109,6 +112,21 @@ def cases():
     yield Checkpoint("modernbert-seqcls", "modernbert", "sequence_classification", mean, tokenizer=False)
     yield Checkpoint("modernbert-tokcls", "modernbert", "token_classification", {"norm_bias": True}, tokenizer=False)
     yield Checkpoint("modernbert-mlm", "modernbert", "masked_lm", tokenizer=False)
+    # One more norm is over a table.
+    one_more = {"layer_norm": 5}
+    yield Checkpoint("deberta-v2-encoder", "deberta-v2", "encoder", tokenizer=False, layout="bin", expected=one_more)
+    apart = {"share_att_key": False, "pos_att_type": "c2p|p2c", "norm_rel_ebd": "none", "type_vocab_size": 2}
+    apart |= {"position_biased_input": True, "position_buckets": -1, "max_relative_positions": 12, "embedding_size": 24}
+    yield Checkpoint(
+        "deberta-v2-seqcls-apart", "deberta-v2", "sequence_classification", apart, tokenizer=False,
+        notes="projections of distances of their own, a row for each distance, positions added to words too",
+    )  # fmt: skip
+    yield Checkpoint("deberta-v2-mlm", "deberta-v2", "masked_lm", {"pos_att_type": ["c2p"]}, tokenizer=False, expected={"layer_norm": 4})
+    plain = {"relative_attention": False, "pos_att_type": None, "position_biased_input": True}
+    yield Checkpoint("deberta-v2-tokcls-absolute", "deberta-v2", "token_classification", plain, tokenizer=False)
+    yield Checkpoint("vit-encoder", "vit", "encoder", tokenizer=False)
+    names = {"id2label": {0: "cat", 1: "dog", 2: "tench, Tinca tinca"}, "qkv_bias": False, "hidden_act": "gelu_new"}
+    yield Checkpoint("vit-imgcls", "vit", "image_classification", names, tokenizer=False, expected={"gelu": 1})
     yield Checkpoint("st-minilm-mean-normalize", "minilm", "encoder", pooling="mean", normalize=True)
     yield Checkpoint("st-mpnet-mean-normalize", "mpnet", "encoder", pooling="mean", normalize=True)
     yield Checkpoint("st-bert-mean", "bert", "encoder", pooling="mean", tokenizer=False)
@@ -183,6 +201,13 @@ def save_pooling(case, folder):
     (folder / "sentence_bert_config.json").write_text('{\n  "max_seq_length": 64,\n  "do_lower_case": false\n}\n')
 
 
+def save_image_processor(folder):
+    """As published: ViT's own, but for the size."""
+    settings = {"do_normalize": True, "do_resize": True, "image_mean": [0.5, 0.4, 0.3], "image_std": [0.5, 0.25, 0.2]}
+    settings |= {"image_processor_type": "ViTImageProcessor", "resample": 3, "size": {"height": 16, "width": 16}}
+    (folder / "preprocessor_config.json").write_text(json.dumps(settings, indent=2) + "\n")
+
+
 def pool(case, tokens, mask):
     weight = mask.unsqueeze(-1).to(tokens.dtype)
     if case.pooling == "mean":
@@ -204,14 +229,26 @@ def write_checkpoint(case, folder):
         texts = [{"text": text, "input_ids": tokenizer(text)["input_ids"]} for text in TEXTS]
     if case.pooling:
         save_pooling(case, folder)
+    if case.head == "image_classification":
+        save_image_processor(folder)
 
     loaded = type(original).from_pretrained(folder, dtype=torch.float32, attn_implementation="eager").eval()
     _, _, pad_id, type_vocab = ARCHITECTURES[case.architecture]
+    type_vocab = case.config.get("type_vocab_size", type_vocab)
     names = ["input_ids", "attention_mask"] + ["token_type_ids"] * (type_vocab > 1)
-    make_inputs = common.make_input_maker(names, pad_id)
+    make_inputs, shapes = common.make_input_maker(names, pad_id), common.DYNAMIC_SHAPES
     outputs = outputs_of("roberta" if case.architecture == "xlmr" else case.architecture, case.head)
+    packable, reason = True, ""
+    if case.architecture == "vit":
+        names, shapes = ["pixel_values"], [(1, 1, "ones"), (3, 1, "ones")]
+        make_inputs = architectures.fixed_input("pixel_values", (3, 16, 16))
+        outputs = [Output(output.name, "sequence") for output in outputs]
+        packable, reason = None, "there is no padding"
+    if case.architecture == "deberta-v2" and case.head == "sequence_classification":
+        # From a first row that is padding transformers attends to everything, padding too: no answer to compare with.
+        shapes = [shape for shape in shapes if shape[2] != "left"]
     tensors, worst = {}, 0.0
-    for index, (batch, seq, pattern) in enumerate(common.DYNAMIC_SHAPES):
+    for index, (batch, seq, pattern) in enumerate(shapes):
         generator = torch.Generator().manual_seed(200 + index)
         valid = common.make_mask(batch, seq, pattern, generator)
         inputs = make_inputs(batch, seq, valid, pattern, generator)
@@ -252,9 +289,9 @@ def write_checkpoint(case, folder):
         "outputs": [dataclasses.asdict(output) for output in outputs],
         "layers": case.layers,
         "expected": {**counted, **case.expected},
-        "packable": True,
-        "packable_reason": "",
-        "shapes": [{"batch": b, "seq": s, "mask": m} for b, s, m in common.DYNAMIC_SHAPES],
+        "packable": packable,
+        "packable_reason": reason,
+        "shapes": [{"batch": b, "seq": s, "mask": m} for b, s, m in shapes],
         "recorded_by": "pytorch",
         "tolerance": common.TOLERANCE,
         "checked_to": float(f"{worst:.1e}"),

@@ -199,13 +199,13 @@ def outputs_of(architecture, head):
     if head == "mean_pooling":
         return [Output("sentence_embedding", "sequence")]
     if head == "encoder":
-        pooler = [] if architecture in ("distilbert", "electra", "modernbert") else [Output("pooler_output", "first")]
+        pooler = [] if architecture in ("distilbert", "electra", "modernbert", "deberta-v2") else [Output("pooler_output", "first")]
         return [Output("last_hidden_state", "tokens"), *pooler]
     if head == "question_answering":
         return [Output("start_logits", "tokens"), Output("end_logits", "tokens")]
     if head == "pretraining" and architecture == "bert":
         return [Output("prediction_logits", "tokens"), Output("seq_relationship_logits", "first")]
-    per_sequence = head in ("sequence_classification", "next_sentence")
+    per_sequence = head in ("sequence_classification", "next_sentence", "image_classification")
     return [Output("logits", "first" if per_sequence else "tokens")]
 
 
