@@ -11,6 +11,7 @@ int build(const BuildArgs& args) {
   Progress progress(args.quiet || args.json);
   BuilderConfig config;
   config.disabled_passes = args.disabled_passes;
+  config.patterns = args.patterns;
   config.dump_passes = args.dump_passes;
   config.optimize = !args.no_optimize;
   config.gather_masked = !args.all_positions;

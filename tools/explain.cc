@@ -3,6 +3,7 @@
 #include <cstdio>
 #include <nlohmann/json.hpp>
 #include <set>
+#include <sstream>
 
 #include "engine/reader.h"
 #include "ops/create.h"
@@ -92,6 +93,12 @@ int explain(const ExplainArgs& args) {
   const GraphStats was = measure_graph(*before, args.batch, args.seq), is = measure_graph(*after, args.batch, args.seq);
   const Blocks blocks = count_blocks(*after);
 
+  std::set<std::string> patterns;  // the user's
+  if (const auto option = meta.build_options.find("patterns"); option != meta.build_options.end()) {
+    std::istringstream names(option->second);
+    for (std::string name; names >> name;) patterns.insert(name);
+  }
+  std::vector<engine::Decision> by_pattern;
   std::map<std::string, int> applied;
   std::vector<engine::Decision> declined, configs;
   std::string layout;  // of convolutions
@@ -99,11 +106,12 @@ int explain(const ExplainArgs& args) {
     if (d.decision == "applied") {
       ++applied[d.pass];
       if (d.pass == "channels-last") layout = d.reason;
+      if (patterns.contains(d.pass)) by_pattern.push_back(d);
     } else if (d.pass == "tune") {
       configs.push_back(d);
     } else if (d.pass == "plan" && (d.reason.starts_with("computes ") || d.reason == "not an elementwise op")) {
       continue;  // a kernel for other operators was never a candidate
-    } else if (args.all || d.pass == "pack-tokens" || d.pass.starts_with("fuse-") || d.pass == "plan") {
+    } else if (args.all || d.pass == "pack-tokens" || d.pass.starts_with("fuse-") || patterns.contains(d.pass) || d.pass == "plan") {
       declined.push_back(d);
     }
   }
@@ -124,6 +132,7 @@ int explain(const ExplainArgs& args) {
                  {"bytes_after", is.intermediate_bytes}, {"flops_before", was.flops}, {"flops_after", is.flops}, {"applied", applied}, {"kernels", kernels}};
     if (!layout.empty()) json["layout"] = layout;
     for (const engine::Decision& d : declined) json["declined"].push_back({{"pass", d.pass}, {"node", d.node}, {"decision", d.decision}, {"reason", d.reason}});
+    for (const engine::Decision& d : by_pattern) json["patterns"].push_back({{"pattern", d.pass}, {"node", d.node}, {"reason", d.reason}});
     for (const engine::Decision& d : configs) json["configs"].push_back({{"problem", d.node}, {"origin", d.decision}, {"choice", d.reason}});
     std::puts(json.dump(2).c_str());
     return kSuccess;
@@ -144,6 +153,8 @@ int explain(const ExplainArgs& args) {
   fmt::print("  bytes written     {:>10} {:>12}\n", human_bytes(static_cast<uint64_t>(was.intermediate_bytes)), human_bytes(static_cast<uint64_t>(is.intermediate_bytes)));
   fmt::print("  FLOPs             {:>10} {:>12}\n\nApplied:\n", human_count(was.flops), human_count(is.flops));
   for (const auto& [pass, count] : applied) fmt::print("  {:<28} {:>4} times\n", pass, count);
+  if (!by_pattern.empty()) fmt::print("\nPatterns:\n");
+  for (const engine::Decision& d : by_pattern) fmt::print("  {}: {} {}\n", d.pass, d.node, d.reason);
   fmt::print("\nKernels:\n");
   for (const auto& [kernel, count] : kernels) fmt::print("  {:<44} {:>4} steps\n", kernel, count);
   print_configs(configs, args.all);

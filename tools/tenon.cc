@@ -66,7 +66,8 @@ void add_build(CLI::App& app, BuildArgs& a) {
                                      "token-classification, question-answering, fill-mask");
   verb->add_flag("--all-positions", a.all_positions, "masked-word checkpoints: logits for every position instead of asked ones");
   verb->add_option("--dump-passes", a.dump_passes, "folder for the graph after each pass that changed it");
-  verb->add_option("--disable-pass", a.disabled_passes, "leave a pass out (may repeat)");
+  verb->add_option("--disable-pass", a.disabled_passes, "leave a pass, or a pattern, out (may repeat)");
+  verb->add_option("--patterns", a.patterns, "file of fusions of your own (may repeat); docs/patterns.md");
   verb->add_flag("--no-optimize", a.no_optimize, "the graph as imported, on the reference kernels");
   add_common(verb, a);
 }

@@ -124,6 +124,7 @@ engine::Metadata metadata_of(const Compiled& compiled, const BuilderConfig& conf
   m.build_options["optimize"] = config.optimize ? "1" : "0";
   m.build_options["precision"] = config.precision;
   for (const std::string& name : config.disabled_passes) m.build_options["disable-pass"] += name + " ";
+  for (const auto& pattern : compiled.report.patterns) m.build_options["patterns"] += pattern.name + " ";
   m.graph_imported = compiled.imported_text;
   m.graph_compiled = ir::print(*compiled.model.graph);
   for (const passes::Decision& d : compiled.report.decisions) m.decisions.push_back({d.pass, d.node, d.applied ? "applied" : "declined", d.reason});
@@ -170,6 +171,10 @@ Result<plan::PlanOptions> optimize(ir::Graph& graph, const BuilderConfig& config
     options.fold_norms = target.kind == kernels::Target::kCuda && target.machine.compute_capability == 90;
     options.dump_dir = config.dump_passes;
     options.disabled = std::set<std::string>(config.disabled_passes.begin(), config.disabled_passes.end());
+    for (const std::string& path : config.patterns) {
+      TENON_ASSIGN(auto rules, passes::read_patterns(path));
+      std::move(rules.begin(), rules.end(), std::back_inserter(options.patterns));
+    }
     TENON_ASSIGN(report, passes::run_pipeline(graph, options));
   }
   plan::PlanOptions options;
@@ -193,6 +198,9 @@ Result<Compiled> compile(ir::Model model, const std::string& folder, const Build
   TENON_ASSIGN(out.tokenizer, find_tokenizer(folder, config, out.model.notes));
 
   TENON_ASSIGN(plan::PlanOptions options, optimize(graph, config, out.report));
+  for (const auto& pattern : out.report.patterns) {
+    if (pattern.applied == 0) out.model.notes.push_back(fmt::format("pattern {} ({}) was applied nowhere: `tenon explain` says where it came near", pattern.name, pattern.where));
+  }
   progress(config, "plan", 0);
   plan::KernelCache kernels;
   TENON_ASSIGN(plan::TimingCache timings, load_timings(config));

@@ -4,6 +4,7 @@
 #include <chrono>
 #include <filesystem>
 #include <fstream>
+#include <map>
 
 #include "ir/text.h"
 #include "passes/passes.h"
@@ -12,7 +13,7 @@ namespace tenon::passes {
 namespace {
 
 struct Pass {
-  const char* name;
+  std::string_view name;
   Status (*run)(Graph&, std::vector<Decision>&);
   const char* summary;
 };
@@ -73,7 +74,7 @@ std::vector<Pass> all_passes() {
   return all;
 }
 
-Status dump(const Graph& graph, const std::string& dir, size_t index, const std::string& name) {
+Status dump(const Graph& graph, const std::string& dir, size_t index, std::string_view name) {
   const std::string path = fmt::format("{}/{:02}_{}.ir", dir, index, name);
   std::ofstream file(path);
   file << ir::print(graph);
@@ -91,13 +92,26 @@ Status unknown_pass(const std::string& name) {
   return error(ErrorCode::kInvalidArgument, "there is no pass '{}'; the passes are: {}", name, names);
 }
 
+// A user's pattern must not hide a pass or another pattern, and must say where it runs.
+Status check_patterns(const std::vector<PatternRule>& patterns) {
+  std::map<std::string_view, const PatternRule*> seen;
+  for (const PatternRule& rule : patterns) {
+    if (is_known_pass(rule.name)) return error(ErrorCode::kInvalidArgument, "{}: \"{}\" is a pass of Tenon's own", rule.where, rule.name);
+    const auto [it, is_new] = seen.emplace(rule.name, &rule);
+    if (!is_new) return error(ErrorCode::kInvalidArgument, "{}: there is another pattern \"{}\" at {}", rule.where, rule.name, it->second->where);
+    const bool found = std::ranges::any_of(kPipeline, [&](const Pass& p) { return rule.before == p.name; });
+    if (!found) return unknown_pass(rule.before).with_context(rule.where);
+  }
+  return {};
+}
+
 }  // namespace
 
 std::vector<PassInfo> pass_list() {
   std::vector<PassInfo> list;
   for (const Pass& p : all_passes()) {
-    const bool seen = std::any_of(list.begin(), list.end(), [&](const PassInfo& i) { return std::string_view(i.name) == p.name; });
-    if (!seen) list.push_back({p.name, p.summary});
+    const bool seen = std::any_of(list.begin(), list.end(), [&](const PassInfo& i) { return p.name == i.name; });
+    if (!seen) list.push_back({p.name.data(), p.summary});
   }
   return list;
 }
@@ -109,8 +123,11 @@ Status run_pass(Graph& graph, const std::string& name, std::vector<Decision>& de
 }
 
 Result<PipelineReport> run_pipeline(Graph& graph, const PipelineOptions& options) {
-  for (const std::string& name : options.disabled)
-    if (!is_known_pass(name)) return unknown_pass(name);
+  TENON_TRY(check_patterns(options.patterns));
+  for (const std::string& name : options.disabled) {
+    const bool is_pattern = std::ranges::any_of(options.patterns, [&](const PatternRule& rule) { return rule.name == name; });
+    if (!is_pattern && !is_known_pass(name)) return unknown_pass(name);
+  }
   if (!options.stop_after.empty() && !is_known_pass(options.stop_after)) return unknown_pass(options.stop_after);
 #ifdef NDEBUG
   const bool verify = options.verify;
@@ -125,24 +142,36 @@ Result<PipelineReport> run_pipeline(Graph& graph, const PipelineOptions& options
   }
   PipelineReport report;
   uint64_t before = ir::fingerprint(graph);
-  const auto run = [&](const Pass& pass, size_t number) -> Status {
-    if (options.disabled.contains(pass.name)) return {};
-    if (pass.run == channels_last && !options.channels_last) return {};
+  const auto run_named = [&](std::string_view name, size_t number, const auto& apply) -> Status {
+    if (options.disabled.contains(std::string(name))) return {};
     const auto start = std::chrono::steady_clock::now();
-    TENON_TRY(pass.run(graph, report.decisions));
+    TENON_TRY(apply());
     const uint64_t after = ir::fingerprint(graph);
     const bool changed = after != before;
     before = after;
     if (verify && changed) {
-      if (Status s = ops::verify(graph); !s.ok()) return s.with_context(fmt::format("bug in pass {}", pass.name));
+      if (Status s = ops::verify(graph); !s.ok()) return s.with_context(fmt::format("bug in pass {}", name));
     }
-    if (changed && !options.dump_dir.empty()) TENON_TRY(dump(graph, options.dump_dir, number, pass.name));
+    if (changed && !options.dump_dir.empty()) TENON_TRY(dump(graph, options.dump_dir, number, name));
     const std::chrono::duration<double> elapsed = std::chrono::steady_clock::now() - start;
-    report.runs.push_back({pass.name, changed, elapsed.count(), graph.nodes().size()});
+    report.runs.push_back({std::string(name), changed, elapsed.count(), graph.nodes().size()});
     return {};
   };
+  const auto run = [&](const Pass& pass, size_t number) {
+    if (pass.run == channels_last && !options.channels_last) return Status();
+    return run_named(pass.name, number, [&] { return pass.run(graph, report.decisions); });
+  };
   size_t number = 1;
+  std::set<std::string_view> ran;  // passes that come again have the user's patterns behind them
   for (const Pass& pass : kPipeline) {
+    for (const PatternRule& rule : options.patterns) {
+      if (ran.contains(pass.name) || rule.before != pass.name) continue;
+      TENON_TRY(run_named(rule.name, number++, [&] { return apply_pattern(graph, rule, report.decisions); }));
+      if (options.disabled.contains(rule.name)) continue;
+      const auto applied = std::ranges::count_if(report.decisions, [&](const Decision& d) { return d.applied && d.pass == rule.name; });
+      report.patterns.push_back({rule.name, rule.where, static_cast<int>(applied)});
+    }
+    ran.insert(pass.name);
     TENON_TRY(run(pass, number++));
     if (options.stop_after == pass.name) break;
   }
@@ -156,7 +185,7 @@ Result<PipelineReport> run_pipeline(Graph& graph, const PipelineOptions& options
   if (!options.factors.empty() && options.stop_after.empty()) {
     TENON_TRY(lower_linears(graph, options.factors, report.decisions));
     if (Status s = ops::verify(graph); verify && !s.ok()) return s.with_context("bug in pass lower-linears");
-    if (!options.dump_dir.empty()) TENON_TRY(dump(graph, options.dump_dir, std::size(kPipeline) + 1, "lower-linears"));
+    if (!options.dump_dir.empty()) TENON_TRY(dump(graph, options.dump_dir, number, "lower-linears"));
   }
   return report;
 }

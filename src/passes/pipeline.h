@@ -6,13 +6,14 @@
 #include <string>
 #include <vector>
 
-#include "passes/rewriter.h"
+#include "passes/pattern_file.h"
 
 namespace tenon::passes {
 
 struct PipelineOptions {
   std::string dump_dir;            // write NN_<pass>.ir after each pass that changed the graph; empty: do not
-  std::set<std::string> disabled;  // names of passes to skip
+  std::set<std::string> disabled;  // names of passes and patterns to skip
+  std::vector<PatternRule> patterns;  // the user's, each to run before the pass that it names, in this order
   std::string stop_after;          // name of the last pass to run; empty: all
   DType precision = DType::kF32;   // f16 or bf16: what floats are computed in
   bool fold_norms = false;         // the target's kernels compute linear_norm in that precision
@@ -31,10 +32,16 @@ struct PassRun {
 struct PipelineReport {
   std::vector<PassRun> runs;
   std::vector<Decision> decisions;
+  // The user's patterns that were not disabled.
+  struct PatternUse {
+    std::string name, where;
+    int applied = 0;
+  };
+  std::vector<PatternUse> patterns;
 };
 
 // Rewrites `graph` for execution. Errors: internal (a pass broke the graph; its name is in the message), invalid-argument
-// (unknown pass names), io (dump_dir).
+// (unknown pass names, patterns of one name), io (dump_dir).
 Result<PipelineReport> run_pipeline(Graph& graph, const PipelineOptions& options);
 
 // One pass alone, by name; for tests and `--start-from`. Errors: invalid-argument for an unknown name.
