@@ -12,6 +12,7 @@
 #include "builder/builder.h"
 #include "engine/reader.h"
 #include "kernels/cuda/driver.h"
+#include "ops/plugin_host.h"
 #include "runtime/executable.h"
 #include "tools/exec_report.h"
 #include "tools/random_inputs.h"
@@ -326,6 +327,7 @@ int exec(const std::vector<std::string>& arguments) {
       fmt::print("{}", exec_help());
       return kSuccess;
     }
+    throw_if_error(ops::load_plugin_libraries(options.plugins));
     throw_if_error(run_exec(options));
   } catch (const std::exception& e) {
     return failed(e.what());

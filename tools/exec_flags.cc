@@ -18,7 +18,7 @@ constexpr const char* kAccuracy = "outputs are compared by tenon verify";
 constexpr const char* kCaffe = "only ONNX models are read: export the model to ONNX";
 constexpr const char* kImplicitBatch = "the batch is an axis of the inputs, given by --shapes";
 constexpr const char* kLayers = "the precision is chosen for the whole model";
-constexpr const char* kPlugin = "plugin libraries are not loaded; operators that Tenon lacks are refused by name";
+constexpr const char* kPlugin = "engines name the plugins that they need; their libraries are given with --plugins";
 constexpr const char* kOneRuntime = "every engine runs in the small runtime, of this or a later minor version";
 constexpr const char* kKernels = "kernels are Tenon's own";
 
@@ -179,9 +179,9 @@ constexpr ExecFlag kFlags[] = {
     {"exportLayerInfo", "file", "8 10 11", kUsed, "the engine's layers, as JSON"},
     {"device", "N", "8 10 11", kIgnored, "the first GPU that CUDA_VISIBLE_DEVICES names is used"},
     {"useDLACore", "N", "8 10 11", kIgnored, kDla},
-    {"staticPlugins", "file", "8 10 11", kIgnored, kPlugin},
-    {"dynamicPlugins", "file", "8 10 11", kIgnored, kPlugin},
-    {"plugins", "file", "8 10 11", kIgnored, kPlugin},
+    {"staticPlugins", "file", "8 10 11", kUsed, "library of operators of your own, built against tenon/plugin.h; may repeat"},
+    {"dynamicPlugins", "file", "8 10 11", kUsed, "the same"},
+    {"plugins", "file", "8 10 11", kUsed, "the same"},
     {"setPluginsToSerialize", "file", "8 10 11", kIgnored, kPlugin},
     {"ignoreParsedPluginLibs", nullptr, "8 10 11", kIgnored, kPlugin},
     {"safetyPlugins", "file", "8 10 11", kIgnored, kPlugin},

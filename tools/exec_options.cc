@@ -179,6 +179,7 @@ Result<ExecOptions> exec_options(std::span<const GivenFlag> given) {
       return {};
     };
   };
+  const Set plugin = [&](const GivenFlag& f) { return o.plugins.push_back(f.value), Status(); };
   const auto verbosity = [&](const GivenFlag& f) -> Status {
     o.detailed = f.value == "detailed";
     if (o.detailed || f.value == "layer_names_only" || f.value == "none" || f.value == "default" || f.value == "verbose") return {};
@@ -186,6 +187,7 @@ Result<ExecOptions> exec_options(std::span<const GivenFlag> given) {
   };
   const std::map<std::string_view, Set> setters = {
       {"onnx", text(o.onnx)}, {"saveEngine", text(o.save_engine)}, {"loadEngine", text(o.load_engine)}, {"timingCacheFile", text(o.timing_cache)},
+      {"plugins", plugin}, {"staticPlugins", plugin}, {"dynamicPlugins", plugin},
       {"minShapes", shapes(&ExecProfile::min)}, {"optShapes", shapes(&ExecProfile::opt)}, {"maxShapes", shapes(&ExecProfile::max)},
       {"profile", count(profile, 0)},
       {"shapes", [&](const GivenFlag& f) -> Status { TENON_ASSIGN(o.shapes, parse_named_shapes(f.name, f.value)); return {}; }},

@@ -23,6 +23,7 @@ struct ExecOptions {
   std::string onnx, save_engine, load_engine, timing_cache;
   std::map<int, ExecProfile> profiles;  // by their number
   NamedShapes shapes;
+  std::vector<std::string> plugins;
   std::vector<std::pair<std::string, std::string>> input_files;  // input, raw file
   bool fp16 = false, bf16 = false, int8 = false, best = false, no_tf32 = false, cpu_only = false;
   int optimization_level = 3;

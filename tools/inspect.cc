@@ -81,6 +81,9 @@ int inspect_engine(const InspectArgs& args) {
                {"target", plan.target}, {"file", human_bytes(file->file_bytes())}, {"weights", human_bytes(file->weight_bytes())},
                {"tokenizer", meta.tokenizer.empty() ? "none" : human_bytes(meta.tokenizer.size())}, {"FLOPs at 1x128", human_count(stats.flops)}};
   json.update(ports(*graph));
+  for (const engine::PluginUse& use : engine::plugins_of(plan)) {
+    json["plugins"].push_back({{"operator", use.name}, {"version", "version " + use.version}, {"library", "library " + use.library}, {"steps", fmt::format("{} steps", use.steps)}});
+  }
   for (size_t i = 0; i < plan.regions.size(); ++i) json["regions"].push_back(fmt::format("region {}: steps {} to {}", i, plan.regions[i].begin, plan.regions[i].end));
   for (size_t i = 0; i < plan.steps.size(); ++i) {
     const engine::PlanStep& step = plan.steps[i];

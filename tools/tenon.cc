@@ -7,6 +7,7 @@
 #include <functional>
 #include <new>
 
+#include "ops/plugin_host.h"
 #include "tenon/error.h"
 #include "tools/verbs.h"
 
@@ -27,6 +28,7 @@ int exit_code_of(tenon::ErrorCode code) {
     case ErrorCode::kNotFound:
     case ErrorCode::kIo:
     case ErrorCode::kNoDevice:
+    case ErrorCode::kPlugin:
     case ErrorCode::kOutOfMemory: return kSystemError;
     case ErrorCode::kInternal: break;
   }
@@ -36,6 +38,7 @@ int exit_code_of(tenon::ErrorCode code) {
 void add_common(CLI::App* verb, CommonArgs& args) {
   verb->add_flag("--json", args.json, "print the result as JSON on standard output");
   verb->add_flag("-q,--quiet", args.quiet, "no progress on standard error");
+  verb->add_option("--plugins", args.plugins, "library of operators of your own (may repeat); docs/plugins.md");
   verb->add_option("--threads", args.threads, "threads to use; 0: all that the process may use")->check(CLI::NonNegativeNumber);
 }
 
@@ -247,6 +250,8 @@ int main(int argc, char** argv) {
   }
   const std::string verb = app.get_subcommands()[0]->get_name();
   try {
+    const std::vector<const CommonArgs*> all = {&build_args, &tune_args, &run_args, &bench_args, &inspect_args, &optimize_args, &explain_args, &verify_args, &demo_args};
+    for (const CommonArgs* args : all) tenon::throw_if_error(tenon::ops::load_plugin_libraries(args->plugins));
     if (verb == "build") return build(build_args);
     if (verb == "tune") return tune(tune_args);
     if (verb == "run") return run(run_args);

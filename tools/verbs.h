@@ -23,6 +23,7 @@ struct CommonArgs {
   bool json = false;   // machine-readable result on standard output
   bool quiet = false;  // no progress
   int threads = 0;
+  std::vector<std::string> plugins;  // loaded before the verb begins
 };
 
 struct BuildArgs : CommonArgs {

@@ -37,6 +37,7 @@ class OptimizationProfile {
 struct BuilderConfig {
   std::vector<OptimizationProfile> profiles;   // none: every size
   std::vector<std::string> disabled_passes;    // by the names that `tenon explain` prints; patterns too
+  std::vector<std::string> plugins;            // libraries of operators of your own (tenon/plugin.h)
   std::vector<std::string> patterns;           // files of fusions of your own (docs/patterns.md)
   std::string dump_passes;                     // folder for the graph after each pass that changed it; empty: none
   // Where the engine is to run: "cpu"; "cuda", the GPU of this machine; "sm_90", a kind of GPU, which need not be here; "auto",

@@ -21,6 +21,7 @@ enum class ErrorCode {
   kOutOfMemory,       // an allocation failed
   kNoDevice,         // no GPU, driver or GPU compiler where one is needed
   kInternal,          // a bug in Tenon
+  kPlugin,            // a user's library of operators: it cannot be loaded, or its own code failed
 };
 
 // The name printed in messages and used as the anchor in docs/errors.md, e.g. "bad-model".

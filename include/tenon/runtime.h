@@ -26,6 +26,8 @@ namespace tenon {
 
 struct RuntimeOptions {
   int threads = 0;  // of the pool that all engines of a Runtime share, the caller's own included; 0: TENON_THREADS, or all
+  // Libraries of operators (tenon/plugin.h) that engines need. Loaded once per process. Throws not-found, plugin.
+  std::vector<std::string> plugins = {};
 };
 
 // What a tensor of an engine is called and looks like.

@@ -16,6 +16,7 @@ std::string_view error_code_name(ErrorCode code) {
     case ErrorCode::kOutOfMemory: return "out-of-memory";
     case ErrorCode::kNoDevice: return "no-device";
     case ErrorCode::kInternal: return "internal";
+    case ErrorCode::kPlugin: return "plugin";
   }
   return "internal";
 }

@@ -18,6 +18,7 @@
 #include "kernels/cpu/isa.h"
 #include "network/network_impl.h"
 #include "onnx/import.h"
+#include "ops/plugin_host.h"
 
 namespace tenon::builder {
 namespace {
@@ -243,6 +244,7 @@ Result<TuneReport> tune(const std::string& model, const BuilderConfig& config, c
 
 Result<BuildReport> build(ir::Model model, const std::string& folder, const std::string& engine, const BuilderConfig& config) {
   const auto start = std::chrono::steady_clock::now();
+  TENON_TRY(ops::load_plugin_libraries(config.plugins));  // for patterns, where the model is imported already
   TENON_ASSIGN(Compiled compiled, compile(std::move(model), folder, config));
   engine::place_weights(compiled.planned.plan);
 
@@ -269,6 +271,7 @@ Result<BuildReport> build(ir::Model model, const std::string& folder, const std:
 
 Result<BuildReport> build(const std::string& path, const std::string& engine, const BuilderConfig& config) {
   const auto start = std::chrono::steady_clock::now();
+  TENON_TRY(ops::load_plugin_libraries(config.plugins));
   progress(config, "import", 0);
   TENON_ASSIGN(ir::Model model, import_model(path, config.gather_masked));
   std::error_code ignored;

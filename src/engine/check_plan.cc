@@ -205,7 +205,7 @@ class Checker {
     for (size_t i = 0; i < def.inputs.size(); ++i) {
       if (def.inputs[i].arity != ops::Arity::kOptional && (i >= s.inputs.size() || s.inputs[i] < 0)) return bad("input '{}' is missing", def.inputs[i].name);
     }
-    for (size_t i = def.inputs.size(); i < s.inputs.size(); ++i)
+    for (size_t i = def.inputs.size(); s.op != ir::Op::k_plugin && i < s.inputs.size(); ++i)
       if (s.inputs[i] < 0) return bad("input {} is missing", i);
 
     if (s.attrs.all().size() != def.attrs.size()) return bad("attributes are not as defined");

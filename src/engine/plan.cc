@@ -17,6 +17,18 @@ std::string describe_step(const Plan& plan, int step) {
   return text;
 }
 
+std::vector<PluginUse> plugins_of(const Plan& plan) {
+  std::vector<PluginUse> uses;
+  for (const PlanStep& step : plan.steps) {
+    if (step.op != ir::Op::k_plugin) continue;
+    const std::string &name = step.attrs.text("operator"), &version = step.attrs.text("version");
+    auto it = std::ranges::find_if(uses, [&](const PluginUse& u) { return u.name == name && u.version == version; });
+    if (it == uses.end()) it = uses.insert(it, {name, version, step.attrs.text("library"), 0});
+    ++it->steps;
+  }
+  return uses;
+}
+
 void compute_live_ranges(Plan& plan) {
   const auto root = [&](int value) -> PlanValue& { return plan.values[static_cast<size_t>(root_of(plan, value))]; };
   for (PlanValue& v : plan.values) v.first_step = v.last_step = -1;

@@ -124,6 +124,13 @@ int root_of(const Plan& plan, int value);
 // "step 12, linear %y": for messages.
 std::string describe_step(const Plan& plan, int step);
 
+// An operator of a user's library that steps of a plan are.
+struct PluginUse {
+  std::string name, version, library;
+  int steps = 0;
+};
+std::vector<PluginUse> plugins_of(const Plan& plan);
+
 // Fills in PlanValue::first_step and last_step of every temporary root.
 void compute_live_ranges(Plan& plan);
 

@@ -199,7 +199,8 @@ Status TextReader::element(DType t, std::vector<std::byte>& bytes) {
     T x{};
     if (const auto* i = std::get_if<int64_t>(&v)) {
       x = convert<T>(*i);
-      if (!is_float(t) && convert<int64_t>(x) != *i) return fail_at(begin, "number out of range for " + std::string(dtype_name(t)));
+      if (!is_float(t) && convert<int64_t>(x) != *i)
+        return fail_at(begin, "number out of range for " + std::string(dtype_name(t)));
     } else if (is_float(t)) {
       x = convert<T>(std::get<double>(v));
     } else {

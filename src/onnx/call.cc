@@ -91,11 +91,25 @@ onnx_pb::GraphProto* Call::subgraph(std::string_view name) {
   return a && a->has_g() ? a->mutable_g() : nullptr;
 }
 
+std::vector<std::pair<std::string, AttrType>> Call::attributes() const {
+  std::vector<std::pair<std::string, AttrType>> all;
+  for (const AttributeProto& attribute : node_.attribute()) {
+    if (const AttributeProto* found = find(attribute.name())) all.emplace_back(attribute.name(), static_cast<AttrType>(found->type()));
+  }
+  return all;
+}
+
 // ---- Results
 // ---------------------------------------------------------------------------------------------------------
 
 Result<ir::Node*> Call::emit_node(Op op, std::vector<Value*> inputs, Attrs attrs) {
   TENON_ASSIGN(auto* node, ops::create(graph(), op, std::move(inputs), std::move(attrs)));
+  node->set_origin(frame_.origin + node_label(node_));
+  return node;
+}
+
+Result<ir::Node*> Call::emit_plugin(const ops::PluginOperator& op, const ops::PluginAttributes& attributes) {
+  TENON_ASSIGN(auto* node, ops::create_plugin(graph(), op, attributes, inputs_));
   node->set_origin(frame_.origin + node_label(node_));
   return node;
 }

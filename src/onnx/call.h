@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "ops/create.h"
+#include "ops/plugin_host.h"
 
 namespace tenon::onnx_pb {
 class AttributeProto;
@@ -72,6 +73,7 @@ class Call {
 
   // Attributes, or the fallback where absent. One of the wrong type makes the import of this node fail.
   bool has(std::string_view name) const { return find(name) != nullptr; }
+  std::vector<std::pair<std::string, AttrType>> attributes() const;  // all that the node has
   int64_t integer(std::string_view name, int64_t fallback);
   double number(std::string_view name, double fallback);
   std::string text(std::string_view name, std::string_view fallback);
@@ -86,6 +88,7 @@ class Call {
   Result<Value*> emit(Op op, std::vector<Value*> inputs, Attrs attrs = {});
   // The same for ops of several outputs: the node.
   Result<ir::Node*> emit_node(Op op, std::vector<Value*> inputs, Attrs attrs = {});
+  Result<ir::Node*> emit_plugin(const ops::PluginOperator& op, const ops::PluginAttributes& attributes);
   // Defines output i of the ONNX node.
   Status yield(Value* value, int i = 0);
   Status yield(Result<Value*> value, int i = 0);

@@ -5,6 +5,7 @@
 #include <queue>
 
 #include "onnx/op_table.h"
+#include "onnx/ops.h"
 
 namespace tenon::onnx {
 namespace {
@@ -190,7 +191,8 @@ Status Importer::unsupported() const {
     list += "\n  " + what + ":";
     for (const std::string& node : nodes) list += (node == nodes.front() ? " '" : ", '") + node + "'";
   }
-  return error(ErrorCode::kUnsupported, "the model uses what Tenon does not support (it knows opsets {} to {}):{}",
+  return error(ErrorCode::kUnsupported,
+               "the model uses what Tenon does not support (it knows opsets {} to {}; --plugins LIB.so adds operators):{}",
                kOldestOpset, kNewestOpset, list);
 }
 
@@ -239,20 +241,23 @@ Status Importer::import_operator(NodeProto& node, Scope& scope, const Frame& fra
     TENON_ASSIGN(inputs.back(), lookup(name, scope));
     unknown |= inputs.back().unknown;
   }
-  if (function != functions_.end()) return call_function(*function->second, node, std::move(inputs), scope, frame);
-  if (row == nullptr) note_unsupported(what, where);
-  if (row == nullptr || unknown) return poison_outputs(node, scope);
+  // A library that the user gave goes before the function that a model brings for those who lack it.
+  const ops::PluginOperator* plugin = row == nullptr ? ops::find_plugin(ops::plugin_name(domain, node.op_type())) : nullptr;
+  if (function != functions_.end() && plugin == nullptr) return call_function(*function->second, node, std::move(inputs), scope, frame);
+  const bool known = row != nullptr || plugin != nullptr;
+  if (!known) note_unsupported(what, where);
+  if (!known || unknown) return poison_outputs(node, scope);
 
-  for (int i = 0; i < row->inputs; ++i) {
+  for (int i = 0; row != nullptr && i < row->inputs; ++i) {
     if (i >= static_cast<int>(inputs.size()) || !inputs[static_cast<size_t>(i)].present())
       return error(ErrorCode::kBadModel, "input {} is missing", i);
   }
   const bool sequences =
       std::any_of(inputs.begin(), inputs.end(), [](const Binding& input) { return input.sequence != nullptr; });
-  if (sequences && !row->takes_sequence)
+  if (sequences && (row == nullptr || !row->takes_sequence))
     return error(ErrorCode::kBadModel, "a sequence is given where a tensor is wanted");
   Call call(*this, scope, frame, node, opset, inputs);
-  Status status = row->import(call);
+  Status status = row != nullptr ? row->import(call) : import_plugin(call, *plugin);
   if (!call.attribute_error().ok()) return call.attribute_error();
   for (int i = 0; status.ok() && i < node.output_size(); ++i) {
     if (call.wants(i) && !call.results()[static_cast<size_t>(i)].present()) {

@@ -5,6 +5,9 @@
 
 namespace tenon::onnx {
 
+// An operator of a loaded plugin: no row of the table.
+Status import_plugin(Call&, const ops::PluginOperator&);
+
 // Operators that are an IR op as they stand.
 template <Op op>
 Status unary(Call& c) {

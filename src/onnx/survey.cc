@@ -83,7 +83,8 @@ class Census {
       found.opset = version == opsets.end() ? 0 : version->second;
     }
     found.supported = functions_.contains(FunctionKey(domain, node.op_type(), node.overload())) ||
-                      find_op(domain, node.op_type(), found.opset) != nullptr;
+                      find_op(domain, node.op_type(), found.opset) != nullptr ||
+                      ops::find_plugin(ops::plugin_name(domain, node.op_type())) != nullptr;
     if (!found.supported) found.nodes.push_back(node_label(node));
   }
 

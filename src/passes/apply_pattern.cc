@@ -56,11 +56,20 @@ bool like(std::string_view text, std::string_view glob) {
   return glob.find_first_not_of('*', g) == std::string_view::npos;
 }
 
-// One attempt to find a rule's pattern above a node. Tries both orders of commutative operands, going back where a choice
-// fails later.
+bool is_operator(const PatternNode& pattern, const Node& node) {
+  if (pattern.op) return node.is(*pattern.op);
+  return node.is(Op::k_plugin) && node.attrs().text("operator") == pattern.plugin;
+}
+
+// One attempt to find a rule's pattern above a node. Tries both orders of commutative operands, going back where a
+// choice fails later.
 class Match {
  public:
-  explicit Match(const PatternRule& rule) : rule_(rule), values_(rule.producers.size()), nodes_(rule.pattern.nodes.size()), variables_(static_cast<size_t>(rule.variables)) {}
+  explicit Match(const PatternRule& rule)
+      : rule_(rule),
+        values_(rule.producers.size()),
+        nodes_(rule.pattern.nodes.size()),
+        variables_(static_cast<size_t>(rule.variables)) {}
 
   bool find(Node& root) {
     const PatternRule::Producer& made = rule_.producers[static_cast<size_t>(rule_.pattern.result)];
@@ -108,7 +117,7 @@ bool Match::match_value(int index, Value* v, const Next& next) {
     const PatternNode& pattern = rule_.pattern.nodes[static_cast<size_t>(made.node)];
     Node*& bound_node = nodes_[static_cast<size_t>(made.node)];
     Node* node = v->producer();
-    const bool is_it = node != nullptr && pattern.op == node->op() && v->index() == made.output;
+    const bool is_it = node != nullptr && is_operator(pattern, *node) && v->index() == made.output;
     if (is_it && bound_node != nullptr) {
       found = bound_node == node && next();
     } else if (is_it) {
@@ -141,9 +150,12 @@ bool Match::match_operands(const PatternNode& pattern, const Node& node, size_t 
   const auto rest = [&] { return match_operands(pattern, node, from + 1, swapped, next); };
   double found = 0;
   switch (operand.kind) {
-    case PatternOperand::Kind::kAbsent: return v == nullptr && rest();
-    case PatternOperand::Kind::kValue: return match_value(operand.index, v, rest);
-    case PatternOperand::Kind::kNumber: return ir::pattern::scalar(found)(v) && same_number(found, operand.number) && rest();
+    case PatternOperand::Kind::kAbsent:
+      return v == nullptr && rest();
+    case PatternOperand::Kind::kValue:
+      return match_value(operand.index, v, rest);
+    case PatternOperand::Kind::kNumber:
+      return ir::pattern::scalar(found)(v) && same_number(found, operand.number) && rest();
     case PatternOperand::Kind::kVariable: {
       if (!ir::pattern::scalar(found)(v)) return false;
       const auto before = variables_[static_cast<size_t>(operand.index)];
@@ -175,20 +187,29 @@ Result<AttrValue> Match::evaluate(const Expression& e) const {
   using Kind = Expression::Kind;
   const Value* v = e.kind >= Kind::kRank && e.kind <= Kind::kOrigin ? value(e.index) : nullptr;
   switch (e.kind) {
-    case Kind::kLiteral: return e.literal;
-    case Kind::kVariable: return *variables_[static_cast<size_t>(e.index)];
-    case Kind::kRank: return AttrValue(int64_t{v->rank()});
+    case Kind::kLiteral:
+      return e.literal;
+    case Kind::kVariable:
+      return *variables_[static_cast<size_t>(e.index)];
+    case Kind::kRank:
+      return AttrValue(int64_t{v->rank()});
     case Kind::kDim: {
       const int64_t axis = e.axis < 0 ? e.axis + v->rank() : e.axis;
-      if (axis < 0 || axis >= v->rank()) return error(ErrorCode::kInvalidArgument, "%{} has no axis {}", v->name(), e.axis);
+      if (axis < 0 || axis >= v->rank())
+        return error(ErrorCode::kInvalidArgument, "%{} has no axis {}", v->name(), e.axis);
       const Dim& d = v->shape()[static_cast<size_t>(axis)];
       return d.is_const() ? AttrValue(d.value()) : AttrValue(Shape{d});
     }
-    case Kind::kShape: return AttrValue(v->shape());
-    case Kind::kDType: return AttrValue(v->dtype());
-    case Kind::kName: return AttrValue(v->name());
-    case Kind::kOrigin: return AttrValue(v->producer() != nullptr ? v->producer()->origin() : std::string());
-    default: return arithmetic(e);
+    case Kind::kShape:
+      return AttrValue(v->shape());
+    case Kind::kDType:
+      return AttrValue(v->dtype());
+    case Kind::kName:
+      return AttrValue(v->name());
+    case Kind::kOrigin:
+      return AttrValue(v->producer() != nullptr ? v->producer()->origin() : std::string());
+    default:
+      return arithmetic(e);
   }
 }
 
@@ -197,8 +218,13 @@ Result<AttrValue> Match::arithmetic(const Expression& e) const {
   TENON_ASSIGN(const AttrValue left, evaluate(e.operands[0]));
   TENON_ASSIGN(const AttrValue right, evaluate(e.operands[1]));
   const auto a = as_number(left), b = as_number(right);
-  if (!a || !b) return error(ErrorCode::kInvalidArgument, "arithmetic needs numbers, not {} and {}", ir::print(left), ir::print(right));
-  const double y = e.kind == Kind::kAdd ? *a + *b : e.kind == Kind::kSubtract ? *a - *b : e.kind == Kind::kMultiply ? *a * *b : *a / *b;
+  if (!a || !b)
+    return error(ErrorCode::kInvalidArgument, "arithmetic needs numbers, not {} and {}", ir::print(left),
+                 ir::print(right));
+  const double y = e.kind == Kind::kAdd        ? *a + *b
+                   : e.kind == Kind::kSubtract ? *a - *b
+                   : e.kind == Kind::kMultiply ? *a * *b
+                                               : *a / *b;
   // Integers stay integers as long as doubles hold them exactly.
   const bool integers = std::holds_alternative<int64_t>(left) && std::holds_alternative<int64_t>(right);
   constexpr double kExact = 9007199254740992.0;  // 2^53
@@ -222,10 +248,14 @@ Result<bool> Match::holds(const PatternCondition& c) const {
   const auto a = as_number(left), b = as_number(right);
   if (!a || !b) return false;  // symbolic sizes are not ordered
   switch (c.kind) {
-    case Kind::kLess: return *a < *b;
-    case Kind::kLessEqual: return *a <= *b;
-    case Kind::kGreater: return *a > *b;
-    default: return *a >= *b;
+    case Kind::kLess:
+      return *a < *b;
+    case Kind::kLessEqual:
+      return *a <= *b;
+    case Kind::kGreater:
+      return *a > *b;
+    default:
+      return *a >= *b;
   }
 }
 
@@ -248,15 +278,19 @@ class Replacement {
   Result<Value*> build() {
     for (const PatternNode& node : rule_.replacement.nodes) {
       TENON_ASSIGN(Node * made, create(node));
-      if (static_cast<size_t>(made->num_outputs()) < node.outputs.size()) return error(ErrorCode::kInvalidArgument, "{} has {} outputs", ir::op_name(made->op()), made->num_outputs());
-      for (size_t i = 0; i < node.outputs.size(); ++i) match_.set_value(node.outputs[i], made->output(static_cast<int>(i)));
+      if (static_cast<size_t>(made->num_outputs()) < node.outputs.size())
+        return error(ErrorCode::kInvalidArgument, "{} has {} outputs", ir::op_name(made->op()), made->num_outputs());
+      for (size_t i = 0; i < node.outputs.size(); ++i)
+        match_.set_value(node.outputs[i], made->output(static_cast<int>(i)));
     }
     const Value* from = match_.value(rule_.pattern.result);
     Value* to = match_.value(rule_.replacement.result);
     if (!(to->type() == from->type())) {
-      return error(ErrorCode::kInvalidArgument, "the replacement is {} where the pattern is {}", to->type().to_string(), from->type().to_string());
+      return error(ErrorCode::kInvalidArgument, "the replacement is {} where the pattern is {}", to->type().to_string(),
+                   from->type().to_string());
     }
-    if (rw_.graph().assumed_equal.size() != assumptions_) return error(ErrorCode::kInvalidArgument, "the replacement needs sizes to be equal that may differ");
+    if (rw_.graph().assumed_equal.size() != assumptions_)
+      return error(ErrorCode::kInvalidArgument, "the replacement needs sizes to be equal that may differ");
     return to;
   }
 
@@ -269,7 +303,8 @@ class Replacement {
   void drop_unused() {
     for (auto it = created_.rbegin(); it != created_.rend(); ++it) {
       bool used = false;
-      for (int i = 0; i < (*it)->num_outputs(); ++i) used |= !(*it)->output(i)->uses().empty() || (*it)->output(i)->is_output();
+      for (int i = 0; i < (*it)->num_outputs(); ++i)
+        used |= !(*it)->output(i)->uses().empty() || (*it)->output(i)->is_output();
       if (!used) rw_.graph().erase(*it);
     }
   }
@@ -283,18 +318,50 @@ class Replacement {
       TENON_ASSIGN(Value * input, input_of(operand, dtype));
       inputs.push_back(input);
     }
+    if (!pattern.op) return create_plugin(pattern, std::move(inputs));
     Attrs attrs;
     for (const auto& [name, expression] : pattern.attrs) {
       TENON_ASSIGN(AttrValue value, match_.evaluate(expression));
-      if (pattern.op) {
-        TENON_TRY(convert_attribute(*pattern.op, name, value));
-      }
+      TENON_TRY(convert_attribute(*pattern.op, name, value));
       attrs.set(name, std::move(value));
     }
-    if (!pattern.op) return error(ErrorCode::kUnsupported, "there is no plugin operator {}", pattern.plugin);
     TENON_ASSIGN(Value * made, rw_.create(*pattern.op, std::move(inputs), std::move(attrs)));
     created_.push_back(made->producer());
     return check_symbols(*made->producer());
+  }
+
+  Result<Node*> create_plugin(const PatternNode& pattern, std::vector<Value*> inputs) {
+    const ops::PluginOperator* op = ops::find_plugin(pattern.plugin);
+    if (op == nullptr)
+      return error(ErrorCode::kNotFound, "there is no plugin operator {}: give its library with --plugins",
+                   pattern.plugin);
+    ops::PluginAttributes attributes;
+    for (const auto& [name, expression] : pattern.attrs) {
+      TENON_ASSIGN(const AttrValue value, match_.evaluate(expression));
+      TENON_ASSIGN(ops::PluginAttribute attribute, plugin_attribute(value));
+      attributes.emplace_back(name, std::move(attribute));
+    }
+    TENON_ASSIGN(Value * made, rw_.create_plugin(*op, attributes, std::move(inputs)));
+    created_.push_back(made->producer());
+    return check_symbols(*made->producer());
+  }
+
+  static Result<ops::PluginAttribute> plugin_attribute(const AttrValue& value) {
+    const auto error_of = [&] {
+      return error(ErrorCode::kInvalidArgument, "a plugin cannot be given {}", ir::print(value));
+    };
+    return std::visit(
+        [&]<class T>(const T& v) -> Result<ops::PluginAttribute> {
+          if constexpr (std::is_same_v<T, DType>) {
+            return ops::PluginAttribute(std::string(dtype_name(v)));
+          } else if constexpr (std::is_same_v<T, Shape>) {
+            if (!ir::all_const(v)) return error_of();
+            return ops::PluginAttribute(ir::const_values(v));
+          } else {
+            return ops::PluginAttribute(v);
+          }
+        },
+        value);
   }
 
   Result<Value*> input_of(const PatternOperand& operand, DType dtype) {
@@ -317,14 +384,16 @@ class Replacement {
 
   static Status convert_attribute(Op op, const std::string& name, AttrValue& value) {
     const auto& attrs = ops::op_def(op).attrs;
-    const AttrValue& wanted = std::ranges::find(attrs, name, [](const ops::AttrDef& a) { return std::string(a.name); })->fallback;
+    const AttrValue& wanted =
+        std::ranges::find(attrs, name, [](const ops::AttrDef& a) { return std::string(a.name); })->fallback;
     if (std::holds_alternative<double>(wanted)) {
       if (const auto number = as_number(value)) value = *number;
     } else if (std::holds_alternative<Shape>(wanted)) {
       if (const auto* list = std::get_if<std::vector<int64_t>>(&value)) value = ir::to_shape(*list);
     }
     if (value.index() == wanted.index()) return {};
-    return error(ErrorCode::kInvalidArgument, "attribute {} of {} cannot be {}", name, ir::op_name(op), ir::print(value));
+    return error(ErrorCode::kInvalidArgument, "attribute {} of {} cannot be {}", name, ir::op_name(op),
+                 ir::print(value));
   }
 
   // Sizes must be the model's own.
@@ -367,7 +436,7 @@ Status apply_pattern(Graph& graph, const PatternRule& rule, std::vector<Decision
   // New nodes stand before the one that is replaced, so they are not visited.
   for (Node* node = graph.nodes().empty() ? nullptr : graph.nodes().front().get(); node != nullptr; node = next) {
     next = graph.next(node);
-    if (root.op != node->op()) continue;
+    if (!is_operator(root, *node)) continue;
     Match match(rule);
     if (!match.find(*node)) {
       if (match.exhausted()) (void)rw.decline(*node, "there are too many ways to match it");
@@ -392,7 +461,9 @@ Status apply_pattern(Graph& graph, const PatternRule& rule, std::vector<Decision
       for (const Node* part : match.nodes()) rw.absorb_origin(by, part);
     rw.replace(from, *made);
     replacement.drop_unused();
-    if (graph.nodes().size() > kMaxNodes) return error(ErrorCode::kUnsupported, "{}: pattern {} makes more than {} nodes", rule.where, rule.name, kMaxNodes);
+    if (graph.nodes().size() > kMaxNodes)
+      return error(ErrorCode::kUnsupported, "{}: pattern {} makes more than {} nodes", rule.where, rule.name,
+                   kMaxNodes);
   }
   return {};
 }

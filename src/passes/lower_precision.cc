@@ -113,7 +113,8 @@ class Lowering {
   Status lower(Node& node) {
     if (first_ == nullptr) first_ = &node;
     if (ops::is_constant_expression(*node.output())) return {};
-    if (wide_.contains(&node)) return keep_inputs_wide(node);
+    // A plugin computes in the types that it was asked about.
+    if (wide_.contains(&node) || node.is(Op::k_plugin)) return keep_inputs_wide(node);
     if (!is_f32(node.output()) || (only_ != nullptr && !only_->contains(&node))) return keep_inputs_wide(node);
     std::vector<Value*> inputs(node.inputs().begin(), node.inputs().end());
     Attrs attrs = node.attrs();

@@ -39,7 +39,8 @@ class PatternReader : private ir::TextReader {
   }
 
  private:
-  // ---- Rules and blocks ----------------------------------------------------------------------------------------------
+  // ---- Rules and blocks
+  // ----------------------------------------------------------------------------------------------
 
   Result<PatternRule> rule() {
     rule_ = PatternRule{};
@@ -104,7 +105,8 @@ class PatternReader : private ir::TextReader {
   // Every node must be reached from the result, or it would match nothing.
   Status check_pattern(size_t at) {
     const PatternBlock& block = rule_.pattern;
-    if (rule_.producers[static_cast<size_t>(block.result)].node < 0) return fail_at(at, "the pattern returns what none of its nodes makes");
+    if (rule_.producers[static_cast<size_t>(block.result)].node < 0)
+      return fail_at(at, "the pattern returns what none of its nodes makes");
     std::vector<bool> reached(block.nodes.size(), false);
     std::vector<int> pending{block.result};
     while (!pending.empty()) {
@@ -117,7 +119,8 @@ class PatternReader : private ir::TextReader {
     }
     for (size_t i = 0; i < reached.size(); ++i) {
       if (reached[i]) continue;
-      return fail_at(at, "%" + value_names_[static_cast<size_t>(block.nodes[i].outputs[0])] + " is no part of what the pattern returns");
+      return fail_at(at, "%" + value_names_[static_cast<size_t>(block.nodes[i].outputs[0])] +
+                             " is no part of what the pattern returns");
     }
     return {};
   }
@@ -136,7 +139,8 @@ class PatternReader : private ir::TextReader {
     return names_[name];
   }
 
-  // ---- Nodes ---------------------------------------------------------------------------------------------------------
+  // ---- Nodes
+  // ---------------------------------------------------------------------------------------------------------
 
   Result<PatternNode> node(bool is_pattern, int index) {
     skip_space();
@@ -145,7 +149,8 @@ class PatternReader : private ir::TextReader {
     std::vector<std::string> results;
     do {
       TENON_ASSIGN(std::string name, value_name(false));
-      if (made_here_.contains(name) || (is_pattern && names_.contains(name))) return fail_at(begin, "%" + name + " is defined twice, or used before");
+      if (made_here_.contains(name) || (is_pattern && names_.contains(name)))
+        return fail_at(begin, "%" + name + " is defined twice, or used before");
       if (results.size() == kMaxOperands) return fail("too many results");
       made_here_.insert(name);
       results.push_back(std::move(name));
@@ -246,9 +251,11 @@ class PatternReader : private ir::TextReader {
       skip_space();
       const size_t begin = pos_;
       TENON_ASSIGN(const std::string name, word("an attribute name"));
-      if (std::ranges::any_of(made.attrs, [&](const auto& a) { return a.first == name; })) return fail_at(begin, "attribute " + name + " is given twice");
+      if (std::ranges::any_of(made.attrs, [&](const auto& a) { return a.first == name; }))
+        return fail_at(begin, "attribute " + name + " is given twice");
       if (made.attrs.size() == kMaxAttrs) return fail_at(begin, "too many attributes");
-      if (!made.op && is_pattern) return fail_at(begin, "a plugin's attributes are its own: match it by its name and operands");
+      if (!made.op && is_pattern)
+        return fail_at(begin, "a plugin's attributes are its own: match it by its name and operands");
       TENON_TRY(expect('='));
       const size_t value_at = pos_;
       TENON_ASSIGN(Expression value, is_pattern ? matched_value() : expression(0));
@@ -286,12 +293,14 @@ class PatternReader : private ir::TextReader {
     if (value.kind != Expression::Kind::kLiteral) return {};
     const AttrValue& wanted = it->fallback;
     const bool is_number = std::holds_alternative<int64_t>(value.literal) && std::holds_alternative<double>(wanted);
-    const bool is_dims = std::holds_alternative<std::vector<int64_t>>(value.literal) && std::holds_alternative<Shape>(wanted);
+    const bool is_dims =
+        std::holds_alternative<std::vector<int64_t>>(value.literal) && std::holds_alternative<Shape>(wanted);
     if (value.literal.index() == wanted.index() || is_number || is_dims) return {};
     return fail_at(value_at, fmt::format("attribute \"{}\" of {} is of another kind", name, ir::op_name(op)));
   }
 
-  // ---- Conditions and expressions ------------------------------------------------------------------------------------
+  // ---- Conditions and expressions
+  // ------------------------------------------------------------------------------------
 
   Result<PatternCondition> condition() {
     skip_space();
@@ -312,8 +321,9 @@ class PatternReader : private ir::TextReader {
         TENON_ASSIGN(made.glob, quoted());
       } else {
         using Kind = PatternCondition::Kind;
-        constexpr std::pair<const char*, Kind> kSymbols[] = {{"==", Kind::kEqual},       {"!=", Kind::kNotEqual}, {"<=", Kind::kLessEqual},
-                                                             {">=", Kind::kGreaterEqual}, {"<", Kind::kLess},      {">", Kind::kGreater}};
+        constexpr std::pair<const char*, Kind> kSymbols[] = {{"==", Kind::kEqual},     {"!=", Kind::kNotEqual},
+                                                             {"<=", Kind::kLessEqual}, {">=", Kind::kGreaterEqual},
+                                                             {"<", Kind::kLess},       {">", Kind::kGreater}};
         const auto* found = std::ranges::find_if(kSymbols, [&](const auto& s) { return accept_symbol(s.first); });
         if (found == std::end(kSymbols)) return fail("expected ==, !=, <, <=, >, >= or \"like\"");
         made.kind = found->second;
@@ -329,7 +339,8 @@ class PatternReader : private ir::TextReader {
     const size_t begin = pos_;
     TENON_ASSIGN(const std::string name, value_name(false));
     const auto it = names_.find(name);
-    if (it == names_.end() || (rule_.values > 0 && it->second >= rule_.values)) return fail_at(begin, "%" + name + " is not in the pattern");
+    if (it == names_.end() || (rule_.values > 0 && it->second >= rule_.values))
+      return fail_at(begin, "%" + name + " is not in the pattern");
     return it->second;
   }
 
@@ -350,7 +361,10 @@ class PatternReader : private ir::TextReader {
       ++pos_;
       TENON_ASSIGN(Expression right, sums ? chain(depth, false) : primary(depth));
       Expression both;
-      both.kind = symbol == '+' ? Kind::kAdd : symbol == '-' ? Kind::kSubtract : symbol == '*' ? Kind::kMultiply : Kind::kDivide;
+      both.kind = symbol == '+'   ? Kind::kAdd
+                  : symbol == '-' ? Kind::kSubtract
+                  : symbol == '*' ? Kind::kMultiply
+                                  : Kind::kDivide;
       both.operands.push_back(std::move(left));
       both.operands.push_back(std::move(right));
       left = std::move(both);
@@ -370,8 +384,9 @@ class PatternReader : private ir::TextReader {
       TENON_ASSIGN(made.index, variable(false));
       return made;
     }
-    constexpr std::pair<const char*, Kind> kFunctions[] = {{"rank", Kind::kRank},   {"dim", Kind::kDim},   {"shape", Kind::kShape},
-                                                           {"dtype", Kind::kDType}, {"name", Kind::kName}, {"origin", Kind::kOrigin}};
+    constexpr std::pair<const char*, Kind> kFunctions[] = {{"rank", Kind::kRank},   {"dim", Kind::kDim},
+                                                           {"shape", Kind::kShape}, {"dtype", Kind::kDType},
+                                                           {"name", Kind::kName},   {"origin", Kind::kOrigin}};
     const auto* function = std::ranges::find_if(kFunctions, [&](const auto& f) { return accept_word(f.first); });
     if (function == std::end(kFunctions)) {
       skip_space();

@@ -27,11 +27,24 @@ namespace tenon::passes {
 
 // A value computed at a match: what an attribute becomes, or one side of a condition.
 struct PatternExpression {
-  enum class Kind { kLiteral, kVariable, kRank, kDim, kShape, kDType, kName, kOrigin, kAdd, kSubtract, kMultiply, kDivide };
+  enum class Kind {
+    kLiteral,
+    kVariable,
+    kRank,
+    kDim,
+    kShape,
+    kDType,
+    kName,
+    kOrigin,
+    kAdd,
+    kSubtract,
+    kMultiply,
+    kDivide
+  };
   Kind kind = Kind::kLiteral;
   ir::AttrValue literal;
-  int index = -1;      // of the $variable or of the %value
-  int64_t axis = 0;    // of kDim
+  int index = -1;                           // of the $variable or of the %value
+  int64_t axis = 0;                         // of kDim
   std::vector<PatternExpression> operands;  // two for arithmetic
 };
 
@@ -78,15 +91,15 @@ struct PatternRule {
   std::vector<PatternCondition> conditions;
 };
 
-// Operators, attributes and their kinds are checked here; types are, where a rule is applied. Errors: invalid-argument, as
-// "file:line:column: cause".
+// Operators, attributes and their kinds are checked here; types are, where a rule is applied. Errors: invalid-argument,
+// as "file:line:column: cause".
 Result<std::vector<PatternRule>> parse_patterns(std::string_view text, std::string_view file);
 // Errors: also not-found, io.
 Result<std::vector<PatternRule>> read_patterns(const std::string& path);
 
-// Applies a rule wherever it matches, once for each node that was there when it began: what a rule makes can be a part of
-// its next match but not its result, so every rule comes to an end. A match whose conditions fail, or whose replacement is
-// of another type, is declined in words. Errors: unsupported (the graph grows beyond any model's size).
+// Applies a rule wherever it matches, once for each node that was there when it began: what a rule makes can be a part
+// of its next match but not its result, so every rule comes to an end. A match whose conditions fail, or whose
+// replacement is of another type, is declined in words. Errors: unsupported (the graph grows beyond any model's size).
 Status apply_pattern(Graph& graph, const PatternRule& rule, std::vector<Decision>& decisions);
 
 }  // namespace tenon::passes

@@ -11,6 +11,13 @@ Result<Value*> Rewriter::create(Op op, std::vector<Value*> inputs, Attrs attrs) 
   return node->output();
 }
 
+Result<Value*> Rewriter::create_plugin(const ops::PluginOperator& op, const ops::PluginAttributes& attributes, std::vector<Value*> inputs) {
+  TENON_ASSIGN(Node * node, ops::create_plugin(graph_, op, attributes, std::move(inputs), anchor_));
+  if (anchor_ != nullptr) node->set_origin(anchor_->origin());
+  created_.push_back(node->output());
+  return node->output();
+}
+
 void Rewriter::absorb_origin(Node* into, const Node* from) {
   if (from == nullptr || from->origin().empty() || into->origin().find(from->origin()) != std::string::npos) return;
   into->set_origin(into->origin().empty() ? from->origin() : into->origin() + "+" + from->origin());

@@ -5,6 +5,7 @@
 #include <vector>
 
 #include "ops/create.h"
+#include "ops/plugin_host.h"
 
 namespace tenon::passes {
 
@@ -39,6 +40,7 @@ class Rewriter {
 
   // The first output of a new node before the anchor; its origin is that of the anchor unless set later.
   Result<Value*> create(Op op, std::vector<Value*> inputs, Attrs attrs = {});
+  Result<Value*> create_plugin(const ops::PluginOperator& op, const ops::PluginAttributes& attributes, std::vector<Value*> inputs);
   Value* constant(Tensor tensor) { return ops::constant(graph_, std::move(tensor), "", anchor_); }
   // Uses of `from` become uses of `to`; `to` takes over from's name and gathers its origin. Dead producers are removed.
   void replace(Value* from, Value* to);

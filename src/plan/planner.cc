@@ -133,7 +133,7 @@ class Planner {
     }
     const kernels::Problem problem = make_problem(node);
     const kernels::Kernel* kernel = choose_kernel(problem);
-    if (kernel == nullptr) return error(ErrorCode::kInternal, "no kernel runs {}", node.describe());
+    if (kernel == nullptr) return no_kernel(node);
     const Place place = kernel->on_device() ? Place::kDevice : Place::kHost;
 
     engine::PlanStep step{node.op(), node.attrs(), {}, {}, choose_configs(*kernel, problem), node.origin()};
@@ -181,6 +181,13 @@ class Planner {
       refused_.emplace_back(kernel, support.reason);
     }
     return nullptr;
+  }
+
+  // Only plugins can be refused by every kernel; their own says why.
+  Status no_kernel(const Node& node) const {
+    if (!node.is(Op::k_plugin)) return error(ErrorCode::kInternal, "no kernel runs {}", node.describe());
+    const auto it = std::ranges::find(refused_, "plugin.host", [](const auto& r) { return r.first->id(); });
+    return error(ErrorCode::kPlugin, "{}: {}", node.describe(), it != refused_.end() ? it->second : "it has no kernel");
   }
 
   // One config for each range of token counts that wants another. On CPUs the first serves all where nothing was timed.

@@ -1,4 +1,5 @@
 // The public classes of tenon/runtime.h over Executable and Context; errors become exceptions here.
+#include "ops/plugin_host.h"
 #include "runtime/context.h"
 
 namespace tenon {
@@ -57,7 +58,9 @@ ExecutionContext Engine::create_execution_context(const ContextOptions& options)
   return ExecutionContext(value_or_throw(runtime::Context::create(impl_, options)));
 }
 
-Runtime::Runtime(const RuntimeOptions& options) : pool_(runtime::Executable::make_pool(options.threads)) {}
+Runtime::Runtime(const RuntimeOptions& options) : pool_(runtime::Executable::make_pool(options.threads)) {
+  throw_if_error(ops::load_plugin_libraries(options.plugins));
+}
 Runtime::~Runtime() = default;
 Engine Runtime::load_engine(const std::string& path) const { return Engine(value_or_throw(runtime::Executable::load(path, pool_))); }
 int Runtime::threads() const { return pool_->threads(); }

@@ -6,6 +6,7 @@
 
 #include "base/env.h"
 #include "kernels/cuda/cuda_kernel.h"
+#include "ops/plugin_host.h"
 #include "runtime/problem.h"
 
 namespace tenon::runtime {
@@ -15,6 +16,19 @@ int index_of_name(const auto& items, std::string_view name) {
   for (size_t i = 0; i < items.size(); ++i)
     if (items[i].name == name) return static_cast<int>(i);
   return -1;
+}
+
+// All that are missing at once, and how to give them.
+Status check_plugins(const engine::Plan& plan) {
+  std::string missing;
+  for (const engine::PluginUse& use : engine::plugins_of(plan)) {
+    const ops::PluginOperator* op = ops::find_plugin(use.name);
+    if (op != nullptr && op->version == use.version) continue;
+    missing += fmt::format("{}{} version {} of library {}", missing.empty() ? "" : ", ", use.name, use.version, use.library);
+    if (op != nullptr) missing += fmt::format(" ({} has version {})", op->path, op->version);
+  }
+  if (missing.empty()) return {};
+  return error(ErrorCode::kPlugin, "the engine needs plugins that are not loaded: {}. Give their libraries with --plugins LIB.so or RuntimeOptions::plugins", missing);
 }
 
 }  // namespace
@@ -38,6 +52,7 @@ Result<std::shared_ptr<const Executable>> Executable::prepare(std::shared_ptr<co
   made->pool_ = std::move(pool);
   made->said_ = std::vector<std::atomic<bool>>(made->plan().inputs.size());
   const auto prepare_all = [&]() -> Status {
+    TENON_TRY(check_plugins(made->plan()));
     const std::string& target = made->plan().target;
     if (target != "cpu" && target != "reference") {
       if (!target.starts_with("sm_")) return error(ErrorCode::kEngineVersion, "the engine is for the target \"{}\", which this runtime does not know", target);

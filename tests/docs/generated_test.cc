@@ -1,8 +1,5 @@
 // docs/ops.md, docs/operators.md and docs/env.md say what the tables say. TENON_UPDATE_DOCS=1 writes them anew.
-#include <gtest/gtest.h>
-
-#include <cstdlib>
-#include <fstream>
+#include "tests/docs/generated.h"
 
 #include "base/env.h"
 #include "ir/text.h"
@@ -64,17 +61,9 @@ std::string operators_page() {
   return page;
 }
 
-void check(const std::string& name, const std::string& expected) {
-  const std::string path = std::string(TENON_SOURCE_DIR) + "/docs/" + name;
-  if (std::getenv("TENON_UPDATE_DOCS") != nullptr) std::ofstream(path) << expected;
-  std::ifstream file(path);
-  const std::string actual{std::istreambuf_iterator<char>(file), std::istreambuf_iterator<char>()};
-  EXPECT_EQ(actual, expected) << "run the test with TENON_UPDATE_DOCS=1";
-}
-
-TEST(GeneratedDocs, OpsAndPasses) { check("ops.md", ops_page()); }
-TEST(GeneratedDocs, OnnxOperators) { check("operators.md", operators_page()); }
-TEST(GeneratedDocs, Environment) { check("env.md", env_page()); }
+TEST(GeneratedDocs, OpsAndPasses) { test::check_page("ops.md", ops_page()); }
+TEST(GeneratedDocs, OnnxOperators) { test::check_page("operators.md", operators_page()); }
+TEST(GeneratedDocs, Environment) { test::check_page("env.md", env_page()); }
 
 }  // namespace
 }  // namespace tenon

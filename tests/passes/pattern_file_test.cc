@@ -63,7 +63,8 @@ TEST(PatternErrors, NameFileLineColumnAndCause) {
       {"pattern p { %y = relu(%x) return %x }", "the pattern returns what none of its nodes makes"},
       {"pattern p { %a = relu(%x) %y = relu(%x) return %y }", "%a is no part of what the pattern returns"},
       {"pattern p { %y = softmax(%x) {axes = 1} return %y }", "softmax has no attribute \"axes\""},
-      {"pattern p { %y = softmax(%x) {axis = \"last\"} return %y }", "attribute \"axis\" of softmax is of another kind"},
+      {"pattern p { %y = softmax(%x) {axis = \"last\"} return %y }",
+       "attribute \"axis\" of softmax is of another kind"},
       {"pattern p { %y = softmax(%x) {axis = 1, axis = 1} return %y }", "attribute axis is given twice"},
       {"pattern p { %y = \"LayerNorm\"(%x) {eps = 1} return %y }", "a plugin's attributes are its own"},
       {node, "expected \"=>\""},
@@ -88,7 +89,8 @@ TEST(PatternErrors, TooManyOfAnything) {
   for (int i = 0; i < 100; ++i) nodes += fmt::format("%v{} = relu(%v{})\n", i + 1, i);
   EXPECT_THAT(parse_error(nodes), HasSubstr("too many nodes"));
   std::string rules;
-  for (int i = 0; i < 300; ++i) rules += fmt::format("pattern p{} {{ %y = relu(%x) return %y }} => {{ return %x }}\n", i);
+  for (int i = 0; i < 300; ++i)
+    rules += fmt::format("pattern p{} {{ %y = relu(%x) return %y }} => {{ return %x }}\n", i);
   EXPECT_THAT(parse_error(rules), HasSubstr("too many patterns"));
 }
 
@@ -109,29 +111,35 @@ TEST(PatternErrors, OfNamesThatThePipelineKnows) {
 
 // ---- Where rules apply ---------------------------------------------------------------------------------------------
 
-constexpr const char* kSquare = "graph @g(%x: f32[batch,4], %r: f32[batch,4]) {\n"
-                                "  %a = mul(%x, %x)\n  %b = mul(%x, %r)\n  %c = add(%r, %a)\n  %d = add(%c, %b)\n  return \"d\" = %d\n}\n";
+constexpr const char* kSquare =
+    "graph @g(%x: f32[batch,4], %r: f32[batch,4]) {\n"
+    "  %a = mul(%x, %x)\n  %b = mul(%x, %r)\n  %c = add(%r, %a)\n  %d = add(%c, %b)\n  return \"d\" = %d\n}\n";
 
 TEST(Patterns, MatchOperandsInEitherOrder) {
-  const Applied a = apply_rules_of("pattern p { %s = mul(%u, %u) %y = add(%s, %v) return %y } => { %z = sub(%v, %u) return %z }", kSquare);
+  const Applied a = apply_rules_of(
+      "pattern p { %s = mul(%u, %u) %y = add(%s, %v) return %y } => { %z = sub(%v, %u) return %z }", kSquare);
   EXPECT_EQ(a.count, 1);
   EXPECT_THAT(a.graph, HasSubstr("%c: f32[batch,4] = sub(%r, %x)"));
 }
 
 TEST(Patterns, GoBackWhereAnOrderFailsLater) {
   // %v of the product is its first operand for the outer add only if the product's own order is changed again.
-  const Applied a = apply_rules_of("pattern p { %s = mul(%u, %v) %y = add(%s, %v) return %y } => { %z = sub(%u, %v) return %z }",
-                          "graph @g(%a: f32[2], %b: f32[2]) { %m = mul(%a, %b) %y = add(%m, %a) return \"y\" = %y }");
+  const Applied a =
+      apply_rules_of("pattern p { %s = mul(%u, %v) %y = add(%s, %v) return %y } => { %z = sub(%u, %v) return %z }",
+                     "graph @g(%a: f32[2], %b: f32[2]) { %m = mul(%a, %b) %y = add(%m, %a) return \"y\" = %y }");
   EXPECT_EQ(a.count, 1);
   EXPECT_THAT(a.graph, HasSubstr("sub(%b, %a)"));
 }
 
 TEST(Patterns, BindAttributesAndNumbers) {
-  const std::string graph = "graph @g(%x: f32[2,8]) {\n  %c = constant {name = \"\", value = tensor f32[] 0.125}\n  %m = mul(%c, %x)\n"
-                            "  %y = softmax(%m) {axis = 1}\n  return \"y\" = %y\n}\n";
-  const Applied a = apply_rules_of("pattern p { %m = mul(%x, $c) %y = softmax(%m) {axis = $axis} return %y }\n"
-                          "where $c * 16 == 2, $axis == rank(%x) - 1, dim(%x, -1) == 8, dtype(%x) == f32\n"
-                          "=> { %n = mul(%x, 0.5) %z = softmax(%n) {axis = $axis - 2} return %z }", graph);
+  const std::string graph =
+      "graph @g(%x: f32[2,8]) {\n  %c = constant {name = \"\", value = tensor f32[] 0.125}\n  %m = mul(%c, %x)\n"
+      "  %y = softmax(%m) {axis = 1}\n  return \"y\" = %y\n}\n";
+  const Applied a = apply_rules_of(
+      "pattern p { %m = mul(%x, $c) %y = softmax(%m) {axis = $axis} return %y }\n"
+      "where $c * 16 == 2, $axis == rank(%x) - 1, dim(%x, -1) == 8, dtype(%x) == f32\n"
+      "=> { %n = mul(%x, 0.5) %z = softmax(%n) {axis = $axis - 2} return %z }",
+      graph);
   EXPECT_EQ(a.count, 1) << a.declined;
   EXPECT_THAT(a.graph, HasSubstr("{axis = -1}"));
   EXPECT_THAT(a.graph, HasSubstr("tensor f32[] 0.5"));
@@ -147,26 +155,35 @@ TEST(Patterns, DeclineInWords) {
   EXPECT_THAT(declined("where name(%y) like \"?x*\" => { return %u }"), HasSubstr("not so: name(%y) like \"?x*\""));
   EXPECT_THAT(declined("where dim(%y, 5) == 1 => { return %u }"), HasSubstr("has no axis 5"));
   EXPECT_THAT(declined("where dim(%y, 0) < 5 => { return %u }"), HasSubstr("not so: dim(%y, 0) < 5"));
-  EXPECT_THAT(declined("=> { %z = softmax(%u) {axis = shape(%u)} return %z }"), HasSubstr("attribute axis of softmax cannot be"));
+  EXPECT_THAT(declined("=> { %z = softmax(%u) {axis = shape(%u)} return %z }"),
+              HasSubstr("attribute axis of softmax cannot be"));
   EXPECT_THAT(declined("=> { %z = softmax(%u) {axis = 7} return %z }"), HasSubstr("axis 7 is out of range"));
-  EXPECT_THAT(declined("=> { %z = reshape(%u) {shape = dims[4, batch]} return %z }"), HasSubstr("the replacement is f32[4,batch] where the pattern is f32[batch,4]"));
-  EXPECT_THAT(declined("=> { %z = reshape(%u) {shape = dims[foo]} return %z }"), HasSubstr("the model has no size \"foo\""));
+  EXPECT_THAT(declined("=> { %z = reshape(%u) {shape = dims[4, batch]} return %z }"),
+              HasSubstr("the replacement is f32[4,batch] where the pattern is f32[batch,4]"));
+  EXPECT_THAT(declined("=> { %z = reshape(%u) {shape = dims[foo]} return %z }"),
+              HasSubstr("the model has no size \"foo\""));
   EXPECT_THAT(declined("=> { %z = \"Unknown\"(%u) return %z }"), HasSubstr("there is no plugin operator Unknown"));
 }
 
 TEST(Patterns, DeclinedRulesLeaveTheGraphAsItWas) {
   const std::string before = ir::print(**ops::parse_graph(kSquare));
-  EXPECT_EQ(apply_rules_of("pattern p { %y = add(%u, %v) return %y } => { %a = neg(%u) %z = softmax(%a) {axis = 7} return %z }", kSquare).graph, before);
+  EXPECT_EQ(
+      apply_rules_of(
+          "pattern p { %y = add(%u, %v) return %y } => { %a = neg(%u) %z = softmax(%a) {axis = 7} return %z }", kSquare)
+          .graph,
+      before);
 }
 
 TEST(Patterns, ThatMatchWhatTheyMakeComeToAnEnd) {
-  const Applied a = apply_rules_of("pattern p { %y = add(%u, %v) return %y } => { %s = add(%u, %v) %z = add(%s, %v) return %z }", kSquare);
+  const Applied a = apply_rules_of(
+      "pattern p { %y = add(%u, %v) return %y } => { %s = add(%u, %v) %z = add(%s, %v) return %z }", kSquare);
   EXPECT_EQ(a.count, 2);  // the two sums that were there
 }
 
 TEST(Patterns, SeeWhatTheyMadeAsAPart) {
-  const Applied a = apply_rules_of("pattern p { %s = add(%u, %v) %y = add(%s, %w) return %y } => { %z = add(%s, %v) return %z }",
-                          "graph @g(%x: f32[2]) { %a = add(%x, %x) %b = add(%a, %x) %c = add(%b, %x) return \"c\" = %c }");
+  const Applied a =
+      apply_rules_of("pattern p { %s = add(%u, %v) %y = add(%s, %w) return %y } => { %z = add(%s, %v) return %z }",
+                     "graph @g(%x: f32[2]) { %a = add(%x, %x) %b = add(%a, %x) %c = add(%b, %x) return \"c\" = %c }");
   EXPECT_EQ(a.count, 2);
 }
 
@@ -174,7 +191,8 @@ TEST(Patterns, ThatMultiplyTheGraphAreStopped) {
   std::string text;
   for (int i = 0; i < 64; ++i) {
     text += fmt::format("pattern p{} {{ %y = add(%u, %v) return %y }} => {{ %a = add(%u, %v) ", i);
-    for (int k = 0; k < 30; ++k) text += fmt::format("%b{} = add(%{}, %v) ", k, k == 0 ? "a" : "b" + std::to_string(k - 1));
+    for (int k = 0; k < 30; ++k)
+      text += fmt::format("%b{} = add(%{}, %v) ", k, k == 0 ? "a" : "b" + std::to_string(k - 1));
     text += "return %b29 }\n";
   }
   auto graph = ops::parse_graph(kSquare);
@@ -182,13 +200,15 @@ TEST(Patterns, ThatMultiplyTheGraphAreStopped) {
   ASSERT_TRUE(rules.ok()) << rules.status().message();
   std::vector<passes::Decision> decisions;
   Status status;
-  for (size_t i = 0; status.ok() && i < rules->size(); ++i) status = passes::apply_pattern(**graph, (*rules)[i], decisions);
+  for (size_t i = 0; status.ok() && i < rules->size(); ++i)
+    status = passes::apply_pattern(**graph, (*rules)[i], decisions);
   EXPECT_EQ(status.code(), ErrorCode::kUnsupported);
   EXPECT_THAT(status.message(), HasSubstr("makes more than"));
 }
 
 TEST(Patterns, WithTooManyWaysToMatchAreGivenUp) {
-  // A ladder of commutative sums over one value has 2^n orders, none of which ends in the operand that the pattern asks for.
+  // A ladder of commutative sums over one value has 2^n orders, none of which ends in the operand that the pattern asks
+  // for.
   std::string pattern = "pattern p { %s0 = add(%x, %x) ", graph = "graph @g(%x: f32[2]) { %s0 = add(%x, %x) ";
   for (int i = 1; i < 30; ++i) {
     const std::string sum = fmt::format("%s{} = add(%s{}, %s{}) ", i, i - 1, i - 1);
@@ -240,7 +260,9 @@ TEST_P(PatternExample, FusesAnExportAndKeepsItsResults) {
         ASSERT_TRUE(outputs.ok()) << outputs.status().message();
         for (size_t i = 0; i < golden.outputs.size(); ++i) {
           const ir::Tensor* expected = golden.find(shape, "out", golden.outputs[i].name);
-          EXPECT_LE(test::worst_difference((*outputs)[i], *expected, golden.valid(shape), golden.outputs[i].rows == "tokens"), golden.tolerance);
+          EXPECT_LE(
+              test::worst_difference((*outputs)[i], *expected, golden.valid(shape), golden.outputs[i].rows == "tokens"),
+              golden.tolerance);
         }
       }
     }
@@ -252,7 +274,8 @@ TEST_P(PatternExample, FusesAnExportAndKeepsItsResults) {
 INSTANTIATE_TEST_SUITE_P(Seeds, PatternExample,
                          testing::Values(Example{"add_layer_norm.patterns", "fuse-add-layer-norm", "", 4},
                                          Example{"add_gelu.patterns", "fuse-add-gelu", "", 2},
-                                         Example{"attention_mask.patterns", "fuse-attention-mask", "fuse-attention", 2}),
+                                         Example{"attention_mask.patterns", "fuse-attention-mask", "fuse-attention",
+                                                 2}),
                          [](const auto& at) { return at.param.file.substr(0, at.param.file.find('.')); });
 
 }  // namespace

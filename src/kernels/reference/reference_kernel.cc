@@ -18,6 +18,7 @@ class ReferenceKernel final : public Kernel {
  public:
   std::string_view id() const override { return kReferenceId; }
   Support supports(const Problem& problem) const override {
+    if (problem.op == Op::k_plugin) return Support::no("operators of plugins run in kernels of their own");
     if (ops::op_def(problem.op).reference == nullptr) return Support::no("the op is not computed at run time");
     return Support::yes();
   }
