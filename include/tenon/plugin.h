@@ -56,7 +56,7 @@ struct tenon_plugin_tensor {
   int32_t rank;             // -1: an optional input that is absent
   const char* const* dims;  // sizes as expressions, "batch", "2*seq + 1", "768"; null in a run
   const int64_t* sizes;     // in a run
-  void* data;               // in a run; before it, the contents of a constant or null
+  void* data;               // in a run, and of the weight in `pack`; else null
 };
 
 struct tenon_plugin_attribute {
@@ -170,7 +170,7 @@ struct TensorDesc {
   DType dtype = DType::kF32;
   std::vector<Dim> shape;
   Format format = Format::kRowMajor;
-  const void* data = nullptr;  // of a constant, where it is known
+  const void* data = nullptr;  // in pack(): the weight
   bool present = true;         // false: an optional input that is absent
 };
 

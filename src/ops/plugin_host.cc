@@ -7,6 +7,7 @@
 #include <filesystem>
 #include <map>
 #include <mutex>
+#include <set>
 
 namespace tenon::ops {
 namespace {
@@ -18,7 +19,10 @@ constexpr size_t kMaxStateBytes = 1 << 20;
 struct Registry {
   std::mutex mutex;
   std::map<std::string, std::unique_ptr<PluginOperator>, std::less<>> operators;
-  std::map<std::string, bool, std::less<>> loaded;  // by canonical path
+  std::set<std::string> loaded;  // canonical paths
+
+  // All operators of a library, or none of them.
+  Status add(const tenon_plugin_library* library, const std::string& path);
 };
 
 // Never destroyed: instances may outlive main.
@@ -36,6 +40,30 @@ bool is_complete(const tenon_plugin_operator& op) {
   const bool named = op.domain != nullptr && op.name != nullptr && *op.name != '\0' && op.version != nullptr;
   return named && op.create && op.restore && op.destroy && op.serialize && op.outputs && op.refuses &&
          op.packed_bytes && op.pack && op.workspace && op.run;
+}
+
+Status Registry::add(const tenon_plugin_library* library, const std::string& path) {
+  if (library == nullptr) return bad_library(path, "it describes no operators");
+  if (library->abi != TENON_PLUGIN_ABI) {
+    return bad_library(path,
+                       "it is built for version {} of the plugin interface, this Tenon has version {}: build it again "
+                       "with this Tenon's tenon/plugin.h",
+                       library->abi, TENON_PLUGIN_ABI);
+  }
+  if (library->name == nullptr || library->operators == nullptr) return bad_library(path, "it describes no operators");
+  std::map<std::string, std::unique_ptr<PluginOperator>, std::less<>> made;
+  for (const tenon_plugin_operator& op : std::span(library->operators, library->num_operators)) {
+    if (!is_complete(op)) return bad_library(path, "it describes an operator that lacks a name or a function");
+    std::string full = plugin_name(op.domain, op.name);
+    if (const auto it = operators.find(full); it != operators.end()) {
+      if (it->second->table == &op) continue;
+      return bad_library(path, "it defines {}, which {} has defined already", full, it->second->path);
+    }
+    auto entry = std::make_unique<PluginOperator>(PluginOperator{full, op.version, library->name, path, &op});
+    if (!made.emplace(full, std::move(entry)).second) return bad_library(path, "it defines {} twice", full);
+  }
+  operators.merge(made);
+  return {};
 }
 
 // ---- Text and tensors across the border
@@ -188,55 +216,28 @@ std::string plugin_name(std::string_view domain, std::string_view name) {
 }
 
 Status add_plugin_library(const tenon_plugin_library* library, const std::string& path) {
-  if (library == nullptr) return bad_library(path, "it describes no operators");
-  if (library->abi != TENON_PLUGIN_ABI) {
-    return bad_library(path,
-                       "it is built for version {} of the plugin interface, this Tenon has version {}: build it again "
-                       "with this Tenon's tenon/plugin.h",
-                       library->abi, TENON_PLUGIN_ABI);
-  }
-  if (library->name == nullptr || library->operators == nullptr) return bad_library(path, "it describes no operators");
-  const std::span operators(library->operators, library->num_operators);
   Registry& all = registry();
   const std::lock_guard lock(all.mutex);
-  for (const tenon_plugin_operator& op : operators) {
-    if (!is_complete(op)) return bad_library(path, "it describes an operator that lacks a name or a function");
-    const auto it = all.operators.find(plugin_name(op.domain, op.name));
-    if (it == all.operators.end() || it->second->table == &op) continue;
-    return bad_library(path, "it defines {}, which {} has defined already", it->first, it->second->path);
-  }
-  for (const tenon_plugin_operator& op : operators) {
-    std::string name = plugin_name(op.domain, op.name);
-    auto made = std::make_unique<PluginOperator>(PluginOperator{name, op.version, library->name, path, &op});
-    all.operators.emplace(std::move(name), std::move(made));
-  }
-  return {};
+  return all.add(library, path);
 }
 
 Status load_plugin_library(const std::string& path) {
   std::error_code failed;
   const std::string canonical = std::filesystem::canonical(path, failed).string();
   if (failed) return error(ErrorCode::kNotFound, "{}: no such plugin library", path);
-  {
-    Registry& all = registry();
-    const std::lock_guard lock(all.mutex);
-    if (!all.loaded.emplace(canonical, true).second) return {};
-  }
-  const auto load = [&]() -> Status {
-    void* handle = ::dlopen(canonical.c_str(), RTLD_NOW | RTLD_LOCAL);
-    if (handle == nullptr) return bad_library(path, "it cannot be loaded: {}", ::dlerror());
-    const auto entry = reinterpret_cast<tenon_plugin_entry_function>(::dlsym(handle, TENON_PLUGIN_ENTRY));
-    const Status status = entry == nullptr
-                              ? bad_library(path, "it is no plugin of Tenon: it has no {}()", TENON_PLUGIN_ENTRY)
-                              : add_plugin_library(entry(), path);
-    if (!status.ok()) ::dlclose(handle);
-    return status;
-  };
-  const Status status = load();
-  if (!status.ok()) {
-    Registry& all = registry();
-    const std::lock_guard lock(all.mutex);
-    all.loaded.erase(canonical);
+  Registry& all = registry();
+  const std::lock_guard lock(all.mutex);
+  if (all.loaded.contains(canonical)) return {};
+  void* handle = ::dlopen(canonical.c_str(), RTLD_NOW | RTLD_LOCAL);
+  if (handle == nullptr) return bad_library(path, "it cannot be loaded: {}", ::dlerror());
+  const auto entry = reinterpret_cast<tenon_plugin_entry_function>(::dlsym(handle, TENON_PLUGIN_ENTRY));
+  const Status status = entry != nullptr
+                            ? all.add(entry(), path)
+                            : bad_library(path, "it is no plugin of Tenon: it has no {}()", TENON_PLUGIN_ENTRY);
+  if (status.ok()) {
+    all.loaded.insert(canonical);
+  } else {
+    ::dlclose(handle);
   }
   return status;
 }
@@ -390,7 +391,7 @@ Result<Node*> create_plugin(Graph& graph, const PluginOperator& op, const Plugin
                  kMaxTensors);
   std::vector<PluginInstance::Input> described;
   for (const Value* in : inputs)
-    described.push_back(in != nullptr ? PluginInstance::Input{&in->type(), in->constant()} : PluginInstance::Input{});
+    described.push_back(in != nullptr ? PluginInstance::Input{&in->type()} : PluginInstance::Input{});
   TENON_ASSIGN(const std::vector<TensorType> types, instance->outputs(described));
   TENON_ASSIGN(const std::string reason, instance->refuses(PluginPlace::kHost, described, types));
   if (!reason.empty()) {

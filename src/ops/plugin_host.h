@@ -56,7 +56,7 @@ class PluginInstance {
 
   const PluginOperator& op() const { return op_; }
   Result<std::string> serialize() const;
-  // Inputs that are absent have no type; `constants` holds the tensors of those that are known, else null.
+  // An input that is absent has no type; only pack() is given contents, so that an engine can be checked without weights.
   struct Input {
     const TensorType* type = nullptr;
     const Tensor* constant = nullptr;

@@ -34,13 +34,21 @@ std::shared_ptr<const runtime::Executable> small_engine() {
   const auto graph =
       value_or_throw(ops::parse_graph("graph @g(%ids: i64[batch,seq], %x: f32[batch,seq]) { %a = cast(%ids) {to = f32} "
                                       "%y = add(%a, %x) return \"y\" = %y }"));
-  return test::executable_of(*graph, {.target = kernels::Target::kReference});
+  plan::PlanOptions options;
+  options.target = kernels::Target::kReference;
+  return test::executable_of(*graph, options);
 }
 
-Status run_with(const std::string& name, const ir::Tensor& tensor, const runtime::ContextOptions& options = {}) {
-  auto context = value_or_throw(runtime::Context::create(small_engine(), options));
-  TENON_TRY(
-      context->inputs().set("ids", test::view_of(ir::Tensor::from(DType::kI64, {2, 3}, std::vector<int64_t>(6)))));
+Result<std::unique_ptr<runtime::Context>> create_context(const std::function<void(ContextOptions&)>& change) {
+  ContextOptions options;
+  change(options);
+  return runtime::Context::create(small_engine(), options);
+}
+
+Status run_with(const std::string& name, const ir::Tensor& tensor, size_t memory_limit = 0) {
+  auto context = value_or_throw(create_context([&](ContextOptions& o) { o.memory_limit = memory_limit; }));
+  const auto ids = ir::Tensor::from(DType::kI64, {2, 3}, std::vector<int64_t>(6));
+  TENON_TRY(context->inputs().set("ids", test::view_of(ids)));
   TENON_TRY(context->inputs().set(name, test::view_of(tensor)));
   return context->run();
 }
@@ -71,22 +79,21 @@ Status import_with(const std::string& op, const std::vector<std::string>& inputs
   return builder.import().status();
 }
 
+Status compile_with_unknown_precision() {
+  ir::Model model;
+  model.graph = std::make_unique<ir::Graph>();
+  BuilderConfig config;
+  config.precision = "fp99";
+  return builder::compile(std::move(model), "", config).status();
+}
+
 const std::vector<Row>& rows() {
   static const std::vector<Row> all = {
       {ErrorCode::kInvalidArgument,
        2,
        "A call or option makes no sense.",
        "The message quotes the value and what is possible. `tenon VERB --help` shows examples.",
-       {{"An option's value.",
-         [] {
-           return builder::compile(ir::Model{"", std::make_unique<ir::Graph>(), "", "", "", {}, {}, {}}, "",
-                                   [] {
-                                     BuilderConfig c;
-                                     c.precision = "fp99";
-                                     return c;
-                                   }())
-               .status();
-         }},
+       {{"An option's value.", compile_with_unknown_precision},
         {"A pattern file: line and column of the fault ([patterns.md](patterns.md)).",
          [] { return passes::parse_patterns("pattern p {\n  %y = rleu(%x)\n", "my.patterns").status(); }}}},
       {ErrorCode::kNotFound,
@@ -95,7 +102,7 @@ const std::vector<Row>& rows() {
        "Check the path; `tenon inspect` lists the names of inputs and outputs.",
        {{"A path.", [] { return builder::import_model("no-such-model.onnx").status(); }},
         {"A value that no step of the engine makes.",
-         [] { return runtime::Context::create(small_engine(), {.keep = {"layer.7"}}).status(); }}}},
+         [] { return create_context([](ContextOptions& o) { o.keep = {"layer.7"}; }).status(); }}}},
       {ErrorCode::kIo,
        6,
        "The system refused: full disk, permission, not a regular file.",
@@ -155,7 +162,7 @@ const std::vector<Row>& rows() {
        "Smaller batches.",
        {{"More memory than a context may use.",
          [] {
-           return run_with("x", floats({2, 3}), {.memory_limit = 1});
+           return run_with("x", floats({2, 3}), 1);
          }}}},
       {ErrorCode::kNoDevice,
        6,

@@ -20,6 +20,13 @@ set(tenon ${work}/prefix/bin/tenon)
 must(${tenon} build ${MODEL} -o ${work}/plugin.tenon --plugins ${plugin} --patterns ${example}/layer_norm.patterns)
 must(${tenon} verify ${work}/plugin.tenon --model ${MODEL} --plugins ${plugin})
 must(${tenon} run ${work}/plugin.tenon --text "a b" --plugins ${plugin})
+# Each place is named, and the pattern can be left out by its name.
+execute_process(COMMAND ${tenon} explain ${work}/plugin.tenon OUTPUT_VARIABLE output)
+if(NOT output MATCHES "use-layer-norm-plugin: layer_norm [^\n]* by [^\n]*layer_norm.patterns:2")
+  message(FATAL_ERROR "explain does not name the pattern's applications: ${output}")
+endif()
+must(${tenon} build ${MODEL} -o ${work}/without.tenon --plugins ${plugin} --patterns ${example}/layer_norm.patterns --disable-pass use-layer-norm-plugin)
+must(${tenon} run ${work}/without.tenon --text "a b")
 # Without its library an engine says what it needs; that it needs something can be read.
 execute_process(COMMAND ${tenon} run ${work}/plugin.tenon --text "a b" RESULT_VARIABLE result OUTPUT_VARIABLE output ERROR_VARIABLE output)
 if(result EQUAL 0 OR NOT output MATCHES "needs plugins that are not loaded: LayerNorm version 1 of library layer-norm")

@@ -244,6 +244,13 @@ TEST_F(Exec, SaysWhatIsWrong) {
   EXPECT_THAT(fails("tenon exec BERT.ONNX"), HasSubstr("options begin with --"));
 }
 
+TEST_F(Exec, LoadsPluginLibraries) {
+  const std::string sample = std::string(TENON_BINARY_DIR) + "/tests/plugins/sample.so";
+  passes("trtexec --onnx=BERT.ONNX --skipInference --plugins=" + sample + " --staticPlugins=" + sample + " --dynamicPlugins=" + sample);
+  EXPECT_THAT(fails("trtexec --onnx=BERT.ONNX --plugins=absent.so"), HasSubstr("absent.so: no such plugin library"));
+  EXPECT_THAT(fails("trtexec --onnx=BERT.ONNX --plugins=BERT.ONNX"), HasSubstr("BERT.ONNX: it cannot be loaded"));
+}
+
 TEST_F(Exec, SeveralProfilesAreHeldToTheirShapes) {
   passes("tenon exec --onnx=BERT.ONNX --saveEngine=two.engine --skipInference --profile=0 --minShapes=*ids:1x1,attention_mask:1x1 --maxShapes=*ids:1x8,attention_mask:1x8"
          " --profile=1 --minShapes=*ids:2x9,attention_mask:2x9 --maxShapes=*ids:4x16,attention_mask:4x16");
