@@ -62,6 +62,9 @@ Result<Tensor> prepack_plugin(const Problem& problem, int index, const Tensor& w
 }
 
 Result<std::unique_ptr<Launcher>> make_launcher(const Problem& problem, PluginPlace place) {
+  if (const Support support = supports_plugin(problem, place); !support) {
+    return error(ErrorCode::kUnsupported, "{}", support.reason);
+  }
   TENON_ASSIGN(auto instance, PluginInstance::restore(problem.attrs));
   return std::unique_ptr<Launcher>(std::make_unique<PluginLauncher>(std::move(instance), place));
 }
