@@ -75,7 +75,7 @@ std::string of_version_9(std::string bytes) {
 
 Status import_with(const std::string& op, const std::vector<std::string>& inputs) {
   ModelBuilder builder;
-  builder.input("x", kFloat, {"batch", "3"}).output("y").node(op, inputs, {"y"});
+  builder.input("x", kFloat, {"batch", "3"}).input("w", kFloat, {"4", "2"}).output("y").node(op, inputs, {"y"});
   return builder.import().status();
 }
 
@@ -116,7 +116,7 @@ const std::vector<Row>& rows() {
         {"A node that reads what nothing makes.", [] { return import_with("Relu", {"z"}); }},
         {"Shapes that do not fit: the node, the operator and the types.",
          [] {
-           return import_with("MatMul", {"x", "x"});
+           return import_with("MatMul", {"x", "w"});
          }}}},
       {ErrorCode::kUnsupported,
        3,
