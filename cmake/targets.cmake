@@ -3,7 +3,8 @@
 add_library(tenon_options INTERFACE)
 target_compile_options(tenon_options INTERFACE -Wall -Wextra -Wshadow -Wconversion)
 if(CMAKE_CXX_COMPILER_ID STREQUAL "GNU" AND CMAKE_CXX_COMPILER_VERSION VERSION_LESS 13)
-  target_compile_options(tenon_options INTERFACE -Wno-restrict)  # false alarms at std::string + (GCC bug 105651)
+  # False alarms at std::string + (GCC bug 105651).
+  target_compile_options(tenon_options INTERFACE -Wno-restrict -Wno-stringop-overflow)
 endif()
 if(TENON_WERROR)
   target_compile_options(tenon_options INTERFACE -Werror)
