@@ -402,7 +402,7 @@ Dim numel(const Shape& shape) {
 
 std::string to_string(const Shape& shape) {
   std::string out = "[";
-  for (size_t i = 0; i < shape.size(); ++i) out += (i ? "," : "") + shape[i].to_string();
+  for (size_t i = 0; i < shape.size(); ++i) out.append(i ? "," : "").append(shape[i].to_string());
   return out + "]";
 }
 

@@ -403,7 +403,7 @@ Result<Node*> create_plugin(Graph& graph, const PluginOperator& op, const Plugin
   std::vector<int64_t> ranks;
   Shape dims;
   for (const TensorType& type : types) {
-    dtypes += (dtypes.empty() ? "" : " ") + std::string(dtype_name(type.dtype));
+    dtypes.append(dtypes.empty() ? "" : " ").append(dtype_name(type.dtype));
     ranks.push_back(type.rank());
     dims.insert(dims.end(), type.shape.begin(), type.shape.end());
   }

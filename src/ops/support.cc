@@ -71,7 +71,7 @@ Status check_broadcast(const RunArgs& args) {
 
 std::string shape_text(std::span<const int64_t> shape) {
   std::string out = "[";
-  for (size_t i = 0; i < shape.size(); ++i) out += (i ? "," : "") + std::to_string(shape[i]);
+  for (size_t i = 0; i < shape.size(); ++i) out.append(i ? "," : "").append(std::to_string(shape[i]));
   return out + "]";
 }
 
