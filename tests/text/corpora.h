@@ -130,13 +130,6 @@ inline const Corpus& corpus_of(const std::string& name) {
   return it->second;
 }
 
-// Every block is compared; under the address sanitizer, which looks at memory and is ten times slower, one in sixteen.
-#ifdef __SANITIZE_ADDRESS__
-inline constexpr size_t kBlockStride = 16;
-#else
-inline constexpr size_t kBlockStride = 1;
-#endif
-
 // The blocks of lines of a corpus whose encodings differ from what `entry` of a digests.json holds. encode(i) gives the
 // rows of line i.
 template <class Encode>
@@ -144,7 +137,7 @@ std::vector<std::string> blocks_that_differ(const nlohmann::json& entry, const C
   std::vector<std::string> differing;
   const size_t count = corpus.firsts.size(), block = entry["block"];
   size_t tokens = 0;
-  for (size_t begin = 0; begin < count; begin += block * kBlockStride) {
+  for (size_t begin = 0; begin < count; begin += block) {
     Digest digest;
     for (size_t i = begin; i < std::min(begin + block, count); ++i) {
       for (const Encoding& row : encode(i)) {
