@@ -169,8 +169,8 @@ Status plan_body(const fb::Plan& p, Plan& plan) {
   if (p.regions() != nullptr)
     for (const fb::Region* r : *p.regions()) plan.regions.push_back({r->begin(), r->end()});
   TENON_TRY(each(p.codes(), [&](const fb::Code& c) -> Status {
-    const std::string cubin = c.cubin() == nullptr ? "" : std::string(c.cubin()->begin(), c.cubin()->end());
-    plan.codes.push_back({text(c.source()), text(c.entry()), text(c.arch()), cubin});
+    const auto bytes = [](const auto* v) { return v == nullptr ? std::string() : std::string(v->begin(), v->end()); };
+    plan.codes.push_back({text(c.source()), text(c.entry()), text(c.arch()), bytes(c.cubin()), bytes(c.ptx())});
     return {};
   }));
   plan.target = text(p.target());

@@ -151,7 +151,9 @@ class Encoder {
     const auto codes = list(p.codes, [&](const PlanCode& c) {
       const auto source = text(c.source), entry = text(c.entry), arch = text(c.arch);
       const auto cubin = b_.CreateVector(reinterpret_cast<const uint8_t*>(c.cubin.data()), c.cubin.size());
-      return fb::CreateCode(b_, source, entry, arch, cubin);
+      Vector<uint8_t> ptx;
+      if (!c.ptx.empty()) ptx = b_.CreateVector(reinterpret_cast<const uint8_t*>(c.ptx.data()), c.ptx.size());
+      return fb::CreateCode(b_, source, entry, arch, cubin, ptx);
     });
     const auto target = text(p.target), tokens = dim(p.tokens);
     return fb::CreatePlan(b_, target, inputs, outputs, symbols, values, weights, steps, regions, profiles, tokens,

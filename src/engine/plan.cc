@@ -9,6 +9,8 @@ int root_of(const Plan& plan, int value) {
   return value;
 }
 
+bool is_portable(const PlanCode& code) { return !code.arch.empty() && code.arch.back() >= '0' && code.arch.back() <= '9'; }
+
 std::string describe_step(const Plan& plan, int step) {
   const PlanStep& s = plan.steps[static_cast<size_t>(step)];
   std::string text = fmt::format("step {}, {}", step, ir::op_name(s.op));

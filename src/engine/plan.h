@@ -56,6 +56,7 @@ struct PlanCode {
   std::string entry;
   std::string arch;    // "sm_90a"
   std::string cubin;
+  std::string ptx;     // the same for newer GPUs, whose driver translates it; empty: none
 };
 
 struct PlanStep {
@@ -120,6 +121,9 @@ struct Plan {
 
 // The value whose memory `value` lies in. Aliases must point backwards, which check_plan makes sure of.
 int root_of(const Plan& plan, int value);
+
+// Whether newer GPUs can run the code too: "sm_80", not "sm_90a".
+bool is_portable(const PlanCode& code);
 
 // "step 12, linear %y": for messages.
 std::string describe_step(const Plan& plan, int step);

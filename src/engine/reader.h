@@ -24,6 +24,7 @@ class EngineFile {
 
   const std::string& name() const { return name_; }
   uint64_t file_bytes() const { return bytes_.size(); }
+  std::span<const Plan> plans() const { return {&plan_, 1}; }
   const Plan& plan() const { return plan_; }
   const PlanFacts& facts() const { return facts_; }
   // Without the texts and the tokenizer, which stay in the file until they are asked for.
@@ -31,7 +32,8 @@ class EngineFile {
   std::string_view tokenizer() const { return tokenizer_; }
   // Everything. Errors: bad-engine.
   Result<Metadata> read_texts() const;
-  const std::byte* weight(int index) const { return weights_.data() + plan_.weights[static_cast<size_t>(index)].offset; }
+  // The bytes of a weight of one of the plans.
+  const std::byte* weight(const PlanWeight& weight) const { return weights_.data() + weight.offset; }
   uint64_t weight_bytes() const { return weights_.size(); }
 
  private:

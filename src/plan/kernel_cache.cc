@@ -60,7 +60,7 @@ Result<std::string> KernelCache::get(const CodeRequest& request) {
   if (code.ok()) {
     ++reused_;
   } else if (Result<cuda::Compiled> compiled = cuda::compile(request.source, request.arch); compiled.ok()) {
-    code = std::move(compiled->cubin);
+    code = std::move(compiled->code);
     store(name, *code);
     ++compiled_;
   } else {

@@ -18,7 +18,7 @@ std::string cache_folder();
 
 struct CodeRequest {
   kernels::DeviceSource source;
-  std::string arch;  // "sm_90a"
+  std::string arch;  // "sm_90a", or "compute_80" for PTX
 };
 
 // Files are named by their contents (cuda::code_name), so nothing in the folder is ever stale; it may be deleted any
@@ -28,7 +28,7 @@ class KernelCache {
   // An empty folder keeps the code for the life of the object only.
   explicit KernelCache(std::string folder = cache_folder());
 
-  // The cubin. A file that is damaged is compiled again; a folder that cannot be written is no error.
+  // The cubin or PTX. A file that is damaged is compiled again; a folder that cannot be written is no error.
   // Errors: no-device (no NVRTC), internal with the compiler's log.
   Result<std::string> get(const CodeRequest& request);
 

@@ -260,7 +260,7 @@ class Planner {
     const std::string arch = cuda->arch(config, options_.machine.compute_capability);
     const auto [it, is_new] = codes_.emplace(arch + " " + source->text(), static_cast<int>(plan().codes.size()));
     if (is_new) {
-      plan().codes.push_back({source->text(), source->entry, arch, ""});
+      plan().codes.push_back({source->text(), source->entry, arch, "", ""});
       model_.sources.push_back(*source);
     }
     return it->second;

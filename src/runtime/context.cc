@@ -66,7 +66,7 @@ Context::Context(std::shared_ptr<const Executable> executable, const ContextOpti
     const engine::PlanValue& pv = plan().values[v];
     if (pv.kind != engine::PlanValue::Kind::kWeight) continue;
     const bool on_device = pv.place == engine::Place::kDevice;
-    data_[v] = on_device ? executable_->gpu()->weight(pv.source) : const_cast<std::byte*>(executable_->file().weight(pv.source));
+    data_[v] = on_device ? executable_->gpu()->weight(pv.source) : const_cast<std::byte*>(executable_->file().weight(plan().weights[static_cast<size_t>(pv.source)]));
   }
 }
 

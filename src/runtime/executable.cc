@@ -7,6 +7,7 @@
 #include "base/env.h"
 #include "kernels/cuda/cuda_kernel.h"
 #include "ops/plugin_host.h"
+#include "runtime/choose_plan.h"
 #include "runtime/problem.h"
 
 namespace tenon::runtime {
@@ -31,6 +32,11 @@ Status check_plugins(const engine::Plan& plan) {
   return error(ErrorCode::kPlugin, "the engine needs plugins that are not loaded: {}. Give their libraries with --plugins LIB.so or RuntimeOptions::plugins", missing);
 }
 
+Result<GpuAtHand> gpu_at_hand() {
+  TENON_ASSIGN(const cuda::Device* device, cuda::Device::open());
+  return GpuAtHand{device->name(), device->compute_capability()};
+}
+
 }  // namespace
 
 std::shared_ptr<ThreadPool> Executable::make_pool(int requested) {
@@ -52,11 +58,10 @@ Result<std::shared_ptr<const Executable>> Executable::prepare(std::shared_ptr<co
   made->pool_ = std::move(pool);
   made->said_ = std::vector<std::atomic<bool>>(made->plan().inputs.size());
   const auto prepare_all = [&]() -> Status {
+    TENON_TRY(choose_plan(*made->file_, "auto", gpu_at_hand).status());
     TENON_TRY(check_plugins(made->plan()));
-    const std::string& target = made->plan().target;
-    if (target != "cpu" && target != "reference") {
-      if (!target.starts_with("sm_")) return error(ErrorCode::kEngineVersion, "the engine is for the target \"{}\", which this runtime does not know", target);
-      TENON_ASSIGN(made->gpu_, GpuProgram::load(*made->file_));
+    if (is_for_gpu(made->plan())) {
+      TENON_ASSIGN(made->gpu_, GpuProgram::load(*made->file_, made->plan()));
     }
     TENON_TRY(made->prepare_shapes());
     return made->prepare_steps();

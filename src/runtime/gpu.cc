@@ -3,20 +3,19 @@
 #include <algorithm>
 #include <utility>
 
+#include "runtime/choose_plan.h"
+
 namespace tenon::runtime {
 
 using cuda::check;
 
-Result<std::unique_ptr<GpuProgram>> GpuProgram::load(const engine::EngineFile& file) {
+Result<std::unique_ptr<GpuProgram>> GpuProgram::load(const engine::EngineFile& file, const engine::Plan& plan) {
   std::unique_ptr<GpuProgram> made(new GpuProgram);
-  TENON_ASSIGN(made->device_, cuda::Device::open());
-  if (file.plan().target != made->device_->target()) {
-    return error(ErrorCode::kEngineVersion, "the engine is for {}, this machine's {} is {}: build it again with --target {}",
-                 file.plan().target, made->device_->name(), made->device_->target(), made->device_->target());
-  }
+  TENON_ASSIGN(const cuda::Device* device, cuda::Device::open());
+  made->device_ = std::make_unique<cuda::Device>(device->with_code_of(capability_of(plan.target)));
   TENON_TRY(made->device_->use());
-  TENON_TRY(made->load_weights(file));
-  TENON_TRY(made->load_codes(file.plan()));
+  TENON_TRY(made->load_weights(file, plan));
+  TENON_TRY(made->load_codes(plan));
   return made;
 }
 
@@ -26,9 +25,8 @@ GpuProgram::~GpuProgram() {
   if (memory_ != 0) device_->api().cuMemFree(memory_);
 }
 
-Status GpuProgram::load_weights(const engine::EngineFile& file) {
+Status GpuProgram::load_weights(const engine::EngineFile& file, const engine::Plan& plan) {
   constexpr uint64_t kAlignment = 256;
-  const engine::Plan& plan = file.plan();
   std::vector<bool> needed(plan.weights.size());
   for (const engine::PlanValue& v : plan.values) {
     if (v.kind == engine::PlanValue::Kind::kWeight && v.place == engine::Place::kDevice) needed[static_cast<size_t>(v.source)] = true;
@@ -46,16 +44,23 @@ Status GpuProgram::load_weights(const engine::EngineFile& file) {
   for (size_t i = 0; i < needed.size(); ++i) {
     if (!needed[i]) continue;
     weights_[i] = memory_ + offsets[i];
-    TENON_TRY(check(device_->api().cuMemcpyHtoDAsync(weights_[i], file.weight(static_cast<int>(i)), plan.weights[i].bytes, nullptr), "uploading weights"));
+    TENON_TRY(check(device_->api().cuMemcpyHtoDAsync(weights_[i], file.weight(plan.weights[i]), plan.weights[i].bytes, nullptr), "uploading weights"));
   }
   return check(device_->api().cuStreamSynchronize(nullptr), "uploading weights");
 }
 
 Status GpuProgram::load_codes(const engine::Plan& plan) {
+  const bool translates = fit_of(plan, device_->compute_capability()) == Fit::kTranslated;
   for (const engine::PlanCode& code : plan.codes) {
     cuda::Module module = nullptr;
     cuda::Function function = nullptr;
-    Status s = check(device_->api().cuModuleLoadData(&module, code.cubin.data()), "loading a kernel");
+    const int loaded = device_->api().cuModuleLoadData(&module, (translates ? code.ptx : code.cubin).data());
+    constexpr int kUnsupportedPtxVersion = 222;
+    if (loaded == kUnsupportedPtxVersion) {
+      return error(ErrorCode::kEngineVersion, "the driver is of CUDA {}.{} and cannot translate the engine's code for {}: update it, or build with --target {}",
+                   device_->driver_version() / 1000, device_->driver_version() % 1000 / 10, plan.target, device_->target());
+    }
+    Status s = check(loaded, "loading a kernel");
     if (s.ok()) {
       modules_.push_back(module);
       s = check(device_->api().cuModuleGetFunction(&function, module, code.entry.c_str()), "finding a kernel");

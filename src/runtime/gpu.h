@@ -13,13 +13,14 @@ namespace tenon::runtime {
 // The weights and kernels of an engine on one GPU. Immutable, shared by contexts.
 class GpuProgram {
  public:
-  // Errors: no-device; engine-version (the engine has no code for this GPU); out-of-memory.
-  static Result<std::unique_ptr<GpuProgram>> load(const engine::EngineFile& file);
+  // Of a plan that runs on the GPU (choose_plan). Errors: no-device; engine-version (the driver is too old to translate the
+  // code); out-of-memory.
+  static Result<std::unique_ptr<GpuProgram>> load(const engine::EngineFile& file, const engine::Plan& plan);
   ~GpuProgram();
   GpuProgram(const GpuProgram&) = delete;
   GpuProgram& operator=(const GpuProgram&) = delete;
 
-  const cuda::Device& device() const { return *device_; }
+  const cuda::Device& device() const { return *device_; }  // with_code_of the plan
   // Where a weight lies; null when no step reads it there.
   std::byte* weight(int source) const { return reinterpret_cast<std::byte*>(weights_[static_cast<size_t>(source)]); }
   // The kernel of Plan::codes[code]; null for -1.
@@ -27,10 +28,10 @@ class GpuProgram {
 
  private:
   GpuProgram() = default;
-  Status load_weights(const engine::EngineFile& file);
+  Status load_weights(const engine::EngineFile& file, const engine::Plan& plan);
   Status load_codes(const engine::Plan& plan);
 
-  const cuda::Device* device_ = nullptr;
+  std::unique_ptr<const cuda::Device> device_;
   cuda::DevicePtr memory_ = 0;
   std::vector<cuda::DevicePtr> weights_;
   std::vector<cuda::Module> modules_;

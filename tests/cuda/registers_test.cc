@@ -114,5 +114,24 @@ TEST(CudaCode, NothingIsSpilledAndRegistersAreFew) {
   });
 }
 
+// For GPUs that this compiler may not know: their driver translates it.
+TEST(CudaCode, PortableKernelsCompileToPtx) {
+  if (cuda::nvrtc_version() == 0) GTEST_SKIP() << "no NVRTC";
+  std::vector<Compilation> list;
+  Random random;
+  add_all(list, kernels::cuda::linear_sm80_kernel(),
+          {Op::k_linear,
+           {random.tensor(DType::kF16, {8, 64}), random.tensor(DType::kF16, {64, 64}), std::nullopt, std::nullopt},
+           {},
+           {1, 2}});
+  ASSERT_FALSE(list.empty());
+  const auto compiled = cuda::compile(list[0].source, "compute_80");
+  ASSERT_TRUE(compiled.ok()) << compiled.status().message();
+  EXPECT_THAT(compiled->code, testing::HasSubstr("\n.target sm_80"));
+  EXPECT_THAT(compiled->code, testing::HasSubstr(".entry " + list[0].source.entry));
+  EXPECT_NE(compiled->code.back(), '\0');
+  EXPECT_NE(cuda::code_name(list[0].source, "compute_80"), cuda::code_name(list[0].source, "sm_80"));
+}
+
 }  // namespace
 }  // namespace tenon::test

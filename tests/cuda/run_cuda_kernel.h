@@ -60,7 +60,7 @@ inline Result<std::vector<Tensor>> run_cuda_kernel(const kernels::CudaKernel& ke
   cuda::Module module = nullptr;
   cuda::Function function = nullptr;
   if (const auto source = kernel.code(problem, config, device.compute_capability())) {
-    TENON_TRY(cuda::check(device.api().cuModuleLoadData(&module, compiled.cubin.data()), "loading a kernel"));
+    TENON_TRY(cuda::check(device.api().cuModuleLoadData(&module, compiled.code.data()), "loading a kernel"));
     TENON_TRY(cuda::check(device.api().cuModuleGetFunction(&function, module, source->entry.c_str()), "finding a kernel"));
   }
   std::vector<std::unique_ptr<DeviceBuffer>> buffers;

@@ -12,7 +12,8 @@ Status launch_kernel(const Device& device, Function function, void* stream, cons
     a.value.cluster[0] = launch.cluster;
     a.value.cluster[1] = a.value.cluster[2] = 1;
   }
-  if (launch.programmatic && device.compute_capability() >= 90) {
+  // Code of older generations does not wait by itself for what comes before it.
+  if (launch.programmatic && device.code_capability() >= 90) {
     LaunchAttribute& a = attributes[count++];
     a.id = LaunchAttributeId::kProgrammaticStreamSerialization;
     a.value.programmatic = 1;

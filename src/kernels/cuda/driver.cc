@@ -99,12 +99,18 @@ Status Device::init(int ordinal) {
   TENON_TRY(read(DeviceAttribute::kComputeCapabilityMinor, minor));
   TENON_TRY(read(DeviceAttribute::kMultiprocessorCount, multiprocessors_));
   TENON_TRY(read(DeviceAttribute::kSharedMemoryPerBlockOptin, shared_memory_));
-  capability_ = 10 * major + minor;
+  capability_ = code_capability_ = 10 * major + minor;
   TENON_TRY(check(api_->cuDevicePrimaryCtxRetain(&context_, id), "creating the GPU's context"));
   return use();
 }
 
 std::string Device::target() const { return fmt::format("sm_{}", capability_); }
+
+Device Device::with_code_of(int capability) const {
+  Device copy = *this;
+  copy.code_capability_ = capability;
+  return copy;
+}
 
 Status Device::use() const { return check(api_->cuCtxSetCurrent(context_), "selecting the GPU"); }
 

@@ -131,6 +131,9 @@ class Device {
   int ordinal() const { return ordinal_; }
   const std::string& name() const { return name_; }
   int compute_capability() const { return capability_; }  // 90 for 9.0
+  // What the code that runs on it was compiled for: its own, or an older one's (with_code_of).
+  int code_capability() const { return code_capability_; }
+  Device with_code_of(int capability) const;
   std::string target() const;                             // "sm_90"
   int multiprocessors() const { return multiprocessors_; }
   int shared_memory() const { return shared_memory_; }    // bytes that one block may have
@@ -145,7 +148,7 @@ class Device {
 
   const Driver* api_ = nullptr;
   ContextHandle context_ = nullptr;
-  int ordinal_ = 0, capability_ = 0, multiprocessors_ = 0, shared_memory_ = 0, driver_version_ = 0;
+  int ordinal_ = 0, capability_ = 0, code_capability_ = 0, multiprocessors_ = 0, shared_memory_ = 0, driver_version_ = 0;
   size_t memory_ = 0;
   std::string name_;
 };

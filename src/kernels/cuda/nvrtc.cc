@@ -26,6 +26,8 @@ using Program = ProgramState*;
   F(nvrtcGetProgramLog, (Program, char*))                                                           \
   F(nvrtcGetCUBINSize, (Program, size_t*))                                                          \
   F(nvrtcGetCUBIN, (Program, char*))                                                                \
+  F(nvrtcGetPTXSize, (Program, size_t*))                                                            \
+  F(nvrtcGetPTX, (Program, char*))                                                                  \
   F(nvrtcDestroyProgram, (Program*))
 
 struct Nvrtc {
@@ -62,7 +64,8 @@ const Result<Nvrtc>& nvrtc() {
 }
 
 std::vector<std::string> options_for(const kernels::DeviceSource& source, const std::string& arch) {
-  std::vector<std::string> options = {"-arch=" + arch, "-std=c++17", "-default-device", "-lineinfo", "--ptxas-options=-v"};
+  std::vector<std::string> options = {"-arch=" + arch, "-std=c++17", "-default-device"};
+  if (!arch.starts_with("compute_")) options.insert(options.end(), {"-lineinfo", "--ptxas-options=-v"});
   for (const std::string& d : source.defines) options.push_back("-D" + d);
   return options;
 }
@@ -142,12 +145,15 @@ Result<Compiled> compile(const kernels::DeviceSource& source, const std::string&
   out.log.resize(size);
   if (size > 0) api.nvrtcGetProgramLog(program, out.log.data());
   while (!out.log.empty() && out.log.back() == '\0') out.log.pop_back();
-  if (failed == 0 && api.nvrtcGetCUBINSize(program, &size) == 0) {
-    out.cubin.resize(size);
-    api.nvrtcGetCUBIN(program, out.cubin.data());
+  const auto [get_size, get] = arch.starts_with("compute_") ? std::pair(api.nvrtcGetPTXSize, api.nvrtcGetPTX)
+                                                            : std::pair(api.nvrtcGetCUBINSize, api.nvrtcGetCUBIN);
+  if (failed == 0 && get_size(program, &size) == 0) {
+    out.code.resize(size);
+    get(program, out.code.data());
+    while (get == api.nvrtcGetPTX && out.code.ends_with('\0')) out.code.pop_back();
   }
   api.nvrtcDestroyProgram(&program);
-  if (failed != 0 || out.cubin.empty()) return error(ErrorCode::kInternal, "compiling {} for {} failed:\n{}", source.text(), arch, out.log);
+  if (failed != 0 || out.code.empty()) return error(ErrorCode::kInternal, "compiling {} for {} failed:\n{}", source.text(), arch, out.log);
   return out;
 }
 

@@ -9,11 +9,11 @@
 namespace tenon::cuda {
 
 struct Compiled {
-  std::string cubin;
+  std::string code;  // a cubin, or PTX
   std::string log;  // ptxas -v: registers, spills
 };
 
-// `arch`: "sm_90a". Errors: no-device when NVRTC cannot be found; internal with the compiler's log.
+// `arch`: "sm_90a" for machine code, "compute_80" for PTX, which the driver of a newer GPU translates. Errors: no-device when NVRTC cannot be found; internal with the compiler's log.
 Result<Compiled> compile(const kernels::DeviceSource& source, const std::string& arch);
 
 // 32 hexadecimal digits that stand for all that decides the machine code: the source with the headers that it includes,
