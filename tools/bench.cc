@@ -11,6 +11,7 @@
 #include "base/write_file.h"
 #include "engine/reader.h"
 #include "kernels/cuda/driver.h"
+#include "runtime/choose_plan.h"
 #include "runtime/executable.h"
 #include "tenon/runtime.h"
 #include "text/tokenizer.h"
@@ -185,11 +186,12 @@ struct Start {
 };
 
 Engine load(const BenchArgs& args, Start& start) {
-  const std::string target = value_or_throw(engine::EngineFile::open(args.engine))->plan().target;
+  const auto file = value_or_throw(engine::EngineFile::open(args.engine));
+  const bool may_use_gpu = args.target != "cpu" && std::ranges::any_of(file->plans(), runtime::is_for_gpu);
   const double begin = seconds_now();
-  if (target.starts_with("sm_")) value_or_throw(cuda::Device::open());
+  if (may_use_gpu) (void)cuda::Device::open();  // whether it must open is for Engine::load to say
   const double opened = seconds_now();
-  Engine engine = Engine::load(args.engine, {.threads = args.threads});
+  Engine engine = Engine::load(args.engine, {.threads = args.threads, .target = args.target});
   start = {opened - begin, seconds_now() - opened};
   return engine;
 }
@@ -213,7 +215,7 @@ int bench(const BenchArgs& args) {
   if (args.profile || !args.profile_html.empty() || !args.passes_of.empty()) {
     Progress progress(args.quiet || args.json);
     progress.show("profile", 0);
-    const bool on_cpu = !engine.executable()->plan().target.starts_with("sm_");
+    const bool on_cpu = !runtime::is_for_gpu(engine.executable()->plan());
     const Limits limits = on_cpu ? measure_cpu(engine.executable()->pool()) : Limits{};
     for (const Point& p : points) reports.push_back(profile(args, engine, streams.front(), p, limits, progress));
     if (!args.profile_html.empty()) {
@@ -229,7 +231,7 @@ int bench(const BenchArgs& args) {
     const double per_second = static_cast<double>(p.batch) * runs_per_second;
     const double tokens_per_second = static_cast<double>(p.tokens) * runs_per_second;
     if (args.json) {
-      json.push_back({{"batch", p.batch}, {"seq", p.seq}, {"tokens", p.tokens}, {"runs", p.seconds.size()}, {"context_s", start.context}, {"load_s", start.load}, {"first_s", p.first}, {"min_s", p.seconds[0]}, {"mean_s", p.mean()},
+      json.push_back({{"target", engine.target()}, {"batch", p.batch}, {"seq", p.seq}, {"tokens", p.tokens}, {"runs", p.seconds.size()}, {"context_s", start.context}, {"load_s", start.load}, {"first_s", p.first}, {"min_s", p.seconds[0]}, {"mean_s", p.mean()},
                       {"median_s", p.percentile(50)}, {"p90_s", p.percentile(90)}, {"p95_s", p.percentile(95)}, {"p99_s", p.percentile(99)}, {"max_s", p.seconds.back()},
                       {"texts_per_s", per_second}, {"tokens_per_s", tokens_per_second}, {"arena_bytes", p.arena}, {"peak_resident_bytes", peak_resident_bytes()}});
     } else {
@@ -244,7 +246,7 @@ int bench(const BenchArgs& args) {
   } else {
     for (const ProfileReport& report : reports) print_profile(report, 16);
     if (start.context > 0) fmt::print("driver's context {:.3f} s, ", start.context);
-    fmt::print("loaded in {:.3f} s, first run {:.3f} ms, weights {}, peak resident {}\n", start.load, 1e3 * points.front().first,
+    fmt::print("{} loaded in {:.3f} s, first run {:.3f} ms, weights {}, peak resident {}\n", engine.target(), start.load, 1e3 * points.front().first,
                human_bytes(engine.executable()->file().weight_bytes()), human_bytes(peak_resident_bytes()));
   }
   return kSuccess;

@@ -30,13 +30,15 @@ int build(const BuildArgs& args) {
   if (args.json) {
     const nlohmann::ordered_json json = {{"engine", report.engine}, {"source", report.source}, {"seconds", report.seconds},
                                          {"file_bytes", report.file_bytes}, {"weight_bytes", report.weight_bytes},
-                                         {"nodes_imported", report.nodes_imported}, {"steps", report.steps},
+                                         {"targets", report.targets}, {"nodes_imported", report.nodes_imported}, {"steps", report.steps},
                                          {"peak_resident_bytes", peak_resident_bytes()}, {"notes", report.notes}};
     std::puts(json.dump(2).c_str());
     return kSuccess;
   }
   progress.show("done", 1);
-  fmt::print("{}: {} nodes became {} steps, {} ({} of weights), {:.2f} s\n", report.engine, report.nodes_imported, report.steps,
+  std::string targets;
+  for (const std::string& target : report.targets) targets += (targets.empty() ? " for " : ", ") + target;
+  fmt::print("{}: {} nodes became {} steps{}, {} ({} of weights), {:.2f} s\n", report.engine, report.nodes_imported, report.steps, report.targets.size() > 1 ? targets : "",
              human_bytes(report.file_bytes), human_bytes(report.weight_bytes), report.seconds);
   for (const std::string& note : report.notes) fmt::print("  note: {}\n", note);
   return kSuccess;

@@ -83,13 +83,23 @@ void print_configs(const std::vector<engine::Decision>& configs, bool all) {
   }
 }
 
+
+std::string other_targets(const engine::EngineFile& file, int shown) {
+  std::string others;
+  for (const engine::Plan& plan : file.plans())
+    if (&plan != &file.plan(shown)) others += (others.empty() ? "" : ", ") + plan.target;
+  return others.empty() ? "" : fmt::format(" (also in the engine, shown by --target: {})", others);
+}
+
 }  // namespace
 
 int explain(const ExplainArgs& args) {
   const auto file = value_or_throw(engine::EngineFile::open(args.engine));
   const engine::Metadata meta = value_or_throw(file->read_texts());
+  const int shown = plan_for(*file, args.target);
+  const engine::PlanTexts& texts = meta.plans[static_cast<size_t>(shown)];
   const auto before = value_or_throw(ops::parse_graph(meta.graph_imported, args.engine + ": imported graph"));
-  const auto after = value_or_throw(ops::parse_graph(meta.graph_compiled, args.engine + ": compiled graph"));
+  const auto after = value_or_throw(ops::parse_graph(texts.graph_compiled, args.engine + ": compiled graph"));
   const GraphStats was = measure_graph(*before, args.batch, args.seq), is = measure_graph(*after, args.batch, args.seq);
   const Blocks blocks = count_blocks(*after);
 
@@ -102,7 +112,7 @@ int explain(const ExplainArgs& args) {
   std::map<std::string, int> applied;
   std::vector<engine::Decision> declined, configs;
   std::string layout;  // of convolutions
-  for (const engine::Decision& d : meta.decisions) {
+  for (const engine::Decision& d : texts.decisions) {
     if (d.decision == "applied") {
       ++applied[d.pass];
       if (d.pass == "channels-last") layout = d.reason;
@@ -120,12 +130,12 @@ int explain(const ExplainArgs& args) {
     std::set<std::string> said;
     std::erase_if(declined, [&](const engine::Decision& d) { return !said.insert(d.pass + d.decision + d.reason).second; });
   }
-  const auto& plan = file->plan();
+  const auto& plan = file->plan(shown);
   std::map<std::string, int> kernels;
   for (const engine::PlanStep& step : plan.steps) ++kernels[step.kernels.front().kernel + " (" + std::string(ir::op_name(step.op)) + ")"];
 
   if (args.json) {
-    Json json = {{"attention", blocks.attention}, {"layer_norm", blocks.layer_norm}, {"gelu", blocks.gelu}, {"silu", blocks.silu}, {"qkv", blocks.qkv},
+    Json json = {{"target", plan.target}, {"attention", blocks.attention}, {"layer_norm", blocks.layer_norm}, {"gelu", blocks.gelu}, {"silu", blocks.silu}, {"qkv", blocks.qkv},
                  {"conv", blocks.conv}, {"conv_activation", blocks.conv_activation}, {"conv_residual", blocks.conv_residual}, {"conv_activation_left", blocks.conv_left},
                  {"unfused_softmax", blocks.softmax_left}, {"packed", blocks.packed}, {"steps", plan.steps.size()},
                  {"launches_before", was.launches}, {"launches_after", is.launches}, {"bytes_before", was.intermediate_bytes},
@@ -137,7 +147,8 @@ int explain(const ExplainArgs& args) {
     std::puts(json.dump(2).c_str());
     return kSuccess;
   }
-  fmt::print("{}: {}, {}\n\n", args.engine, meta.model_source, meta.architecture.empty() ? "architecture unknown" : meta.architecture);
+  fmt::print("{}: {}, {}\n", args.engine, meta.model_source, meta.architecture.empty() ? "architecture unknown" : meta.architecture);
+  fmt::print("Target: {}{}\n\n", plan.target, other_targets(*file, shown));
   fmt::print("Fused: {} attentions ({} with q, k and v in one product), {} norms, {} GELUs, {} SiLUs, {} embeddings; {} softmaxes left over\n", blocks.attention, blocks.qkv,
              blocks.layer_norm, blocks.gelu, blocks.silu, blocks.embeddings, blocks.softmax_left);
   if (blocks.conv > 0) {

@@ -68,12 +68,29 @@ void write_svg(const InspectArgs& args, const ir::Graph& before, const ir::Graph
   if (!file) throw Error(ErrorCode::kIo, "cannot write " + args.svg);
 }
 
+// One of several targets: what it takes of the file, and where it runs.
+Json describe_target(const engine::EngineFile& file, size_t index) {
+  const engine::Plan& plan = file.plans()[index];
+  uint64_t weights = 0, code = 0;
+  for (const engine::PlanWeight& w : plan.weights) weights += w.bytes;
+  bool has_ptx = !plan.codes.empty();
+  for (const engine::PlanCode& c : plan.codes) {
+    code += c.cubin.size() + c.ptx.size();
+    has_ptx = has_ptx && !c.ptx.empty();
+  }
+  Json json = {{"target", plan.target}, {"steps", fmt::format("{} steps", plan.steps.size())}, {"weights", human_bytes(weights) + " of weights"}};
+  if (!plan.codes.empty()) json["code"] = fmt::format("{} of code{}", human_bytes(code), has_ptx ? ", newer GPUs too" : "");
+  return json;
+}
+
 int inspect_engine(const InspectArgs& args) {
   const auto file = value_or_throw(engine::EngineFile::open(args.path));
   const engine::Metadata meta = value_or_throw(file->read_texts());
-  const engine::Plan& plan = file->plan();
-  const auto graph = value_or_throw(ops::parse_graph(meta.graph_compiled, args.path));
-  if (args.graph) fmt::print("{}", meta.graph_compiled);
+  const int shown = plan_for(*file, args.target);
+  const engine::Plan& plan = file->plan(shown);
+  const std::string& compiled = meta.plans[static_cast<size_t>(shown)].graph_compiled;
+  const auto graph = value_or_throw(ops::parse_graph(compiled, args.path));
+  if (args.graph) fmt::print("{}", compiled);
   if (!args.svg.empty()) write_svg(args, *value_or_throw(ops::parse_graph(meta.graph_imported, args.path)), *graph);
   if (args.graph) return kSuccess;
   const GraphStats stats = measure_graph(*graph, kBatch, kSeq);
@@ -81,6 +98,9 @@ int inspect_engine(const InspectArgs& args) {
                {"target", plan.target}, {"file", human_bytes(file->file_bytes())}, {"weights", human_bytes(file->weight_bytes())},
                {"tokenizer", meta.tokenizer.empty() ? "none" : human_bytes(meta.tokenizer.size())}, {"FLOPs at 1x128", human_count(stats.flops)}};
   json.update(ports(*graph));
+  if (file->plans().size() > 1) {
+    for (size_t i = 0; i < file->plans().size(); ++i) json["targets"].push_back(describe_target(*file, i));
+  }
   for (const engine::PluginUse& use : engine::plugins_of(plan)) {
     json["plugins"].push_back({{"operator", use.name}, {"version", "version " + use.version}, {"library", "library " + use.library}, {"steps", fmt::format("{} steps", use.steps)}});
   }
@@ -124,12 +144,13 @@ int inspect_model(const InspectArgs& args) {
     }
     const GraphStats was = measure_graph(*before, kBatch, kSeq);
     const builder::Compiled compiled = value_or_throw(builder::compile(std::move(*model), "", {}));
-    const GraphStats is = measure_graph(*compiled.model.graph, kBatch, kSeq);
+    const ir::Graph& after = *compiled.plans.front().graph;
+    const GraphStats is = measure_graph(after, kBatch, kSeq);
     json.update({{"source", compiled.model.source}, {"architecture", compiled.model.architecture}, {"task", compiled.model.task},
                  {"FLOPs at 1x128", human_count(was.flops)}, {"parameters in graph", human_count(was.parameters)}});
     json["compiles to"] = fmt::format("{} nodes -> {} steps, {} attentions", was.launches, is.launches, is.ops.contains("attention") ? is.ops.at("attention") : 0);
     json.update(ports(*before));
-    if (!args.svg.empty()) write_svg(args, *before, *compiled.model.graph);
+    if (!args.svg.empty()) write_svg(args, *before, after);
   }
   print_json(json, args.json);
   return model.ok() ? kSuccess : kCheckFailed;

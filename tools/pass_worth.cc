@@ -46,7 +46,8 @@ class Runner {
 BuilderConfig config_of(const Engine& engine, const engine::Metadata& meta) {
   BuilderConfig config;
   config.target = engine.executable()->plan().target;
-  const auto precision = meta.build_options.find("precision");
+  auto precision = meta.build_options.find("precision for " + config.target);
+  if (precision == meta.build_options.end()) precision = meta.build_options.find("precision");
   if (precision != meta.build_options.end()) config.precision = precision->second;
   const auto disabled = meta.build_options.find("disable-pass");
   std::istringstream names(disabled == meta.build_options.end() ? "" : disabled->second);
@@ -61,7 +62,7 @@ std::vector<PassWorth> measure_passes(const Engine& engine, const std::string& m
                                       const std::function<void(std::string_view, double)>& progress) {
   const engine::Metadata meta = value_or_throw(engine.executable()->file().read_texts());
   std::vector<PassWorth> passes;
-  for (const engine::Decision& d : meta.decisions) {
+  for (const engine::Decision& d : meta.plans[static_cast<size_t>(engine.executable()->plan_index())].decisions) {
     if (d.decision != "applied") continue;
     auto it = std::find_if(passes.begin(), passes.end(), [&](const PassWorth& p) { return p.pass == d.pass; });
     if (it == passes.end()) {

@@ -94,6 +94,13 @@ std::string join(const std::vector<int64_t>& shape) {
   return text.empty() ? "scalar" : text;
 }
 
+int plan_for(const engine::EngineFile& file, const std::string& target) {
+  if (target.empty()) return 0;
+  const auto found = std::ranges::find(file.plans(), target, &engine::Plan::target);
+  if (found == file.plans().end()) throw Error(ErrorCode::kInvalidArgument, file.name() + ": not built for " + target);
+  return static_cast<int>(found - file.plans().begin());
+}
+
 double seconds_now() { return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count(); }
 
 uint64_t peak_resident_bytes() {

@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "base/status.h"
+#include "engine/reader.h"
 #include "tenon/builder.h"
 
 namespace tenon::tools {
@@ -30,6 +31,8 @@ Result<OptimizationProfile> parse_profile(const std::vector<std::string>& min, c
 std::string human_bytes(uint64_t bytes);    // "87.3 MiB"
 std::string human_count(double count);      // "22.4 G"
 std::string join(const std::vector<int64_t>& shape);  // "8x128"
+// The index of the engine's plan for `target`; the first when it is empty. Throws invalid-argument.
+int plan_for(const engine::EngineFile& file, const std::string& target);
 double seconds_now();                       // a monotonic clock
 uint64_t peak_resident_bytes();             // of this process
 

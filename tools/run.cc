@@ -34,7 +34,7 @@ std::vector<std::string> read_lines(const std::string& path) {
 }
 
 int run_tensors(const RunArgs& args) {
-  const Engine engine = Engine::load(args.engine, {.threads = args.threads});
+  const Engine engine = Engine::load(args.engine, {.threads = args.threads, .target = args.target});
   ContextOptions options;
   options.strict = args.strict;
   ExecutionContext context = engine.create_execution_context(options);
@@ -139,7 +139,7 @@ int run_texts(const RunArgs& args, const std::vector<std::string>& texts, const 
   TextOptions options;
   options.max_length = args.max_length;
   options.strict = args.strict;
-  TextModel model(args.engine, options, {.threads = args.threads});
+  TextModel model(args.engine, options, {.threads = args.threads, .target = args.target});
   const std::string& task = model.task();
   if (args.raw || (!args.out.empty() && task != "embedding" && task != "encoder")) {
     const auto results = model.run(texts, pairs);

@@ -201,7 +201,7 @@ void print_classes(const RunArgs& args, const Rows& rows, const std::vector<std:
 }  // namespace
 
 int run_images(const RunArgs& args) {
-  const Engine engine = Engine::load(args.engine, {.threads = args.threads});
+  const Engine engine = Engine::load(args.engine, {.threads = args.threads, .target = args.target});
   const engine::Metadata& metadata = engine.executable()->file().metadata();
   const ImageInput input = find_input(engine, args);
   const std::vector<Rows> outputs = run_all(engine, input, preparation(metadata, args), args);

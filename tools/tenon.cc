@@ -42,6 +42,14 @@ void add_common(CLI::App* verb, CommonArgs& args) {
   verb->add_option("--threads", args.threads, "threads to use; 0: all that the process may use")->check(CLI::NonNegativeNumber);
 }
 
+// For engines of several targets.
+void add_target(CLI::App* verb, std::string& target) {
+  verb->add_option("--target", target, "run the engine's code for this target: auto, cuda, cpu, sm_90 …");
+}
+void add_shown_target(CLI::App* verb, std::string& target) {
+  verb->add_option("--target", target, "engines of several targets: the one to show; default: the first");
+}
+
 void add_build(CLI::App& app, BuildArgs& a) {
   CLI::App* verb = app.add_subcommand("build", "Compile a model into one engine file.\n\n"
                                                "  tenon build model.onnx -o model.tenon\n"
@@ -51,7 +59,8 @@ void add_build(CLI::App& app, BuildArgs& a) {
                                                "A tokenizer beside the model goes into the engine, so that it answers from text.");
   verb->add_option("model", a.model, "ONNX file, Hugging Face checkpoint or sentence-transformers folder")->required();
   verb->add_option("-o,--output", a.output, "engine file to write")->required();
-  verb->add_option("--target", a.target, "cpu; cuda: this machine's GPU; sm_90 …: a kind of GPU, which need not be here; auto");
+  verb->add_option("--target", a.target, "cpu; cuda: this machine's GPU; sm_90 …: a kind of GPU, which need not be here; auto.\n"
+                                         "Several, as in sm_90,sm_80,cpu, share one engine; each machine runs what suits it best");
   CLI::Option* fp16 = verb->add_flag("--fp16", a.fp16, "compute in 16-bit floats (GPU)");
   CLI::Option* bf16 = verb->add_flag("--bf16", a.bf16, "compute in bfloat16; on a CPU: matrix products only")->excludes(fp16);
   CLI::Option* int8 = verb->add_flag("--int8", a.int8, "8-bit matrix products, scales of rows found when run (CPU)")->excludes(fp16)->excludes(bf16);
@@ -115,6 +124,7 @@ void add_run(CLI::App& app, RunArgs& a) {
                                              "Engines with a task answer in its terms: labels with probabilities, the answer's span, candidates for\n"
                                              "[MASK], entities, embeddings. --raw gives the output tensors instead.");
   verb->add_option("engine", a.engine, "engine file")->required();
+  add_target(verb, a.target);
   verb->add_option("--text", a.texts, "a text (may repeat)");
   verb->add_option("--pair", a.pair, "the second text of each --text, for pairs");
   verb->add_option("--texts", a.texts_file, "file with one text, or one JSON string, a line; - for standard input");
@@ -147,6 +157,7 @@ void add_bench(CLI::App& app, BenchArgs& a) {
                                                "  tenon bench model.tenon --batch 32 --lengths texts.txt\n"
                                                "  tenon bench model.tenon --batch 32 --lengths uniform:8-128");
   verb->add_option("engine", a.engine, "engine file")->required();
+  add_target(verb, a.target);
   verb->add_option("--batch", a.batch, "batch sizes, comma separated")->delimiter(',')->check(CLI::PositiveNumber);
   verb->add_option("--seq", a.seq, "sequence lengths, comma separated; every batch size is run with every length")->delimiter(',')->check(CLI::PositiveNumber);
   verb->add_option("--lengths", a.lengths, "row lengths instead of --seq: a file of texts (through the engine's tokenizer), uniform:LOW-HIGH, normal:MEAN,STD, or list:FILE of numbers");
@@ -181,12 +192,14 @@ void add_others(CLI::App& app, InspectArgs& inspect_args, ExplainArgs& explain_a
                                                  "  tenon inspect model.tenon         steps, kernels, shapes, memory plan\n"
                                                  "  tenon inspect model.tenon --svg graph.svg");
   verb->add_option("path", inspect_args.path, "engine file, ONNX file or checkpoint folder")->required();
+  add_shown_target(verb, inspect_args.target);
   verb->add_option("--svg", inspect_args.svg, "draw the graph before and after compilation");
   verb->add_flag("--graph", inspect_args.graph, "print the graph as text");
   add_common(verb, inspect_args);
 
   verb = app.add_subcommand("explain", "Say what was fused, what was not and why, and what it saves.\n\n  tenon explain model.tenon");
   verb->add_option("engine", explain_args.engine, "engine file")->required();
+  add_shown_target(verb, explain_args.target);
   verb->add_option("--batch", explain_args.batch, "batch size that bytes are counted for")->check(CLI::PositiveNumber);
   verb->add_option("--seq", explain_args.seq, "length that bytes are counted for")->check(CLI::PositiveNumber);
   verb->add_flag("--all", explain_args.all, "every decision, also those about small operations");
@@ -197,6 +210,7 @@ void add_others(CLI::App& app, InspectArgs& inspect_args, ExplainArgs& explain_a
                                       "  tenon verify model.tenon --model model.onnx --inputs in.npz --expected out.npz\n\n"
                                       "Prints the worst difference per layer and the first layer out of tolerance; exit code 1 if there is one.");
   verb->add_option("engine", verify_args.engine, "engine file")->required();
+  add_target(verb, verify_args.target);
   verb->add_option("--model", verify_args.model, "what the engine was built from")->required();
   verb->add_option("--inputs", verify_args.inputs, "recorded inputs (.npz, .json); default: random tokens with padding");
   verb->add_option("--expected", verify_args.expected, "recorded outputs to compare with as well");

@@ -48,7 +48,7 @@ struct TuneArgs : CommonArgs {
 };
 
 struct RunArgs : CommonArgs {
-  std::string engine;
+  std::string engine, target = "auto";
   std::vector<std::string> texts;         // --text, may repeat
   std::string texts_file;                 // one text, or JSON string, a line
   std::string inputs, out;                // .npy .npz .json
@@ -66,7 +66,7 @@ struct RunArgs : CommonArgs {
 };
 
 struct BenchArgs : CommonArgs {
-  std::string engine;
+  std::string engine, target = "auto";
   std::vector<int64_t> batch = {1}, seq = {128};
   std::string lengths;     // file of texts (real lengths), or "uniform:8-128", "normal:64,20"
   int iterations = 0;      // 0: as many as fit the duration
@@ -88,18 +88,18 @@ struct OptimizeArgs : CommonArgs {
 
 struct InspectArgs : CommonArgs {
   std::string path;  // engine, ONNX file or checkpoint folder
-  std::string svg;
+  std::string svg, target;  // of an engine; empty: the first
   bool graph = false;
 };
 
 struct ExplainArgs : CommonArgs {
-  std::string engine;
+  std::string engine, target;  // empty: the first
   int64_t batch = 8, seq = 128;
   bool all = false;
 };
 
 struct VerifyArgs : CommonArgs {
-  std::string engine, model, inputs, expected;
+  std::string engine, model, inputs, expected, target = "auto";
   double tolerance = 0;  // 0: by precision
   int64_t batch = 3, seq = 24;
   unsigned seed = 1;

@@ -137,7 +137,7 @@ void print_results(const VerifyArgs& args, const Allowed& allowed, const std::ve
 }  // namespace
 
 int verify(const VerifyArgs& args) {
-  const Engine engine = Engine::load(args.engine, {.threads = args.threads});
+  const Engine engine = Engine::load(args.engine, {.threads = args.threads, .target = args.target});
   const engine::EngineFile& file = engine.executable()->file();
   const engine::Metadata meta = value_or_throw(file.read_texts());
   ir::Model model = value_or_throw(builder::import_model(args.model));
@@ -151,12 +151,12 @@ int verify(const VerifyArgs& args) {
   const std::set<std::string> names(available.begin(), available.end());
   ContextOptions options;
   std::vector<const engine::ValueOrigin*> origins;
-  for (const engine::ValueOrigin& o : meta.origins) {
+  for (const engine::ValueOrigin& o : meta.plans[static_cast<size_t>(engine.executable()->plan_index())].origins) {
     if (!names.contains(o.value) || (o.kind != "same" && o.kind != "packed") || model.graph->find_value(o.source) == nullptr) continue;
     origins.push_back(&o);
     options.keep.push_back(o.value);
   }
-  const std::string gather = gather_value(file.plan());
+  const std::string gather = gather_value(engine.executable()->plan());
   if (!gather.empty()) options.keep.push_back(gather);
   ExecutionContext context = engine.create_execution_context(options);
   for (const auto& [name, t] : inputs) context.set_input(name, {t.dtype(), t.shape(), const_cast<std::byte*>(t.data())});
@@ -211,7 +211,7 @@ int verify(const VerifyArgs& args) {
       compare_output(context.output(name), r->second, mask, !gather.empty(), outputs.back());
     }
   }
-  Allowed allowed{precision_of(file.plan()), args.tolerance > 0};
+  Allowed allowed{precision_of(engine.executable()->plan()), args.tolerance > 0};
   if (allowed.given) allowed.precision.tolerance = args.tolerance;
   const LayerResult* first_bad = nullptr;
   for (const auto* list : {&layers, &outputs})

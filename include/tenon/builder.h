@@ -41,10 +41,11 @@ struct BuilderConfig {
   std::vector<std::string> patterns;           // files of fusions of your own (docs/patterns.md)
   std::string dump_passes;                     // folder for the graph after each pass that changed it; empty: none
   // Where the engine is to run: "cpu"; "cuda", the GPU of this machine; "sm_90", a kind of GPU, which need not be here; "auto",
-  // the GPU if there is one.
+  // the GPU if there is one. Several, separated by commas, go into one engine, which shares their weights where it can; what
+  // runs is chosen where it is loaded.
   std::string target = "cpu";
   // "fp32"; GPUs: "fp16", "bf16", "tf32" (of matrix products); CPUs: "bf16", and "int8" for the factors of matrix products; "best": fp16 on
-  // a GPU, bf16 where this processor multiplies bf16, else fp32.
+  // a GPU, bf16 where this processor multiplies bf16, else fp32. Of several targets, those that lack it are built in fp32, with a note.
   std::string precision = "fp32";
   bool optimize = true;                        // false: the graph as imported, on the reference kernels
   bool gather_masked = true;                   // masked-word checkpoints compute the asked rows only (hf/checkpoint.h)
@@ -67,7 +68,8 @@ struct BuildReport {
   uint64_t file_bytes = 0;
   uint64_t weight_bytes = 0;
   double seconds = 0;
-  int nodes_imported = 0, steps = 0;
+  int nodes_imported = 0, steps = 0;  // steps: of the first target
+  std::vector<std::string> targets;   // in the order of BuilderConfig::target
   std::vector<std::string> notes;
 };
 

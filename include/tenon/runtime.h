@@ -26,6 +26,9 @@ namespace tenon {
 
 struct RuntimeOptions {
   int threads = 0;  // of the pool that all engines of a Runtime share, the caller's own included; 0: TENON_THREADS, or all
+  // What engines run on that were built for several targets: "auto", this machine's GPU if they have code for it, else the CPU;
+  // "cuda", "cpu", or a target by name, such as "sm_80".
+  std::string target = "auto";
   // Libraries of operators (tenon/plugin.h) that engines need. Loaded once per process. Throws not-found, plugin.
   std::vector<std::string> plugins = {};
 };
@@ -122,7 +125,8 @@ class ExecutionContext {
 // A model ready to run. Immutable and cheap to copy: copies share the weights, which are used in place in the mapped file.
 class Engine {
  public:
-  // Throws not-found, io, bad-engine (truncated, damaged, foreign), engine-version. All messages name the file.
+  // Throws not-found, io, bad-engine (truncated, damaged, foreign), engine-version (also: nothing in it runs on this machine),
+  // no-device, invalid-argument (not built for the target that was asked for). All messages name the file.
   static Engine load(const std::string& path, const RuntimeOptions& options = {});
 
   std::vector<TensorInfo> inputs() const;
@@ -130,6 +134,9 @@ class Engine {
   std::vector<ProfileInfo> profiles() const;
   // Names of the intermediate values that a context can keep.
   std::vector<std::string> value_names() const;
+  // What it was built for: "sm_90", "cpu" …; and which of these runs here.
+  std::vector<std::string> targets() const;
+  const std::string& target() const;
   // Throws not-found (a value to keep), invalid-argument (a profile that the engine does not have).
   ExecutionContext create_execution_context(const ContextOptions& options = {}) const;
 
@@ -155,6 +162,7 @@ class Runtime {
 
  private:
   std::shared_ptr<ThreadPool> pool_;
+  std::string target_;
 };
 
 }  // namespace tenon

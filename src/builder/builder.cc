@@ -1,24 +1,25 @@
 #include "builder/builder.h"
 
-#include <charconv>
+#include <algorithm>
 #include <chrono>
-#include <cstring>
 #include <filesystem>
 #include <set>
+#include <sstream>
 
 #include "builder/tuning.h"
 #include "builder/weights_ahead.h"
 #include "engine/writer.h"
-#include "kernels/cuda/driver.h"
 #include "plan/device_code.h"
 #include "plan/cpu_timer.h"
 #include "plan/gpu_timer.h"
+#include "plan/weight_table.h"
 #include "hf/checkpoint.h"
 #include "ir/text.h"
 #include "kernels/cpu/isa.h"
 #include "network/network_impl.h"
 #include "onnx/import.h"
 #include "ops/plugin_host.h"
+#include "runtime/choose_plan.h"
 
 namespace tenon::builder {
 namespace {
@@ -61,36 +62,54 @@ Result<std::shared_ptr<const text::Tokenizer>> find_tokenizer(const std::string&
 struct TargetChoice {
   kernels::Target kind = kernels::Target::kCpu;
   plan::Machine machine;
+  std::string not_tuned;  // why, where it was asked for
 };
 
 // Errors: invalid-argument (no such target), no-device ("cuda" without a GPU).
-Result<TargetChoice> choose_target(const BuilderConfig& config) {
-  const std::string& name = config.target;
-  if (!config.optimize) return TargetChoice{kernels::Target::kReference, {}};
+Result<TargetChoice> choose_target(std::string_view name, bool optimize, bool tune) {
+  if (!optimize) return TargetChoice{kernels::Target::kReference, {}, {}};
   if (name == "cpu") return TargetChoice{};
   if (name == "cuda" || name == "auto") {
     auto machine = plan::machine_at_hand();
-    if (machine.ok()) return TargetChoice{kernels::Target::kCuda, std::move(*machine)};
+    if (machine.ok()) return TargetChoice{kernels::Target::kCuda, std::move(*machine), {}};
     if (name == "auto") return TargetChoice{};
     return machine.status();
   }
-  int capability = 0;
-  const char* digits = name.starts_with("sm_") ? name.c_str() + 3 : "";
-  const auto [end, failed] = std::from_chars(digits, digits + std::strlen(digits), capability);
-  if (*digits == '\0' || failed != std::errc() || *end != '\0') {
+  const int capability = runtime::capability_of(name);
+  if (capability == 0) {
     return error(ErrorCode::kInvalidArgument, "there is no target \"{}\": cpu, cuda, auto, or a GPU's such as sm_90", name);
   }
   if (capability < 80) return error(ErrorCode::kUnsupported, "{}: GPUs before sm_80 are not supported", name);
-  if (config.tune) {  // on the machine at hand; otherwise the plan depends on nothing but the name
+  if (tune) {  // on the machine at hand; otherwise the plan depends on nothing but the name
     TENON_ASSIGN(plan::Machine machine, plan::machine_at_hand());
-    if (machine.compute_capability == capability) return TargetChoice{kernels::Target::kCuda, std::move(machine)};
+    if (machine.compute_capability == capability) return TargetChoice{kernels::Target::kCuda, std::move(machine), {}};
     return error(ErrorCode::kNoDevice, "tuning for {} needs such a GPU; {} is sm_{}", name, machine.device, machine.compute_capability);
   }
   constexpr int kH100 = 132, kA100 = 108;  // multiprocessors to plan for while the GPU is not at hand
   plan::Machine machine;
   machine.compute_capability = capability;
   machine.multiprocessors = capability >= 90 ? kH100 : kA100;
-  return TargetChoice{kernels::Target::kCuda, std::move(machine)};
+  return TargetChoice{kernels::Target::kCuda, std::move(machine), {}};
+}
+
+// Of a list such as "sm_90,sm_80,cpu", each once; at least one. Of several, those that are not at hand are not tuned.
+Result<std::vector<TargetChoice>> choose_targets(const BuilderConfig& config) {
+  std::vector<std::string> names;
+  std::istringstream list(config.target + ",");
+  for (std::string name; std::getline(list, name, ',');) names.push_back(name);
+  std::vector<TargetChoice> targets;
+  std::set<std::string> seen;
+  for (const std::string& name : names) {
+    auto target = choose_target(name, config.optimize, config.tune);
+    if (!target.ok() && target.status().code() == ErrorCode::kNoDevice && config.tune && names.size() > 1) {
+      const std::string why = target.status().message();
+      target = choose_target(name, config.optimize, false);
+      if (target.ok()) target->not_tuned = why;
+    }
+    if (!target.ok()) return target.status();
+    if (seen.insert(plan::target_name(target->kind, target->machine)).second) targets.push_back(std::move(*target));
+  }
+  return targets;
 }
 
 struct Precision {
@@ -98,9 +117,9 @@ struct Precision {
   std::string factors;         // of the linears, where floats stay f32
 };
 
-Result<Precision> parse_precision(const BuilderConfig& config, kernels::Target target) {
+// Errors: unsupported (on this target), invalid-argument.
+Result<Precision> parse_precision(std::string name, kernels::Target target) {
   const bool on_gpu = target == kernels::Target::kCuda;
-  std::string name = config.precision;
   if (name == "best") name = on_gpu ? "fp16" : kernels::cpu::chosen_isa() >= kernels::cpu::Isa::kAvx512Bf16 ? "bf16" : "fp32";
   if (name == "fp32") return Precision{};
   if (target == kernels::Target::kReference) return error(ErrorCode::kUnsupported, "{} needs the optimised kernels", name);
@@ -111,6 +130,26 @@ Result<Precision> parse_precision(const BuilderConfig& config, kernels::Target t
   if (name == "bf16") return on_gpu ? Precision{DType::kBF16, ""} : Precision{DType::kF32, "bf16"};
   if (name == "int8" || name == "tf32") return Precision{DType::kF32, name};
   return error(ErrorCode::kInvalidArgument, "there is no precision \"{}\": fp32, tf32, fp16, bf16, int8 or best", name);
+}
+
+engine::PlanTexts texts_of(const CompiledPlan& plan) {
+  engine::PlanTexts texts;
+  texts.graph_compiled = ir::print(*plan.graph);
+  for (const passes::Decision& d : plan.report.decisions) texts.decisions.push_back({d.pass, d.node, d.applied ? "applied" : "declined", d.reason});
+  for (const plan::KernelRejection& r : plan.planned.rejections) {
+    const auto& step = plan.planned.plan.steps[static_cast<size_t>(r.step)];
+    texts.decisions.push_back({"plan", fmt::format("step {} {}", r.step, ir::op_name(step.op)), "kernel " + r.kernel + " declined", r.reason});
+  }
+  for (engine::Decision& d : describe_choices(plan.planned.config_problems)) texts.decisions.push_back(std::move(d));
+  // Values keep their imported names through rewrites that keep their contents (passes/rewriter.h); packed rows carry a suffix.
+  for (const auto& node : plan.graph->nodes()) {
+    for (int i = 0; i < node->num_outputs(); ++i) {
+      const std::string& name = node->output(i)->name();
+      const bool packed = name.ends_with(".packed");
+      texts.origins.push_back({name, packed ? name.substr(0, name.size() - 7) : name, packed ? "packed" : "same"});
+    }
+  }
+  return texts;
 }
 
 engine::Metadata metadata_of(const Compiled& compiled, const BuilderConfig& config) {
@@ -124,24 +163,13 @@ engine::Metadata metadata_of(const Compiled& compiled, const BuilderConfig& conf
   m.notes = compiled.model.notes;
   m.build_options["optimize"] = config.optimize ? "1" : "0";
   m.build_options["precision"] = config.precision;
+  for (const CompiledPlan& plan : compiled.plans) {
+    if (plan.precision != config.precision) m.build_options["precision for " + plan.planned.plan.target] = plan.precision;
+  }
   for (const std::string& name : config.disabled_passes) m.build_options["disable-pass"] += name + " ";
-  for (const auto& pattern : compiled.report.patterns) m.build_options["patterns"] += pattern.name + " ";
+  for (const auto& pattern : compiled.plans.front().report.patterns) m.build_options["patterns"] += pattern.name + " ";
   m.graph_imported = compiled.imported_text;
-  m.graph_compiled = ir::print(*compiled.model.graph);
-  for (const passes::Decision& d : compiled.report.decisions) m.decisions.push_back({d.pass, d.node, d.applied ? "applied" : "declined", d.reason});
-  for (const plan::KernelRejection& r : compiled.planned.rejections) {
-    const auto& step = compiled.planned.plan.steps[static_cast<size_t>(r.step)];
-    m.decisions.push_back({"plan", fmt::format("step {} {}", r.step, ir::op_name(step.op)), "kernel " + r.kernel + " declined", r.reason});
-  }
-  for (engine::Decision& d : describe_choices(compiled.planned.config_problems)) m.decisions.push_back(std::move(d));
-  // Values keep their imported names through rewrites that keep their contents (passes/rewriter.h); packed rows carry a suffix.
-  for (const auto& node : compiled.model.graph->nodes()) {
-    for (int i = 0; i < node->num_outputs(); ++i) {
-      const std::string& name = node->output(i)->name();
-      const bool packed = name.ends_with(".packed");
-      m.origins.push_back({name, packed ? name.substr(0, name.size() - 7) : name, packed ? "packed" : "same"});
-    }
-  }
+  for (const CompiledPlan& plan : compiled.plans) m.plans.push_back(texts_of(plan));
   if (compiled.tokenizer) m.tokenizer = compiled.tokenizer->serialize();
   return m;
 }
@@ -160,9 +188,8 @@ Result<ir::Model> import_model(const std::string& path, bool gather_masked) {
 }
 
 // Rewrites the graph. Returns how to plan it.
-Result<plan::PlanOptions> optimize(ir::Graph& graph, const BuilderConfig& config, passes::PipelineReport& report) {
-  TENON_ASSIGN(const TargetChoice target, choose_target(config));
-  TENON_ASSIGN(const Precision precision, parse_precision(config, target.kind));
+Result<plan::PlanOptions> optimize(ir::Graph& graph, const BuilderConfig& config, const TargetChoice& target,
+                                   const Precision& precision, passes::PipelineReport& report) {
   progress(config, "optimize", 0);
   if (config.optimize) {
     passes::PipelineOptions options;
@@ -189,33 +216,71 @@ Result<plan::PlanOptions> optimize(ir::Graph& graph, const BuilderConfig& config
   return options;
 }
 
+namespace {
+
+// What the plans of one engine share while they are made.
+struct Workshop {
+  plan::KernelCache kernels;
+  plan::TimingCache timings;
+  plan::ExpressionNames names;
+};
+
+void note(std::vector<std::string>& notes, std::string text) {
+  if (std::ranges::find(notes, text) == notes.end()) notes.push_back(std::move(text));
+}
+
+Result<CompiledPlan> compile_for(const TargetChoice& target, bool one_of_several, std::unique_ptr<ir::Graph> graph,
+                                 const BuilderConfig& config, Workshop& shop, std::vector<std::string>& notes) {
+  CompiledPlan out;
+  out.graph = std::move(graph);
+  out.precision = config.precision;
+  auto precision = parse_precision(out.precision, target.kind);
+  if (!precision.ok() && precision.status().code() == ErrorCode::kUnsupported && one_of_several) {
+    note(notes, fmt::format("{} computes in fp32: {}", plan::target_name(target.kind, target.machine), precision.status().message()));
+    out.precision = "fp32";
+    precision = Precision{};
+  }
+  if (!precision.ok()) return precision.status();
+  TENON_ASSIGN(plan::PlanOptions options, optimize(*out.graph, config, target, *precision, out.report));
+  for (const auto& pattern : out.report.patterns) {
+    if (pattern.applied == 0) note(notes, fmt::format("pattern {} ({}) was applied nowhere: `tenon explain` says where it came near", pattern.name, pattern.where));
+  }
+  progress(config, "plan", 0);
+  options.timings = &shop.timings;
+  options.names = &shop.names;
+  TENON_ASSIGN(out.planned, plan::make_plan(*out.graph, options));
+  if (!target.not_tuned.empty()) {
+    note(notes, "not tuned: " + target.not_tuned);
+  } else if (config.tune && options.target == kernels::Target::kReference) {
+    note(notes, "nothing was tuned: the plain loops have no configs");
+  } else if (config.tune) {
+    plan::TuneOptions tuning;
+    tuning.on_progress = config.on_progress;
+    TENON_TRY(tune_configs(out.planned.config_problems, options.machine, config, tuning, shop.kernels, shop.timings).status());
+    TENON_ASSIGN(out.planned, plan::make_plan(*out.graph, options));
+  }
+  TENON_TRY(plan::compile_codes(out.planned, shop.kernels, [&](double done) { progress(config, "compile kernels", done); }));
+  return out;
+}
+
+}  // namespace
+
 Result<Compiled> compile(ir::Model model, const std::string& folder, const BuilderConfig& config) {
   Compiled out;
   out.model = std::move(model);
   if (!config.task.empty()) out.model.task = config.task;
-  ir::Graph& graph = *out.model.graph;
-  out.imported_text = ir::print(graph);
-  out.nodes_imported = static_cast<int>(graph.nodes().size());
+  out.imported_text = ir::print(*out.model.graph);
+  out.nodes_imported = static_cast<int>(out.model.graph->nodes().size());
   TENON_ASSIGN(out.tokenizer, find_tokenizer(folder, config, out.model.notes));
-
-  TENON_ASSIGN(plan::PlanOptions options, optimize(graph, config, out.report));
-  for (const auto& pattern : out.report.patterns) {
-    if (pattern.applied == 0) out.model.notes.push_back(fmt::format("pattern {} ({}) was applied nowhere: `tenon explain` says where it came near", pattern.name, pattern.where));
+  TENON_ASSIGN(const std::vector<TargetChoice> targets, choose_targets(config));
+  Workshop shop;
+  TENON_ASSIGN(shop.timings, load_timings(config));
+  for (const TargetChoice& target : targets) {
+    const bool is_last = &target == &targets.back();
+    auto graph = is_last ? std::move(out.model.graph) : out.model.graph->clone();
+    TENON_ASSIGN(CompiledPlan compiled, compile_for(target, targets.size() > 1, std::move(graph), config, shop, out.model.notes));
+    out.plans.push_back(std::move(compiled));
   }
-  progress(config, "plan", 0);
-  plan::KernelCache kernels;
-  TENON_ASSIGN(plan::TimingCache timings, load_timings(config));
-  options.timings = &timings;
-  TENON_ASSIGN(out.planned, plan::make_plan(graph, options));
-  if (config.tune && options.target == kernels::Target::kReference) {
-    out.model.notes.push_back("nothing was tuned: the plain loops have no configs");
-  } else if (config.tune) {
-    plan::TuneOptions tuning;
-    tuning.on_progress = config.on_progress;
-    TENON_TRY(tune_configs(out.planned.config_problems, options.machine, config, tuning, kernels, timings).status());
-    TENON_ASSIGN(out.planned, plan::make_plan(graph, options));
-  }
-  TENON_TRY(plan::compile_codes(out.planned, kernels, [&](double done) { progress(config, "compile kernels", done); }));
   return out;
 }
 
@@ -224,7 +289,9 @@ Result<TuneReport> tune(const std::string& model, const BuilderConfig& config, c
   progress(config, "import", 0);
   TENON_ASSIGN(const ir::Model imported, import_model(model, config.gather_masked));
   passes::PipelineReport passes;
-  TENON_ASSIGN(plan::PlanOptions planning, optimize(*imported.graph, config, passes));
+  TENON_ASSIGN(const TargetChoice target, choose_target(config.target, config.optimize, config.tune));
+  TENON_ASSIGN(const Precision precision, parse_precision(config.precision, target.kind));
+  TENON_ASSIGN(plan::PlanOptions planning, optimize(*imported.graph, config, target, precision, passes));
   if (planning.target == kernels::Target::kReference) return error(ErrorCode::kUnsupported, "the plain loops have no configs to time");
   TENON_ASSIGN(plan::TimingCache timings, load_timings(config));
   planning.timings = &timings;
@@ -246,15 +313,22 @@ Result<BuildReport> build(ir::Model model, const std::string& folder, const std:
   const auto start = std::chrono::steady_clock::now();
   TENON_TRY(ops::load_plugin_libraries(config.plugins));  // for patterns, where the model is imported already
   TENON_ASSIGN(Compiled compiled, compile(std::move(model), folder, config));
-  engine::place_weights(compiled.planned.plan);
+  std::vector<plan::PlannedModel*> models;
+  for (CompiledPlan& p : compiled.plans) models.push_back(&p.planned);
+  plan::place_weights(models);
+  const engine::Metadata metadata = metadata_of(compiled, config);
+  std::vector<engine::Plan> plans;
+  for (const plan::PlannedModel* m : models) plans.push_back(m->plan);
 
-  const auto count = static_cast<double>(std::max<size_t>(1, compiled.planned.weights.size()));
-  WeightsAhead weights(compiled.planned);
-  const engine::WeightSource source = [&](int index) {
-    progress(config, "pack weights", index / count);
+  const std::vector<engine::StoredWeight> stored = engine::stored_weights(plans);
+  const auto count = static_cast<double>(std::max<size_t>(1, stored.size()));
+  WeightsAhead weights({models.begin(), models.end()}, stored);
+  double packed = 0;
+  const engine::WeightSource source = [&](engine::StoredWeight) {
+    progress(config, "pack weights", packed++ / count);
     return weights.next();  // the writer asks for them in order
   };
-  TENON_ASSIGN(const engine::WriteResult written, engine::write_engine(engine, compiled.planned.plan, metadata_of(compiled, config), source));
+  TENON_ASSIGN(const engine::WriteResult written, engine::write_engine(engine, plans, metadata, source));
   progress(config, "done", 1);
 
   BuildReport report;
@@ -263,7 +337,8 @@ Result<BuildReport> build(ir::Model model, const std::string& folder, const std:
   report.file_bytes = written.file_bytes;
   report.weight_bytes = written.weight_bytes;
   report.nodes_imported = compiled.nodes_imported;
-  report.steps = static_cast<int>(compiled.planned.plan.steps.size());
+  report.steps = static_cast<int>(plans.front().steps.size());
+  for (const engine::Plan& p : plans) report.targets.push_back(p.target);
   report.notes = compiled.model.notes;
   report.seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
   return report;

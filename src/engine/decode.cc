@@ -205,11 +205,15 @@ const T* root(std::span<const std::byte> bytes) {
 
 }  // namespace
 
-Status decode_tables(std::span<const std::byte> bytes, Plan& plan, Metadata& m) {
+Status decode_tables(std::span<const std::byte> bytes, std::vector<Plan>& plans, Metadata& m) {
   const auto* t = root<fb::Tables>(bytes);
   if (t == nullptr || t->plan() == nullptr) return bad("they cannot be read");
-  TENON_TRY(plan_io(*t->plan(), plan));
-  TENON_TRY(plan_body(*t->plan(), plan));
+  const auto add_plan = [&](const fb::Plan& p) -> Status {
+    TENON_TRY(plan_io(p, plans.emplace_back()));
+    return plan_body(p, plans.back());
+  };
+  TENON_TRY(add_plan(*t->plan()));
+  TENON_TRY(each(t->other_plans(), add_plan));
   m.tenon_version = text(t->tenon_version());
   m.model_source = text(t->model_source());
   m.architecture = text(t->architecture());
@@ -225,15 +229,21 @@ Status decode_texts(std::span<const std::byte> bytes, Metadata& m) {
   const auto* t = root<fb::Texts>(bytes);
   if (t == nullptr) return bad("the texts cannot be read");
   m.graph_imported = text(t->graph_imported());
-  m.graph_compiled = text(t->graph_compiled());
-  TENON_TRY(each(t->decisions(), [&](const fb::Decision& d) -> Status {
-    m.decisions.push_back({text(d.pass()), text(d.node()), text(d.decision()), text(d.reason())});
-    return {};
-  }));
-  return each(t->origins(), [&](const fb::ValueOrigin& o) -> Status {
-    m.origins.push_back({text(o.value()), text(o.source()), text(o.kind())});
-    return {};
-  });
+  // The first plan's stand in the table itself.
+  const auto add_plan = [&](const auto& p) -> Status {
+    PlanTexts& texts = m.plans.emplace_back();
+    texts.graph_compiled = text(p.graph_compiled());
+    TENON_TRY(each(p.decisions(), [&](const fb::Decision& d) -> Status {
+      texts.decisions.push_back({text(d.pass()), text(d.node()), text(d.decision()), text(d.reason())});
+      return {};
+    }));
+    return each(p.origins(), [&](const fb::ValueOrigin& o) -> Status {
+      texts.origins.push_back({text(o.value()), text(o.source()), text(o.kind())});
+      return {};
+    });
+  };
+  TENON_TRY(add_plan(*t));
+  return each(t->other_plans(), add_plan);
 }
 
 }  // namespace tenon::engine

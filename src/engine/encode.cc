@@ -23,28 +23,35 @@ class Encoder {
   }
 
  public:
-  std::vector<std::byte> tables(const Plan& plan, const Metadata& m) {
-    const auto encoded_plan = encode(plan);
+  std::vector<std::byte> tables(std::span<const Plan> plans, const Metadata& m) {
+    const auto first = encode(plans.front());
     const auto version = text(m.tenon_version), source = text(m.model_source), architecture = text(m.architecture), task = text(m.task);
     const auto labels = texts(m.labels);
     const auto properties = map(m.properties);
     const auto notes = texts(m.notes);
     const auto options = map(m.build_options);
-    b_.Finish(fb::CreateTables(b_, encoded_plan, version, source, architecture, task, labels, properties, notes, options));
+    Vector<Offset<fb::Plan>> others;
+    if (plans.size() > 1) others = list(plans.subspan(1), [&](const Plan& plan) { return encode(plan); });
+    b_.Finish(fb::CreateTables(b_, first, version, source, architecture, task, labels, properties, notes, options, others));
     return take();
   }
 
   std::vector<std::byte> texts_section(const Metadata& m) {
-    const auto imported = text(m.graph_imported), compiled = text(m.graph_compiled);
-    const auto decisions = list(m.decisions, [&](const Decision& d) {
-      const auto pass = text(d.pass), node = text(d.node), decision = text(d.decision), reason = text(d.reason);
-      return fb::CreateDecision(b_, pass, node, decision, reason);
-    });
-    const auto origins = list(m.origins, [&](const ValueOrigin& o) {
-      const auto value = text(o.value), source = text(o.source), kind = text(o.kind);
-      return fb::CreateValueOrigin(b_, value, source, kind);
-    });
-    b_.Finish(fb::CreateTexts(b_, imported, compiled, decisions, origins));
+    static const PlanTexts kNone;
+    const std::span plans(m.plans);
+    const PlanTexts& first = plans.empty() ? kNone : plans.front();
+    const auto imported = text(m.graph_imported), compiled = text(first.graph_compiled);
+    const auto decided = decisions(first);
+    const auto came_from = origins(first);
+    Vector<Offset<fb::PlanTexts>> others;
+    if (plans.size() > 1) {
+      others = list(plans.subspan(1), [&](const PlanTexts& p) {
+        const auto graph = text(p.graph_compiled);
+        const auto own_decisions = decisions(p);
+        return fb::CreatePlanTexts(b_, graph, own_decisions, origins(p));
+      });
+    }
+    b_.Finish(fb::CreateTexts(b_, imported, compiled, decided, came_from, others));
     return take();
   }
 
@@ -52,6 +59,19 @@ class Encoder {
   std::vector<std::byte> take() {
     const auto* data = reinterpret_cast<const std::byte*>(b_.GetBufferPointer());
     return {data, data + b_.GetSize()};
+  }
+
+  Vector<Offset<fb::Decision>> decisions(const PlanTexts& texts) {
+    return list(texts.decisions, [&](const Decision& d) {
+      const auto pass = text(d.pass), node = text(d.node), decision = text(d.decision), reason = text(d.reason);
+      return fb::CreateDecision(b_, pass, node, decision, reason);
+    });
+  }
+  Vector<Offset<fb::ValueOrigin>> origins(const PlanTexts& texts) {
+    return list(texts.origins, [&](const ValueOrigin& o) {
+      const auto value = text(o.value), source = text(o.source), kind = text(o.kind);
+      return fb::CreateValueOrigin(b_, value, source, kind);
+    });
   }
 
   Offset<String> text(const std::string& s) { return b_.CreateSharedString(s); }
@@ -165,7 +185,7 @@ class Encoder {
 
 }  // namespace
 
-std::vector<std::byte> encode_tables(const Plan& plan, const Metadata& metadata) { return Encoder().tables(plan, metadata); }
+std::vector<std::byte> encode_tables(std::span<const Plan> plans, const Metadata& metadata) { return Encoder().tables(plans, metadata); }
 
 std::vector<std::byte> encode_texts(const Metadata& metadata) { return Encoder().texts_section(metadata); }
 

@@ -1,4 +1,4 @@
-// What an engine says about itself besides its plan: where it came from, what its outputs mean, what the compiler did.
+// What an engine says about itself besides its plans: where it came from, what its outputs mean, what the compiler did.
 #pragma once
 
 #include <map>
@@ -22,6 +22,13 @@ struct ValueOrigin {
   std::string kind;    // "same", "packed" (rows of masked positions left out), "scaled", or "none": not comparable
 };
 
+// How a plan came about.
+struct PlanTexts {
+  std::string graph_compiled;  // text form (ir/text.h), weights left out
+  std::vector<Decision> decisions;
+  std::vector<ValueOrigin> origins;
+};
+
 struct Metadata {
   std::string tenon_version;
   std::string model_source;  // these five as in ir::Model
@@ -33,9 +40,7 @@ struct Metadata {
   std::map<std::string, std::string> build_options;
 
   std::string graph_imported;  // text form (ir/text.h), weights left out
-  std::string graph_compiled;
-  std::vector<Decision> decisions;
-  std::vector<ValueOrigin> origins;
+  std::vector<PlanTexts> plans;  // of the engine's plans, in their order
 
   std::string tokenizer;  // serialized by src/text; empty: none
 };

@@ -94,15 +94,19 @@ Status EngineFile::read(ThreadPool* pool) {
   TENON_ASSIGN(weights_, read_section(bytes_, header, SectionKind::kWeights, pool));
   TENON_TRY(check_gaps(bytes_, header));
   tokenizer_ = {reinterpret_cast<const char*>(tokenizer.data()), tokenizer.size()};
-  TENON_TRY(decode_tables(tables, plan_, metadata_));
-  TENON_ASSIGN(facts_, check_plan(plan_, weights_.size()));
-  compute_live_ranges(plan_);
+  TENON_TRY(decode_tables(tables, plans_, metadata_));
+  for (Plan& plan : plans_) {
+    TENON_ASSIGN(PlanFacts facts, check_plan(plan, weights_.size()));
+    facts_.push_back(std::move(facts));
+    compute_live_ranges(plan);
+  }
   return {};
 }
 
 Result<Metadata> EngineFile::read_texts() const {
   Metadata all = metadata_;
   if (Status s = decode_texts(texts_, all); !s.ok()) return s.with_context(name_);
+  all.plans.resize(plans_.size());
   all.tokenizer = tokenizer_;
   return all;
 }

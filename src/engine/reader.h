@@ -24,13 +24,14 @@ class EngineFile {
 
   const std::string& name() const { return name_; }
   uint64_t file_bytes() const { return bytes_.size(); }
-  std::span<const Plan> plans() const { return {&plan_, 1}; }
-  const Plan& plan() const { return plan_; }
-  const PlanFacts& facts() const { return facts_; }
+  // At least one, for a target each. They share the weights' section.
+  std::span<const Plan> plans() const { return plans_; }
+  const Plan& plan(int index = 0) const { return plans_[static_cast<size_t>(index)]; }
+  const PlanFacts& facts(int index = 0) const { return facts_[static_cast<size_t>(index)]; }
   // Without the texts and the tokenizer, which stay in the file until they are asked for.
   const Metadata& metadata() const { return metadata_; }
   std::string_view tokenizer() const { return tokenizer_; }
-  // Everything. Errors: bad-engine.
+  // Everything; Metadata::plans has an entry for every plan. Errors: bad-engine.
   Result<Metadata> read_texts() const;
   // The bytes of a weight of one of the plans.
   const std::byte* weight(const PlanWeight& weight) const { return weights_.data() + weight.offset; }
@@ -44,8 +45,8 @@ class EngineFile {
   std::shared_ptr<const void> owner_;
   std::span<const std::byte> bytes_, texts_, weights_;
   std::string_view tokenizer_;
-  Plan plan_;
-  PlanFacts facts_;
+  std::vector<Plan> plans_;
+  std::vector<PlanFacts> facts_;
   Metadata metadata_;
 };
 

@@ -38,10 +38,10 @@ class SectionWriter {
   SectionHasher hasher_;
 };
 
-Status append_weights(SectionWriter& section, const Plan& plan, const WeightSource& source) {
-  for (size_t i = 0; i < plan.weights.size(); ++i) {
-    const PlanWeight& w = plan.weights[i];
-    auto made = source(static_cast<int>(i));
+Status append_weights(SectionWriter& section, std::span<const Plan> plans, const WeightSource& source) {
+  for (const StoredWeight& stored : stored_weights(plans)) {
+    const PlanWeight& w = plans[static_cast<size_t>(stored.plan)].weights[static_cast<size_t>(stored.index)];
+    auto made = source(stored);
     if (!made.ok()) return made.status().with_context("weight " + w.name);
     const ir::Tensor& tensor = made.value();
     const TensorType type{tensor.dtype(), ir::to_shape(tensor.shape())};
@@ -69,7 +69,26 @@ void place_weights(Plan& plan) {
   }
 }
 
-Result<WriteResult> write_engine(const std::string& path, const Plan& plan, const Metadata& metadata, const WeightSource& source) {
+std::vector<StoredWeight> stored_weights(std::span<const Plan> plans) {
+  std::vector<StoredWeight> stored;
+  uint64_t end = 0;
+  for (size_t p = 0; p < plans.size(); ++p) {
+    for (size_t i = 0; i < plans[p].weights.size(); ++i) {
+      const PlanWeight& w = plans[p].weights[i];
+      if (w.offset < end) continue;
+      stored.push_back({static_cast<int>(p), static_cast<int>(i)});
+      end = w.offset + w.bytes;
+    }
+  }
+  return stored;
+}
+
+Result<WriteResult> write_engine(const std::string& path, const Plan& plan, const Metadata& metadata,
+                                 const std::function<Result<ir::Tensor>(int index)>& source) {
+  return write_engine(path, {&plan, 1}, metadata, [&](StoredWeight weight) { return source(weight.index); });
+}
+
+Result<WriteResult> write_engine(const std::string& path, std::span<const Plan> plans, const Metadata& metadata, const WeightSource& source) {
   TemporaryFile file(path);
   TENON_TRY(file.open());
   Header header;
@@ -81,11 +100,11 @@ Result<WriteResult> write_engine(const std::string& path, const Plan& plan, cons
     end = header.sections[index].offset + bytes.size();
     return {};
   };
-  TENON_TRY(write_section(0, SectionKind::kTables, encode_tables(plan, metadata)));
+  TENON_TRY(write_section(0, SectionKind::kTables, encode_tables(plans, metadata)));
   TENON_TRY(write_section(1, SectionKind::kTexts, encode_texts(metadata)));
   TENON_TRY(write_section(2, SectionKind::kTokenizer, bytes_of(metadata.tokenizer)));
   SectionWriter weights(file, SectionKind::kWeights, align_up(end, kPageAlignment));
-  TENON_TRY(append_weights(weights, plan, source));
+  TENON_TRY(append_weights(weights, plans, source));
   header.sections[3] = weights.finish();
   header.file_size = header.sections[3].offset + header.sections[3].size;
   TENON_TRY(file.resize(header.file_size));

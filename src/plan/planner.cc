@@ -22,10 +22,10 @@ using ir::Value;
 
 class Planner {
  public:
-  Planner(const ir::Graph& graph, const PlanOptions& options) : graph_(graph), options_(options), weights_(model_) {}
+  Planner(const ir::Graph& graph, const PlanOptions& options) : graph_(graph), options_(options), weights_(model_, options.names != nullptr ? *options.names : own_names_) {}
 
   Result<PlannedModel> run() {
-    plan().target = target_name();
+    plan().target = target_name(options_.target, options_.machine);
     plan().profiles = options_.profiles;
     add_inputs();
     TENON_TRY(add_input_symbols());
@@ -48,15 +48,6 @@ class Planner {
 
  private:
   engine::Plan& plan() { return model_.plan; }
-
-  std::string target_name() const {
-    switch (options_.target) {
-      case kernels::Target::kReference: return "reference";
-      case kernels::Target::kCpu: return "cpu";
-      case kernels::Target::kCuda: return fmt::format("sm_{}", options_.machine.compute_capability);
-    }
-    return "";
-  }
 
   // `id`, or a copy of it in memory of `place`; each value is copied once.
   int placed(int id, Place place) {
@@ -438,6 +429,7 @@ class Planner {
   const ir::Graph& graph_;
   const PlanOptions& options_;
   PlannedModel model_;
+  ExpressionNames own_names_;
   WeightTable weights_;
   std::unordered_map<const Value*, int> ids_;      // all but weights
   std::map<int, int> copies_;                      // of values, on the other device
@@ -450,6 +442,15 @@ class Planner {
 };
 
 }  // namespace
+
+std::string target_name(kernels::Target target, const Machine& machine) {
+  switch (target) {
+    case kernels::Target::kReference: return "reference";
+    case kernels::Target::kCpu: return "cpu";
+    case kernels::Target::kCuda: return fmt::format("sm_{}", machine.compute_capability);
+  }
+  return "";
+}
 
 Result<ir::Tensor> PlannedModel::make_weight(int index) const {
   const PendingWeight& pending = weights[static_cast<size_t>(index)];

@@ -13,6 +13,8 @@
 
 namespace tenon::plan {
 
+class ExpressionNames;  // plan/weight_table.h
+
 struct PlanOptions {
   kernels::Target target = kernels::Target::kCpu;
   Machine machine = {};  // for Target::kCuda; on CPUs the one that timings are of, none where there are none
@@ -21,7 +23,11 @@ struct PlanOptions {
   std::vector<engine::Profile> profiles;
   // What inputs mean (engine::PlanInput::role), by name. Inputs that are not listed are recognised by their usual names.
   std::map<std::string, std::string> roles;
+  ExpressionNames* names = nullptr;  // shared with the plans that are to share weights with this one; null: the plan's own
 };
+
+// The target that a plan for these is named by: "cpu", "sm_90".
+std::string target_name(kernels::Target target, const Machine& machine);
 
 // A kernel that was asked before the one that was chosen, and why it cannot run the step.
 struct KernelRejection {
@@ -36,6 +42,7 @@ struct PendingWeight {
   const kernels::Kernel* kernel = nullptr;   // packs it; null: stored as it is
   kernels::Problem problem;                  // of the step that it is packed for
   int input = 0;                             // which input of that step
+  std::string bytes_name;                    // equal for weights whose bytes are equal, also in other plans
 };
 
 // The graph must outlive it.

@@ -54,15 +54,23 @@ std::vector<std::string> Engine::value_names() const {
   return names;
 }
 
+std::vector<std::string> Engine::targets() const {
+  std::vector<std::string> all;
+  for (const engine::Plan& plan : impl_->file().plans()) all.push_back(plan.target);
+  return all;
+}
+
+const std::string& Engine::target() const { return impl_->plan().target; }
+
 ExecutionContext Engine::create_execution_context(const ContextOptions& options) const {
   return ExecutionContext(value_or_throw(runtime::Context::create(impl_, options)));
 }
 
-Runtime::Runtime(const RuntimeOptions& options) : pool_(runtime::Executable::make_pool(options.threads)) {
+Runtime::Runtime(const RuntimeOptions& options) : pool_(runtime::Executable::make_pool(options.threads)), target_(options.target) {
   throw_if_error(ops::load_plugin_libraries(options.plugins));
 }
 Runtime::~Runtime() = default;
-Engine Runtime::load_engine(const std::string& path) const { return Engine(value_or_throw(runtime::Executable::load(path, pool_))); }
+Engine Runtime::load_engine(const std::string& path) const { return Engine(value_or_throw(runtime::Executable::load(path, pool_, target_))); }
 int Runtime::threads() const { return pool_->threads(); }
 
 ExecutionContext::ExecutionContext(std::unique_ptr<runtime::Context> impl) : impl_(std::move(impl)) {}

@@ -302,7 +302,7 @@ Status Context::stage_inputs() {
 Status Context::bind_data_symbols(int region) {
   for (size_t s = 0; s < symbols_.size(); ++s) {
     const engine::PlanSymbol& symbol = plan().symbols[s];
-    if (symbol.input >= 0 || executable_->file().facts().symbol_region[s] != region) continue;
+    if (symbol.input >= 0 || executable_->facts().symbol_region[s] != region) continue;
     std::memcpy(&symbols_[s], data_[static_cast<size_t>(symbol.value)], sizeof(int64_t));
     const int64_t bound = executable_->symbol_bound(static_cast<int>(s), symbols_);
     if (symbols_[s] < 0 || symbols_[s] > bound) {

@@ -47,18 +47,19 @@ std::shared_ptr<ThreadPool> Executable::make_pool(int requested) {
   return std::make_shared<ThreadPool>(std::clamp(requested, 0, 1024));
 }
 
-Result<std::shared_ptr<const Executable>> Executable::load(const std::string& path, std::shared_ptr<ThreadPool> pool) {
+Result<std::shared_ptr<const Executable>> Executable::load(const std::string& path, std::shared_ptr<ThreadPool> pool, std::string_view target) {
   TENON_ASSIGN(auto file, engine::EngineFile::open(path, pool.get()));
-  return prepare(std::move(file), std::move(pool));
+  return prepare(std::move(file), std::move(pool), target);
 }
 
-Result<std::shared_ptr<const Executable>> Executable::prepare(std::shared_ptr<const engine::EngineFile> file, std::shared_ptr<ThreadPool> pool) {
+Result<std::shared_ptr<const Executable>> Executable::prepare(std::shared_ptr<const engine::EngineFile> file, std::shared_ptr<ThreadPool> pool,
+                                                                  std::string_view target) {
   std::shared_ptr<Executable> made(new Executable);
   made->file_ = std::move(file);
   made->pool_ = std::move(pool);
-  made->said_ = std::vector<std::atomic<bool>>(made->plan().inputs.size());
   const auto prepare_all = [&]() -> Status {
-    TENON_TRY(choose_plan(*made->file_, "auto", gpu_at_hand).status());
+    TENON_ASSIGN(made->plan_, choose_plan(*made->file_, target, gpu_at_hand));
+    made->said_ = std::vector<std::atomic<bool>>(made->plan().inputs.size());
     TENON_TRY(check_plugins(made->plan()));
     if (is_for_gpu(made->plan())) {
       TENON_ASSIGN(made->gpu_, GpuProgram::load(*made->file_, made->plan()));
@@ -77,7 +78,7 @@ int Executable::symbol_index(std::string_view name) const { return index_of_name
 
 Status Executable::prepare_shapes() {
   const auto index_of = [this](std::string_view name) { return symbol_index(name); };
-  const engine::PlanFacts& facts = file_->facts();
+  const engine::PlanFacts& facts = this->facts();
   shapes_ = std::make_unique<ShapeTable>(index_of, plan().regions.size());
   region_values_.resize(plan().regions.size());
   for (size_t v = 0; v < plan().values.size(); ++v) {

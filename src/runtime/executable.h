@@ -36,12 +36,17 @@ class Executable {
  public:
   // Threads for an engine: `requested`, or TENON_THREADS, or all that the process may use.
   static std::shared_ptr<ThreadPool> make_pool(int requested);
-  // Errors: those of engine::EngineFile::open; engine-version when a kernel is unknown here or has another version.
-  static Result<std::shared_ptr<const Executable>> load(const std::string& path, std::shared_ptr<ThreadPool> pool);
-  static Result<std::shared_ptr<const Executable>> prepare(std::shared_ptr<const engine::EngineFile> file, std::shared_ptr<ThreadPool> pool);
+  // `target`: as choose_plan has it. Errors: those of engine::EngineFile::open and choose_plan; engine-version when a kernel
+  // is unknown here or has another version.
+  static Result<std::shared_ptr<const Executable>> load(const std::string& path, std::shared_ptr<ThreadPool> pool,
+                                                        std::string_view target = "auto");
+  static Result<std::shared_ptr<const Executable>> prepare(std::shared_ptr<const engine::EngineFile> file, std::shared_ptr<ThreadPool> pool,
+                                                           std::string_view target = "auto");
 
   const engine::EngineFile& file() const { return *file_; }
-  const engine::Plan& plan() const { return file_->plan(); }
+  int plan_index() const { return plan_; }  // of the file's, the one that runs here
+  const engine::Plan& plan() const { return file_->plan(plan_); }
+  const engine::PlanFacts& facts() const { return file_->facts(plan_); }
   ThreadPool& pool() const { return *pool_; }
   const GpuProgram* gpu() const { return gpu_.get(); }  // null: nothing runs on a GPU
   bool on_device(int step) const { return kernels_[static_cast<size_t>(step)].front().kernel->on_device(); }
@@ -84,6 +89,7 @@ class Executable {
   Status check_packing(const kernels::Kernel& kernel, const kernels::Problem& problem, const engine::PlanStep& step) const;
 
   std::shared_ptr<const engine::EngineFile> file_;
+  int plan_ = 0;
   std::shared_ptr<ThreadPool> pool_;
   std::unique_ptr<GpuProgram> gpu_;
   std::unique_ptr<ShapeTable> shapes_;

@@ -46,6 +46,11 @@ std::vector<test::GoldenOutput> shared_outputs(const GoldenCase& golden, const E
   return shared;
 }
 
+std::string contents(const std::string& path) {
+  std::ifstream in(path, std::ios::binary);
+  return {std::istreambuf_iterator<char>(in), std::istreambuf_iterator<char>()};
+}
+
 TensorView view(const ir::Tensor& t) { return {t.dtype(), t.shape(), const_cast<std::byte*>(t.data())}; }
 
 TEST_P(GoldenEngine, AgreesWithTheRecordedOutputs) {
@@ -137,11 +142,30 @@ TEST(Build, GivesTheSameBytesTwice) {
   const TemporaryEngine first("first"), second("second");
   Builder().build(model, first.path());
   Builder().build(model, second.path());
-  const auto bytes = [](const std::string& path) {
-    std::ifstream in(path, std::ios::binary);
-    return std::string(std::istreambuf_iterator<char>(in), std::istreambuf_iterator<char>());
-  };
-  EXPECT_EQ(bytes(first.path()), bytes(second.path()));
+  EXPECT_EQ(contents(first.path()), contents(second.path()));
+}
+
+TEST(Build, TargetsThatMakeNoSenseAreNamed) {
+  BuilderConfig config;
+  for (const auto& [target, why] : {std::pair{"cpu,tpu", "there is no target \"tpu\""}, {"cpu,", "there is no target \"\""}, {"sm_75,cpu", "sm_75"}}) {
+    config.target = target;
+    try {
+      Builder().build(test::golden_folder() + "checkpoints/bert-seqcls", testing::TempDir() + "/none.tenon", config);
+      ADD_FAILURE() << target;
+    } catch (const Error& e) {
+      EXPECT_NE(std::string(e.what()).find(why), std::string::npos) << e.what();
+    }
+  }
+}
+
+TEST(Build, ATargetNamedTwiceIsBuiltOnce) {
+  const TemporaryEngine once("once"), twice("twice");
+  BuilderConfig config;
+  Builder().build(test::golden_folder() + "checkpoints/bert-seqcls", once.path(), config);
+  config.target = "cpu,cpu";
+  const BuildReport report = Builder().build(test::golden_folder() + "checkpoints/bert-seqcls", twice.path(), config);
+  EXPECT_EQ(report.targets, std::vector<std::string>{"cpu"});
+  EXPECT_EQ(contents(once.path()), contents(twice.path()));
 }
 
 TEST(Build, SaysThatThereIsNoSuchModel) {

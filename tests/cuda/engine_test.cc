@@ -120,6 +120,42 @@ TEST_P(GpuEngine, AgreesWithTheRecordedOutputs) {
   }
 }
 
+// One engine for this GPU, for sm_80, whose PTX the driver translates here, and for the CPU.
+TEST(GpuTargets, EachTargetOfOneEngineAgreesWithTheRecordedOutputs) {
+  if (cuda::nvrtc_version() == 0) GTEST_SKIP() << "no NVRTC";
+  for (const GoldenCase& golden : golden_cases("checkpoint")) {
+    if (golden.name != "bert-seqcls") continue;
+    const std::string path = testing::TempDir() + "/gpu_targets.tenon";
+    BuilderConfig config;
+    config.target = gpu() != nullptr ? "cuda,sm_80,cpu,cuda" : "sm_90,cpu";
+    config.precision = "fp16";
+    const BuildReport report = Builder().build(golden.path, path, config);
+    EXPECT_THAT(report.notes, testing::Contains(testing::HasSubstr("cpu computes in fp32: fp16 needs a GPU")));
+    for (const std::string& target : report.targets) {
+      if (gpu() == nullptr && target != "cpu") continue;
+      SCOPED_TRACE(target);
+      const Engine engine = Engine::load(path, {.threads = 1, .target = target});
+      EXPECT_EQ(engine.target(), target);
+      EXPECT_EQ(engine.targets(), report.targets);
+      ExecutionContext context = engine.create_execution_context();
+      for (int shape = 0; shape < golden.shapes; ++shape) {
+        set_inputs(context, engine, golden, shape);
+        context.execute();
+        for (const auto& out : golden.outputs) {
+          const Tensor* expected = golden.find(shape, "out", out.name);
+          if (expected == nullptr) continue;
+          const TensorView actual = context.output(out.name);
+          const Tensor tensor(actual.dtype, actual.shape, nullptr, static_cast<const std::byte*>(actual.data));
+          EXPECT_LE(worst_difference(tensor, *expected, golden.valid(shape), out.rows == "tokens"), 0.02) << out.name << ", shape " << shape;
+        }
+      }
+    }
+    std::filesystem::remove(path);
+    return;
+  }
+  FAIL() << "the corpus has no bert-seqcls";
+}
+
 INSTANTIATE_TEST_SUITE_P(Corpus, GpuEngine, testing::ValuesIn(all_cases()),
                          [](const auto& at) { return test_name(at.param); });
 

@@ -28,9 +28,9 @@ engine::Metadata sample_metadata() {
   m.notes = {"no attention mask", ""};
   m.build_options = {{"target", "cpu"}};
   m.graph_imported = "graph @main() {}";
-  m.graph_compiled = "graph @compiled() {}";
-  m.decisions = {{"fuse_qkv", "linear %12", "fused", ""}, {"pack_tokens", "graph", "declined", "no mask"}};
-  m.origins = {{"linear_3", "/encoder/Add_1", "packed"}};
+  m.plans = {{"graph @compiled() {}",
+              {{"fuse_qkv", "linear %12", "fused", ""}, {"pack_tokens", "graph", "declined", "no mask"}},
+              {{"linear_3", "/encoder/Add_1", "packed"}}}};
   m.tokenizer = std::string("\0\1\2 bytes", 9);
   return m;
 }
@@ -53,11 +53,12 @@ TEST(EngineFile, GivesBackWhatWasWritten) {
   EXPECT_EQ(read.notes, written.notes);
   EXPECT_EQ(read.build_options, written.build_options);
   EXPECT_EQ(read.graph_imported, written.graph_imported);
-  EXPECT_EQ(read.graph_compiled, written.graph_compiled);
-  ASSERT_EQ(read.decisions.size(), 2u);
-  EXPECT_EQ(read.decisions[1].reason, "no mask");
-  ASSERT_EQ(read.origins.size(), 1u);
-  EXPECT_EQ(read.origins[0].kind, "packed");
+  ASSERT_EQ(read.plans.size(), 1u);
+  EXPECT_EQ(read.plans[0].graph_compiled, written.plans[0].graph_compiled);
+  ASSERT_EQ(read.plans[0].decisions.size(), 2u);
+  EXPECT_EQ(read.plans[0].decisions[1].reason, "no mask");
+  ASSERT_EQ(read.plans[0].origins.size(), 1u);
+  EXPECT_EQ(read.plans[0].origins[0].kind, "packed");
   EXPECT_EQ(file->tokenizer(), written.tokenizer);
 
   const engine::Plan planned = value_or_throw(plan::make_plan(*graph)).plan;

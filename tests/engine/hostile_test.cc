@@ -5,6 +5,7 @@
 
 #include "engine/format.h"
 #include "engine/reader.h"
+#include "plan/weight_table.h"
 #include "tests/support/hostile_engines.h"
 #include "tests/support/small_models.h"
 
@@ -31,12 +32,26 @@ void expect_refused(const std::string& bytes, const std::string& what) {
 
 class Hostile : public testing::Test {
  protected:
+  // For the CPU, and for the plain loops over the same weights.
+  static void write_two_plans(const std::string& path, const ir::Graph& graph, const engine::Metadata& metadata) {
+    plan::ExpressionNames names;
+    plan::PlanOptions options;
+    options.names = &names;
+    plan::PlannedModel cpu = value_or_throw(plan::make_plan(graph, options));
+    options.target = kernels::Target::kReference;
+    plan::PlannedModel reference = value_or_throw(plan::make_plan(graph, options));
+    plan::PlannedModel* const models[] = {&cpu, &reference};
+    plan::place_weights(models);
+    const Plan plans[] = {cpu.plan, reference.plan};
+    value_or_throw(engine::write_engine(path, plans, metadata, [&](engine::StoredWeight w) { return models[w.plan]->make_weight(w.index); }));
+  }
+
   void SetUp() override {
     const TemporaryPath path("engine");
     engine::Metadata metadata;
     metadata.tokenizer = "tokenizer";
-    metadata.graph_compiled = kPackedModel;
-    write_to(path.str(), *graph_from(kPackedModel, random_), {}, metadata);
+    metadata.plans = {{kPackedModel, {}, {}}};
+    write_two_plans(path.str(), *graph_from(kPackedModel, random_), metadata);
     std::ifstream file(path.str(), std::ios::binary);
     bytes_.assign(std::istreambuf_iterator<char>(file), std::istreambuf_iterator<char>());
     ASSERT_TRUE(open_bytes(bytes_).ok());
@@ -170,7 +185,22 @@ TEST_F(Hostile, ForgedPlans) {
       {"profile's order", [](Plan& p) { p.profiles = {{{{"input_ids", {1, 9}, {1, 5}, {1, 9}}}}}; }},
       {"limit", [](Plan& p) { p.inputs[0].limit = -1; }},
   };
-  for (const auto& [what, forge] : forgeries) expect_refused(forge_plan(bytes_, forge), what);
+  for (const auto& [what, forge] : forgeries)
+    for (const size_t which : {0, 1}) expect_refused(forge_plan(bytes_, forge, which), what);
+}
+
+TEST_F(Hostile, EveryPlanReadsItsOwnWeights) {
+  const auto file = value_or_throw(open_bytes(bytes_));
+  ASSERT_EQ(file->plans().size(), 2u);
+  EXPECT_EQ(value_or_throw(file->read_texts()).plans.size(), 2u);
+  for (const engine::PlanWeight& w : file->plan(1).weights) {
+    for (const engine::PlanWeight& twin : file->plan(0).weights) {
+      if (twin.name == w.name && twin.layout == w.layout) {
+        EXPECT_EQ(twin.offset, w.offset) << w.name;
+      }
+    }
+  }
+  EXPECT_TRUE(run_once(bytes_));
 }
 
 // What the reader cannot know, the runtime refuses when it prepares the engine.
@@ -181,13 +211,18 @@ TEST_F(Hostile, ForgedKernels) {
       {"target", [](Plan& p) { p.target = "tpu"; }},
       {"layout of nobody", [](Plan& p) { for (auto& w : p.weights) w.layout = "magic"; }},
       {"kernel of another op", [](Plan& p) { for (auto& s : p.steps) s.kernels[0].kernel = "cpu.linear.f32"; }},
+      {"a GPU's kernel for a CPU", [](Plan& p) { for (auto& s : p.steps) s.kernels[0] = {"cuda.pointwise", 1, "", 0, -1}; }},
   };
   for (const auto& [what, forge] : forgeries) {
-    const std::string bytes = forge_plan(bytes_, forge);
-    auto opened = open_bytes(bytes);
-    Status status = opened.status();
-    if (opened.ok()) status = runtime::Executable::prepare(*opened, std::make_shared<ThreadPool>(1)).status();
-    EXPECT_TRUE(is_named(status.code())) << what << ": " << status.message();
+    for (const size_t which : {0, 1}) {
+      const auto opened = open_bytes(forge_plans(bytes_, [&](std::vector<Plan>& plans) {
+        plans = {plans[which]};
+        forge(plans[0]);
+      }));
+      Status status = opened.status();
+      if (opened.ok()) status = runtime::Executable::prepare(*opened, std::make_shared<ThreadPool>(1)).status();
+      EXPECT_TRUE(is_named(status.code())) << what << ": " << status.message();
+    }
   }
 }
 

@@ -193,7 +193,7 @@ TEST_F(Autotuner, AFileOfTimingsGivesTheEngineThatTimingGave) {
   const auto bytes = [&](const PlannedModel& model) {
     const test::TemporaryPath path("engine");
     engine::Metadata metadata;
-    metadata.decisions = builder::describe_choices(model.config_problems);
+    metadata.plans = {{"", builder::describe_choices(model.config_problems), {}}};
     value_or_throw(engine::write_engine(path.str(), model.plan, metadata, [&](int i) { return model.make_weight(i); }));
     return value_or_throw(read_file(path.str()));
   };

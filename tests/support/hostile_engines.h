@@ -41,16 +41,16 @@ inline std::string repair_checksums(const std::string& bytes) {
   });
 }
 
-// The file with its plan changed. The other sections keep their contents.
-inline std::string forge_plan(const std::string& bytes, const std::function<void(engine::Plan&)>& forge) {
+// The file with its plans changed. The other sections keep their contents.
+inline std::string forge_plans(const std::string& bytes, const std::function<void(std::vector<engine::Plan>&)>& forge) {
   engine::Header header;
   std::memcpy(&header, bytes.data(), sizeof header);
   const auto section = [&](size_t i) { return bytes.substr(header.sections[i].offset, header.sections[i].size); };
-  engine::Plan plan;
+  std::vector<engine::Plan> plans;
   engine::Metadata metadata;
-  throw_if_error(engine::decode_tables(as_bytes(section(0)), plan, metadata));
-  forge(plan);
-  const auto tables = engine::encode_tables(plan, metadata);
+  throw_if_error(engine::decode_tables(as_bytes(section(0)), plans, metadata));
+  forge(plans);
+  const auto tables = engine::encode_tables(plans, metadata);
   std::string out(sizeof header, '\0');
   for (size_t i = 0; i < engine::kSectionCount; ++i) {
     const std::string content = i == 0 ? std::string(reinterpret_cast<const char*>(tables.data()), tables.size()) : section(i);
@@ -64,15 +64,15 @@ inline std::string forge_plan(const std::string& bytes, const std::function<void
   return repair_checksums(out);
 }
 
-// Loads the bytes and, where that succeeds, runs them on small inputs of zeros. True: they loaded. Crashes are the test.
-inline bool run_once(const std::string& bytes) {
+inline std::string forge_plan(const std::string& bytes, const std::function<void(engine::Plan&)>& forge, size_t which = 0) {
+  return forge_plans(bytes, [&](std::vector<engine::Plan>& plans) { forge(plans[which]); });
+}
+
+// Runs one of the file's plans on small inputs of zeros, if it can be prepared. Crashes are the test.
+inline bool run_plan(const std::shared_ptr<const engine::EngineFile>& file, const std::string& target) {
   constexpr size_t kMemory = size_t{64} << 20;
-  auto memory = aligned_copy(bytes);
-  const std::span<const std::byte> span(memory.get(), bytes.size());
-  const auto file = engine::EngineFile::from_bytes(span, memory, "bytes");
-  if (!file.ok()) return false;
   static const auto pool = std::make_shared<ThreadPool>(1);
-  const auto executable = runtime::Executable::prepare(*file, pool);
+  const auto executable = runtime::Executable::prepare(file, pool, target);
   if (!executable.ok()) return false;
   ContextOptions options;
   options.memory_limit = kMemory;
@@ -91,6 +91,17 @@ inline bool run_once(const std::string& bytes) {
   }
   (void)(*context)->run();
   return true;
+}
+
+// The same for every plan of the file. True: all could be prepared.
+inline bool run_once(const std::string& bytes) {
+  auto memory = aligned_copy(bytes);
+  const std::span<const std::byte> span(memory.get(), bytes.size());
+  const auto file = engine::EngineFile::from_bytes(span, memory, "bytes");
+  if (!file.ok()) return false;
+  bool all = true;
+  for (const engine::Plan& plan : (*file)->plans()) all = run_plan(*file, plan.target) && all;
+  return all;
 }
 
 }  // namespace tenon::test

@@ -23,6 +23,10 @@ class CudaKernel : public Kernel {
   // "sm_90a" where the code needs instructions of one generation only, else the plain target.
   virtual std::string arch(const Config&, int capability) const { return fmt::format("sm_{}", capability); }
 
+  // How it packs weights (Kernel::prepack): kernels that give the same bytes for the same type of weight, whichever GPU they
+  // are for, have one name for it.
+  virtual std::string_view packing() const { return id(); }
+
   Result<std::unique_ptr<Launcher>> prepare(const Problem&, const Config&) const final {
     return error(ErrorCode::kInternal, "{} is prepared without a device", id());
   }

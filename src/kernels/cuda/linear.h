@@ -14,6 +14,7 @@ class LinearKernel : public CudaKernel {
   Support supports(const Problem& problem) const override;
   std::optional<TensorType> packed_type(const Problem& problem, int index) const override;
   Result<Tensor> prepack(const Problem& problem, int index, const Tensor& w) const override;
+  std::string_view packing() const override { return "cuda.linear"; }
   bool in_place(const Problem&, int index) const override { return index == kResidual; }
 
  protected:

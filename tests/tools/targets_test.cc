@@ -1,0 +1,168 @@
+// Engines for several targets through the real program, on GPUs that are not there (tests/fake_driver).
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <filesystem>
+#include <fstream>
+#include <nlohmann/json.hpp>
+
+#include "builder/builder.h"
+#include "engine/reader.h"
+#include "engine/writer.h"
+#include "ir/text.h"
+#include "plan/weight_table.h"
+#include "tests/support/golden.h"
+#include "tests/support/run_program.h"
+
+namespace tenon {
+namespace {
+
+namespace fs = std::filesystem;
+using nlohmann::json;
+using testing::HasSubstr;
+using testing::Not;
+
+class Targets : public testing::Test {
+ protected:
+  void SetUp() override {
+    fs::remove_all(folder_);
+    fs::create_directories(folder_);
+  }
+  void TearDown() override { fs::remove_all(folder_); }
+
+  // As the builder does it, with images that no GPU would run instead of what NVRTC makes.
+  void write(const std::string& name, const std::vector<int>& capabilities, bool cpu) const {
+    const ir::Model model = value_or_throw(builder::import_model(test::golden_folder() + "checkpoints/st-minilm-mean-normalize"));
+    plan::ExpressionNames names;
+    std::vector<std::unique_ptr<ir::Graph>> graphs;
+    std::vector<plan::PlannedModel> made;
+    const auto add = [&](kernels::Target target, int capability) {
+      ir::Graph& graph = *graphs.emplace_back(model.graph->clone());
+      passes::PipelineOptions passes;
+      passes.precision = target == kernels::Target::kCuda ? DType::kF16 : DType::kF32;
+      value_or_throw(passes::run_pipeline(graph, passes));
+      plan::PlanOptions options;
+      options.target = target;
+      options.machine.compute_capability = capability;
+      options.names = &names;
+      options.profiles = {{{{"input_ids", {1, 1}, {2, 32}, {8, 128}}, {"attention_mask", {1, 1}, {2, 32}, {8, 128}}, {"token_type_ids", {1, 1}, {2, 32}, {8, 128}}}}};
+      made.push_back(value_or_throw(plan::make_plan(graph, options)));
+      auto& codes = made.back().plan.codes;
+      const bool portable = std::ranges::all_of(codes, engine::is_portable);
+      for (engine::PlanCode& code : codes) {
+        code.cubin = "\x7f" "ELF";
+        if (portable) code.ptx = "// PTX";
+      }
+    };
+    for (const int capability : capabilities) add(kernels::Target::kCuda, capability);
+    if (cpu) add(kernels::Target::kCpu, 0);
+    std::vector<plan::PlannedModel*> models;
+    for (plan::PlannedModel& m : made) models.push_back(&m);
+    plan::place_weights(models);
+    std::vector<engine::Plan> plans;
+    for (const plan::PlannedModel& m : made) plans.push_back(m.plan);
+    engine::Metadata metadata;
+    metadata.graph_imported = ir::print(*model.graph);
+    for (const auto& graph : graphs) metadata.plans.push_back({ir::print(*graph), {}, {}});
+    value_or_throw(engine::write_engine((folder_ / name).string(), plans, metadata, [&](engine::StoredWeight w) {
+      return made[static_cast<size_t>(w.plan)].make_weight(w.index);
+    }));
+  }
+
+  // What the program says on a machine with such a GPU; 0: with none.
+  test::Outcome run(const std::string& command, int gpu, const std::string& environment = "") const {
+    fs::remove(folder_ / "calls");
+    const std::string fake = std::string("LD_LIBRARY_PATH='") + TENON_BINARY_DIR + "/tests/fake_driver' FAKE_GPU=" + std::to_string(gpu) +
+                             " FAKE_GPU_LOG=calls " + environment + " ";
+    return test::run_program(command, folder_, fake);
+  }
+  json bench(const std::string& command, int gpu) const {
+    const test::Outcome outcome = run("tenon bench m.tenon --batch 2 --seq 32 --iterations 3 --warmup 1 --json --quiet " + command, gpu, "TENON_LOG=error");
+    EXPECT_EQ(outcome.code, 0) << outcome.log;
+    return outcome.code == 0 ? json::parse(outcome.log)[0] : json();
+  }
+  // Lines of the driver's log that are `call`.
+  int calls(const std::string& call) const {
+    std::ifstream file(folder_ / "calls");
+    int count = 0;
+    for (std::string line; std::getline(file, line);) count += line == call;
+    return count;
+  }
+
+  const fs::path folder_ = fs::path(testing::TempDir()) / "tenon_targets";
+};
+
+TEST_F(Targets, EachMachineRunsWhatSuitsItBest) {
+  write("m.tenon", {90, 80}, true);
+  EXPECT_EQ(bench("", 90)["target"], "sm_90");
+  EXPECT_EQ(calls("load ptx"), 0);
+  EXPECT_GT(calls("launch early"), 0);
+  EXPECT_EQ(bench("", 80)["target"], "sm_80");
+  EXPECT_EQ(bench("", 86)["target"], "sm_80");
+  EXPECT_GT(calls("load cubin"), 0);
+  EXPECT_EQ(calls("load ptx"), 0);
+  EXPECT_EQ(bench("", 75)["target"], "cpu");
+  EXPECT_EQ(bench("", 0)["target"], "cpu");
+}
+
+// It does not wait for what runs before it, so it must not start early there either.
+TEST_F(Targets, CodeOfAnOlderGpuIsTranslatedAndDoesNotStartEarly) {
+  write("m.tenon", {90, 80}, true);
+  EXPECT_EQ(bench("", 100)["target"], "sm_80");
+  EXPECT_GT(calls("load ptx"), 0);
+  EXPECT_EQ(calls("load cubin"), 0);
+  EXPECT_GT(calls("launch"), 0);
+  EXPECT_EQ(calls("launch early"), 0);
+  EXPECT_EQ(bench("--target sm_80", 90)["target"], "sm_80");
+  EXPECT_EQ(calls("launch early"), 0);
+}
+
+TEST_F(Targets, ATargetCanBeAskedFor) {
+  write("m.tenon", {90}, true);
+  EXPECT_EQ(bench("--target cpu", 90)["target"], "cpu");
+  EXPECT_EQ(calls("allocate"), 0);
+  EXPECT_EQ(bench("--target cuda", 90)["target"], "sm_90");
+  const auto missing = run("tenon bench m.tenon --target sm_80 --quiet", 90);
+  EXPECT_NE(missing.code, 0);
+  EXPECT_THAT(missing.log, HasSubstr("the engine is for sm_90,cpu, not for sm_80: `tenon build MODEL -o m.tenon --target sm_90,cpu,sm_80` adds it"));
+  const auto none = run("tenon bench m.tenon --target cuda --quiet", 0);
+  EXPECT_NE(none.code, 0);
+  EXPECT_THAT(none.log, HasSubstr("no usable GPU"));
+}
+
+TEST_F(Targets, AnotherGpuIsNamedWithTheCommandThatAddsIt) {
+  write("m.tenon", {90}, false);
+  const auto older = run("tenon bench m.tenon --quiet", 86);
+  EXPECT_EQ(older.code, 4);
+  EXPECT_THAT(older.log, HasSubstr("m.tenon: the engine is for sm_90, this machine's Fake GPU is sm_86: `tenon build MODEL -o m.tenon --target sm_90,sm_86` adds it"));
+}
+
+TEST_F(Targets, ADriverThatCannotTranslateIsNamed) {
+  write("m.tenon", {80}, false);
+  const auto old = run("tenon bench m.tenon --quiet", 90, "FAKE_PTX=222");
+  EXPECT_EQ(old.code, 4);
+  EXPECT_THAT(old.log, HasSubstr("the driver is of CUDA 12.4 and cannot translate the engine's code for sm_80: update it, or build with --target sm_90"));
+}
+
+TEST_F(Targets, InspectAndExplainListThem) {
+  write("m.tenon", {90, 80}, true);
+  const json shown = json::parse(run("tenon inspect m.tenon --json", 0).log);
+  ASSERT_EQ(shown["targets"].size(), 3u);
+  EXPECT_EQ(shown["targets"][1]["target"], "sm_80");
+  EXPECT_THAT(shown["targets"][1]["code"].get<std::string>(), HasSubstr("newer GPUs too"));
+  EXPECT_THAT(shown["targets"][0]["code"].get<std::string>(), Not(HasSubstr("newer GPUs too")));
+  EXPECT_EQ(json::parse(run("tenon inspect m.tenon --json --target cpu", 0).log)["target"], "cpu");
+  EXPECT_NE(run("tenon inspect m.tenon --target sm_86", 0).code, 0);
+  EXPECT_THAT(run("tenon explain m.tenon --target sm_80", 0).log, HasSubstr("Target: sm_80 (also in the engine, shown by --target: sm_90, cpu)"));
+}
+
+// 16-bit weights of products are packed alike for both GPUs.
+TEST_F(Targets, GpusShareTheirWeights) {
+  write("one.tenon", {90}, false);
+  write("two.tenon", {90, 80}, false);
+  const auto weights = [&](const char* name) { return value_or_throw(engine::EngineFile::open((folder_ / name).string()))->weight_bytes(); };
+  EXPECT_EQ(weights("one.tenon"), weights("two.tenon"));
+}
+
+}  // namespace
+}  // namespace tenon
