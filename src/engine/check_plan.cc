@@ -170,6 +170,7 @@ class Checker {
     }
     for (const PlanInput& in : plan_.inputs)
       for (const Dim& d : in.type.shape) TENON_TRY(require_known(d, 0));
+    for (const Dim& d : {plan_.texts, plan_.length}) TENON_TRY(require_known(d, 0));
     return require_known(plan_.tokens, plan_.regions.size());
   }
 
@@ -200,6 +201,7 @@ class Checker {
     if (s.kernels.empty()) return bad("no kernel");
     for (const KernelChoice& k : s.kernels)
       if (k.code != -1 && !is_index(k.code, plan_.codes)) return bad("no code {} for {}", k.code, k.kernel);
+    if (absorbs_previous(s)) TENON_TRY(check_absorbed(step));
     const bool variadic = !def.inputs.empty() && def.inputs.back().arity == ops::Arity::kVariadic;
     if (!variadic && s.inputs.size() > def.inputs.size()) return bad("too many inputs");
     for (size_t i = 0; i < def.inputs.size(); ++i) {
@@ -234,6 +236,23 @@ class Checker {
       TENON_TRY(require_known(b, static_cast<size_t>(region)));
       facts_.equalities.push_back({std::move(a), std::move(b), region});
     }
+    return {};
+  }
+
+  // The step ahead may be left out: nothing but this step reads what it makes.
+  Status check_absorbed(int step) const {
+    if (step == 0 || region_of_step(step - 1) != region_of_step(step)) return bad("no step ahead");
+    const PlanStep& before = plan_.steps[static_cast<size_t>(step) - 1];
+    const auto is_made = [&](int v) {
+      return v >= 0 && std::ranges::any_of(before.outputs, [&](int out) { return root_of(plan_, v) == root_of(plan_, out); });
+    };
+    bool read = false;
+    for (int i = 0; i < size_of(plan_.steps); ++i) {
+      if (i != step) read = read || std::ranges::any_of(plan_.steps[static_cast<size_t>(i)].inputs, is_made);
+    }
+    for (const PlanOutput& out : plan_.outputs) read = read || is_made(out.value) || is_made(out.packed_value);
+    for (const PlanSymbol& s : plan_.symbols) read = read || is_made(s.value);
+    if (read || is_made(plan_.row_offsets_value)) return bad("the step ahead is needed elsewhere, too");
     return {};
   }
 

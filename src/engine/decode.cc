@@ -117,7 +117,7 @@ Result<PlanStep> step(const fb::Step& s) {
   out.inputs = numbers(s.inputs());
   out.outputs = numbers(s.outputs());
   TENON_TRY(each(s.kernels(), [&](const fb::KernelChoice& k) -> Status {
-    out.kernels.push_back({text(k.kernel()), k.version(), text(k.config()), k.max_tokens(), k.code()});
+    out.kernels.push_back({text(k.kernel()), k.version(), text(k.config()), k.max_tokens(), k.code(), k.max_length(), k.absorbs()});
     return {};
   }));
   out.origin = text(s.origin());
@@ -175,6 +175,10 @@ Status plan_body(const fb::Plan& p, Plan& plan) {
   }));
   plan.target = text(p.target());
   TENON_ASSIGN(plan.tokens, dim(p.tokens()));
+  if (p.texts() != nullptr && p.length() != nullptr) {  // engines of older versions lack them
+    TENON_ASSIGN(plan.texts, dim(p.texts()));
+    TENON_ASSIGN(plan.length, dim(p.length()));
+  }
   plan.packing_mask_input = p.packing_mask_input();
   plan.row_offsets_value = p.row_offsets_value();
   return {};

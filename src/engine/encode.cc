@@ -136,7 +136,7 @@ class Encoder {
     const auto inputs = b_.CreateVector(s.inputs), outputs = b_.CreateVector(s.outputs);
     const auto kernels = list(s.kernels, [&](const KernelChoice& k) {
       const auto kernel = text(k.kernel), config = text(k.config);
-      return fb::CreateKernelChoice(b_, kernel, k.version, config, k.max_tokens, k.code);
+      return fb::CreateKernelChoice(b_, kernel, k.version, config, k.max_tokens, k.code, k.max_length, k.absorbs);
     });
     return fb::CreateStep(b_, op, attrs, inputs, outputs, kernels, origin);
   }
@@ -175,9 +175,9 @@ class Encoder {
       if (!c.ptx.empty()) ptx = b_.CreateVector(reinterpret_cast<const uint8_t*>(c.ptx.data()), c.ptx.size());
       return fb::CreateCode(b_, source, entry, arch, cubin, ptx);
     });
-    const auto target = text(p.target), tokens = dim(p.tokens);
+    const auto target = text(p.target), tokens = dim(p.tokens), texts = dim(p.texts), length = dim(p.length);
     return fb::CreatePlan(b_, target, inputs, outputs, symbols, values, weights, steps, regions, profiles, tokens,
-                          p.packing_mask_input, p.row_offsets_value, codes);
+                          p.packing_mask_input, p.row_offsets_value, codes, texts, length);
   }
 
   FlatBufferBuilder b_;

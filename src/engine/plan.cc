@@ -31,6 +31,10 @@ std::vector<PluginUse> plugins_of(const Plan& plan) {
   return uses;
 }
 
+bool absorbs_previous(const PlanStep& step) {
+  return std::ranges::any_of(step.kernels, [](const KernelChoice& k) { return k.absorbs; });
+}
+
 void compute_live_ranges(Plan& plan) {
   const auto root = [&](int value) -> PlanValue& { return plan.values[static_cast<size_t>(root_of(plan, value))]; };
   for (PlanValue& v : plan.values) v.first_step = v.last_step = -1;
@@ -45,6 +49,8 @@ void compute_live_ranges(Plan& plan) {
   for (int i = 0; i < end; ++i) {
     for (int v : plan.steps[static_cast<size_t>(i)].inputs) live_at(v, i);
     for (int v : plan.steps[static_cast<size_t>(i)].outputs) live_at(v, i);
+    if (!absorbs_previous(plan.steps[static_cast<size_t>(i)])) continue;
+    for (int v : plan.steps[static_cast<size_t>(i) - 1].inputs) live_at(v, i);
   }
   for (const PlanOutput& out : plan.outputs) {
     live_at(out.value, end);

@@ -48,6 +48,8 @@ struct KernelChoice {
   std::string config;   // Config::text
   int64_t max_tokens = 0;  // serves token counts up to this; 0: any
   int code = -1;           // index into Plan::codes; -1: needs none
+  int64_t max_length = 0;  // serves batches of texts of up to so many tokens, little shorter on average; 0: any
+  bool absorbs = false;    // computes the step right ahead as well, which is then left out
 };
 
 // A kernel's machine code for one GPU architecture.
@@ -64,7 +66,7 @@ struct PlanStep {
   ir::Attrs attrs;
   std::vector<int> inputs;   // value ids; -1: absent
   std::vector<int> outputs;  // value ids
-  std::vector<KernelChoice> kernels;  // at least one, by rising max_tokens
+  std::vector<KernelChoice> kernels;  // at least one; the first that serves is taken
   std::string origin;        // names of the source model's nodes
 };
 
@@ -114,6 +116,7 @@ struct Plan {
   std::vector<PlanCode> codes;
   std::vector<Profile> profiles;
   Dim tokens = 0;  // what KernelChoice::max_tokens is compared with: a data symbol, or batch*seq; 0: nothing is
+  Dim texts = 0, length = 0;  // of the batch, and of its longest text: what max_length is compared with; 0: nothing is
   // The packing (pack_tokens), -1 when the model stays padded.
   int packing_mask_input = -1;    // which input is the 0/1 mask; -1: computed in the graph or none
   int row_offsets_value = -1;     // i32[batch + 1]
@@ -137,6 +140,9 @@ std::vector<PluginUse> plugins_of(const Plan& plan);
 
 // Fills in PlanValue::first_step and last_step of every temporary root.
 void compute_live_ranges(Plan& plan);
+
+// True when a kernel of this step may compute the step ahead too: it then reads what that one reads.
+bool absorbs_previous(const PlanStep& step);
 
 // What checking a plan finds out and running it needs.
 struct PlanFacts {

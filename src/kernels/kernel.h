@@ -30,6 +30,9 @@ struct Problem {
   std::vector<bool> present;          // present[i]: input i is given
   std::vector<bool> constant;         // constant[i]: input i is a weight
   std::vector<TensorType> outputs;
+  // The step right ahead, where a kernel computes both (Kernel::absorbs); null: this step alone. RunArgs::inputs are then
+  // the inputs and outputs of that step, whose outputs are not to be written, and behind them this step's own inputs.
+  std::shared_ptr<const Problem> before;
 
   bool has(int i) const { return i < static_cast<int>(present.size()) && present[static_cast<size_t>(i)]; }
 };
@@ -102,6 +105,9 @@ class Kernel {
     (void)index;
     return error(ErrorCode::kInternal, "{} packs no weights", id());
   }
+  // The kernel whose step, right ahead of this kernel's and read by it alone, this one computes too, from the weights as that
+  // one packs them; empty: none. The planner puts such kernels beside those that a step has.
+  virtual std::string_view absorbs() const { return {}; }
   // True when launch reads its inputs only at the indices it writes: output 0 may then share the memory of input `index`.
   virtual bool in_place(const Problem&, int index) const {
     (void)index;

@@ -92,6 +92,7 @@ void Context::find_inputs_of_device() {
 // Whose memory each value lies in. Steps overwrite nothing when values are to be kept: what they overwrite might be kept.
 void Context::resolve_roots(const std::vector<int>& kept) {
   is_kept_.assign(plan().values.size(), false);
+  keeps_values_ = !kept.empty();
   root_.resize(plan().values.size());
   for (size_t v = 0; v < root_.size(); ++v) {
     const engine::PlanValue& pv = plan().values[v];
@@ -114,6 +115,8 @@ void Context::make_regions(const std::vector<int>& kept) {
   for (int i = 0; i < end; ++i) {
     for (int v : plan().steps[static_cast<size_t>(i)].inputs) live_at(v, i);
     for (int v : plan().steps[static_cast<size_t>(i)].outputs) live_at(v, i);
+    if (!engine::absorbs_previous(plan().steps[static_cast<size_t>(i)])) continue;
+    for (int v : plan().steps[static_cast<size_t>(i) - 1].inputs) live_at(v, i);
   }
   for (const auto& out : plan().outputs) {
     live_at(out.value, end);
@@ -180,6 +183,8 @@ Status Context::run() {
 Status Context::run_region(int region) {
   TENON_TRY(bind_data_symbols(region));
   round_up_symbols(kGraphBuckets);
+  // Steps that are left out would leave no values to keep.
+  served_length_ = keeps_values_ ? 0 : executable_->served_length(symbols_, executable_->tokens(region, roomy_symbols_));
   TENON_TRY(size_region(region));
   point_arguments(region);
   const engine::PlanRegion& steps = plan().regions[static_cast<size_t>(region)];
@@ -213,6 +218,7 @@ Status Context::size_region(int region) {
 Status Context::run_steps(int begin, int end, int64_t tokens) {
   for (int step = begin; step < end; ++step) {
     if (skipped_[static_cast<size_t>(step)]) continue;
+    if (step + 1 < end && choose(step + 1, tokens).absorbs) continue;
     if (Status s = launch(step, tokens); !s.ok()) return s.with_context(engine::describe_step(plan(), step));
   }
   return {};
@@ -275,7 +281,7 @@ Status Context::run_on_gpu(int region, int begin, int end, int64_t tokens) {
 // What kernels are given is decided by the layouts of both sides, up to this region, and the sizes of what lies on the
 // device, which the caller adds.
 void Context::make_graph_key(int region, int begin, int64_t tokens) {
-  graph_key_.assign({begin, tokens});
+  graph_key_.assign({begin, tokens, served_length_});
   for (int r = 0; r <= region; ++r) {
     for (const Side& side : regions_[static_cast<size_t>(r)].sides) {
       graph_key_.push_back(side.layout->id);
@@ -347,7 +353,10 @@ ops::RunArgs Context::arguments(int step) const {
 
 const PreparedKernel& Context::choose(int step, int64_t tokens) const {
   const auto all = executable_->kernels(step);
-  const auto it = std::find_if(all.begin(), all.end(), [&](const PreparedKernel& k) { return k.max_tokens == 0 || tokens <= k.max_tokens; });
+  const auto it = std::find_if(all.begin(), all.end(), [&](const PreparedKernel& k) {
+    const bool short_enough = k.max_length == 0 || (served_length_ > 0 && served_length_ <= k.max_length);
+    return short_enough && (k.max_tokens == 0 || tokens <= k.max_tokens);
+  });
   return it == all.end() ? all.back() : *it;
 }
 
@@ -431,16 +440,21 @@ void Context::point_arguments(int region) {
 
 Status Context::launch(int step, int64_t tokens) {
   const PreparedKernel& kernel = choose(step, tokens);
-  return profiler_ == nullptr ? kernel.launcher->launch(arguments(step)) : profile_step(step, kernel);
+  ops::RunArgs args = arguments(step);
+  if (kernel.absorbs) {  // arguments of neighbouring steps stand together
+    const size_t begin = executable_->slots(step - 1).inputs;
+    args.inputs = {args_.data() + begin, executable_->slots(step).outputs - begin};
+  }
+  return profiler_ == nullptr ? kernel.launcher->launch(args) : profile_step(step, kernel, args);
 }
 
-Status Context::profile_step(int step, const PreparedKernel& kernel) {
+Status Context::profile_step(int step, const PreparedKernel& kernel, const ops::RunArgs& args) {
   double seconds = 0;
   if (kernel.kernel->on_device()) {
-    TENON_ASSIGN(seconds, queue_->time([&] { return kernel.launcher->launch(arguments(step)); }));
+    TENON_ASSIGN(seconds, queue_->time([&] { return kernel.launcher->launch(args); }));
   } else {
     const auto begin = std::chrono::steady_clock::now();
-    TENON_TRY(kernel.launcher->launch(arguments(step)));
+    TENON_TRY(kernel.launcher->launch(args));
     seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count();
   }
   const engine::PlanStep& s = plan().steps[static_cast<size_t>(step)];

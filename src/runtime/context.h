@@ -80,7 +80,7 @@ class Context {
   int find_tail(int begin, int end) const;
   Status run_on_gpu(int region, int begin, int end, int64_t tokens);
   void make_graph_key(int region, int begin, int64_t tokens);
-  Status profile_step(int step, const PreparedKernel& kernel);
+  Status profile_step(int step, const PreparedKernel& kernel, const ops::RunArgs& args);
   Status copy_outputs();
   void find_steps_of_one_thread();
   void find_inputs_of_device();
@@ -113,6 +113,8 @@ class Context {
   std::vector<Buffer> staged_inputs_;
   std::vector<bool> read_by_device_;  // of the inputs  // page-locked
   std::vector<int64_t> graph_key_;
+  int64_t served_length_ = 0;  // Executable::served_length of this run
+  bool keeps_values_ = false;
   std::map<int, int> tails_;  // by the first step of a run on the device
   std::map<int, Buffer> kept_copies_;  // of values on the device
 };

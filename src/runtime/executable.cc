@@ -4,6 +4,7 @@
 #include <charconv>
 #include <set>
 
+#include "base/checked.h"
 #include "base/env.h"
 #include "kernels/cuda/cuda_kernel.h"
 #include "ops/plugin_host.h"
@@ -97,6 +98,8 @@ Status Executable::prepare_shapes() {
     bounds_.push_back(std::move(bound));
   }
   TENON_ASSIGN(tokens_, DimProgram::compile(plan().tokens, index_of));
+  TENON_ASSIGN(texts_, DimProgram::compile(plan().texts, index_of));
+  TENON_ASSIGN(length_, DimProgram::compile(plan().length, index_of));
   std::set<std::string> names;
   plan().tokens.collect_symbols(names);
   for (const std::string& name : names) tokens_region_ = std::max(tokens_region_, facts.symbol_region[static_cast<size_t>(symbol_index(name))]);
@@ -124,16 +127,24 @@ Status Executable::prepare_steps() {
     sizes_args_ += slots.attrs.size();
     if (Status s = prepare_step(static_cast<int>(i)); !s.ok()) return s.with_context(describe_step(plan(), static_cast<int>(i)));
   }
+  std::ranges::sort(max_lengths_);
   return {};
 }
 
 Status Executable::prepare_step(int index) {
   const engine::PlanStep& step = plan().steps[static_cast<size_t>(index)];
-  const kernels::Problem problem = problem_of(plan(), step);
+  const kernels::Problem own_problem = problem_of(plan(), step);
   for (const engine::KernelChoice& choice : step.kernels) {
+    kernels::Problem problem = own_problem;
     const kernels::Kernel* kernel = kernels::find_kernel(choice.kernel);
     if (kernel == nullptr || kernel->version() != choice.version) {
       return error(ErrorCode::kEngineVersion, "kernel {} version {} is not in this runtime: build the engine again", choice.kernel, choice.version);
+    }
+    if (choice.absorbs == kernel->absorbs().empty()) return error(ErrorCode::kBadEngine, "kernel {} {} the step ahead", choice.kernel, choice.absorbs ? "does not compute" : "computes");
+    if (choice.absorbs) {
+      const engine::PlanStep& before = plan().steps[static_cast<size_t>(index) - 1];
+      if (before.kernels[0].kernel != kernel->absorbs()) return error(ErrorCode::kBadEngine, "kernel {} cannot compute the step ahead", choice.kernel);
+      problem.before = std::make_shared<const kernels::Problem>(problem_of(plan(), before));
     }
     if (const auto support = kernel->supports(problem); !support) {
       return error(ErrorCode::kBadEngine, "kernel {} cannot run this: {}", choice.kernel, support.reason);
@@ -148,7 +159,8 @@ Status Executable::prepare_step(int index) {
     } else {
       TENON_ASSIGN(launcher, kernel->prepare(problem, config));
     }
-    kernels_[static_cast<size_t>(index)].push_back({choice.max_tokens, std::move(launcher), kernel});
+    kernels_[static_cast<size_t>(index)].push_back({choice.max_tokens, choice.max_length, choice.absorbs, std::move(launcher), kernel});
+    if (choice.max_length > 0) max_lengths_.push_back(choice.max_length);
   }
   return {};
 }
@@ -194,6 +206,17 @@ Status Executable::check_equalities(int region, std::span<const int64_t> symbols
     if (!a || !b || *a != *b) return error(ErrorCode::kBadInput, "the sizes {} must be equal; they are {} and {}", e.text, a.value_or(-1), b.value_or(-1));
   }
   return {};
+}
+
+// Texts that are padded to it in a kernel: at most a quarter more rows than there are tokens.
+int64_t Executable::served_length(std::span<const int64_t> symbols, int64_t tokens) const {
+  const int64_t texts = texts_.evaluate(symbols).value_or(0), length = length_.evaluate(symbols).value_or(0);
+  if (texts <= 0 || length <= 0) return 0;
+  const auto it = std::ranges::find_if(max_lengths_, [&](int64_t most) {
+    const auto padded = checked_mul(texts, most);
+    return length <= most && padded && *padded <= tokens + tokens / 4;
+  });
+  return it == max_lengths_.end() ? 0 : *it;
 }
 
 int64_t Executable::tokens(int region, std::span<const int64_t> symbols) const {

@@ -27,7 +27,8 @@ struct StepSlots {
 };
 
 struct PreparedKernel {
-  int64_t max_tokens = 0;  // 0: any
+  int64_t max_tokens = 0, max_length = 0;  // as engine::KernelChoice has them
+  bool absorbs = false;
   std::unique_ptr<kernels::Launcher> launcher;
   const kernels::Kernel* kernel = nullptr;
 };
@@ -68,6 +69,8 @@ class Executable {
   size_t sizes_args() const { return sizes_args_; }
   // Checks what inference assumed. Errors: bad-input, naming both sizes.
   Status check_equalities(int region, std::span<const int64_t> symbols) const;
+  // The least KernelChoice::max_length of all that serve such a batch; 0: none does.
+  int64_t served_length(std::span<const int64_t> symbols, int64_t tokens) const;
   // For choosing kernels; 0 when it is not known in this region.
   int64_t tokens(int region, std::span<const int64_t> symbols) const;
   int symbol_index(std::string_view name) const;  // -1: none
@@ -99,7 +102,8 @@ class Executable {
   std::vector<std::vector<PreparedKernel>> kernels_;
   std::vector<Equality> equalities_;
   std::vector<DimProgram> bounds_;  // per symbol
-  DimProgram tokens_;
+  DimProgram tokens_, texts_, length_;
+  std::vector<int64_t> max_lengths_;  // that kernels have, rising
   int tokens_region_ = 0;
   size_t tensor_args_ = 0, sizes_args_ = 0;
   mutable std::vector<std::atomic<bool>> said_;

@@ -50,12 +50,11 @@ inline Result<cuda::Compiled> compile_kernel(const kernels::CudaKernel& kernel, 
   return compiled[key];
 }
 
-// All outputs of one config on GPU 0.
-inline Result<std::vector<Tensor>> run_cuda_kernel(const kernels::CudaKernel& kernel, const Step& step, const kernels::Config& config) {
+// All outputs of one config on GPU 0. `packed`: bytes of inputs that the kernel reads in another layout than the tensor's.
+inline Result<std::vector<Tensor>> run_cuda_kernel(const kernels::CudaKernel& kernel, const Problem& problem, const std::vector<Given>& given,
+                                                   const std::map<size_t, Tensor>& packed, const kernels::Config& config) {
   const cuda::Device& device = *gpu();
   TENON_TRY(device.use());
-  TENON_ASSIGN(const std::unique_ptr<Built> built, build(step));
-  const Problem& problem = built->problem;
   TENON_ASSIGN(const cuda::Compiled compiled, compile_kernel(kernel, problem, config, device.compute_capability()));
   cuda::Module module = nullptr;
   cuda::Function function = nullptr;
@@ -65,22 +64,18 @@ inline Result<std::vector<Tensor>> run_cuda_kernel(const kernels::CudaKernel& ke
   }
   std::vector<std::unique_ptr<DeviceBuffer>> buffers;
   std::vector<std::vector<int64_t>> shapes;
-  shapes.reserve(step.inputs.size() + problem.outputs.size());
+  shapes.reserve(given.size() + problem.outputs.size());
   std::vector<ops::TensorArg> inputs, outputs;
-  for (size_t i = 0; i < step.inputs.size(); ++i) {
-    shapes.push_back(step.inputs[i] ? step.inputs[i]->shape() : std::vector<int64_t>{});
-    if (!step.inputs[i]) {
+  for (size_t i = 0; i < given.size(); ++i) {
+    shapes.push_back(given[i] ? given[i]->shape() : std::vector<int64_t>{});
+    if (!given[i]) {
       inputs.push_back({});
       continue;
     }
-    Tensor data = *step.inputs[i];
-    const int index = static_cast<int>(i);
-    if (problem.constant[i] && kernel.packed_type(problem, index)) {
-      TENON_ASSIGN(data, kernel.prepack(problem, index, data));
-    }
+    const Tensor& data = packed.contains(i) ? packed.at(i) : *given[i];
     buffers.push_back(std::make_unique<DeviceBuffer>(data.bytes()));
     buffers.back()->upload(data.data());
-    inputs.push_back({step.inputs[i]->dtype(), shapes.back(), buffers.back()->data()});
+    inputs.push_back({given[i]->dtype(), shapes.back(), buffers.back()->data()});
   }
   const size_t first_output = buffers.size();
   for (const ir::TensorType& type : problem.outputs) {
@@ -115,6 +110,19 @@ inline Result<std::vector<Tensor>> run_cuda_kernel(const kernels::CudaKernel& ke
   TENON_TRY(cuda::check(device.api().cuStreamSynchronize(nullptr), "reading a result"));
   if (module != nullptr) device.api().cuModuleUnload(module);
   return results;
+}
+
+// The same, of one op; packs the weights.
+inline Result<std::vector<Tensor>> run_cuda_kernel(const kernels::CudaKernel& kernel, const Step& step, const kernels::Config& config) {
+  TENON_ASSIGN(const std::unique_ptr<Built> built, build(step));
+  std::map<size_t, Tensor> packed;
+  for (size_t i = 0; i < step.inputs.size(); ++i) {
+    const int index = static_cast<int>(i);
+    if (!step.inputs[i] || !built->problem.constant[i] || !kernel.packed_type(built->problem, index)) continue;
+    TENON_ASSIGN(Tensor data, kernel.prepack(built->problem, index, *step.inputs[i]));
+    packed.emplace(i, std::move(data));
+  }
+  return run_cuda_kernel(kernel, built->problem, step.inputs, packed, config);
 }
 
 // Every config gives what the reference gives. Without a GPU the code is only compiled, for sm_90 and, unless a config needs

@@ -9,14 +9,13 @@
 //
 // Macros: ELEMENT, HEAD_DIM, KEYS (in a block of keys), STAGES (blocks of keys in the ring), GROUPS (warpgroups that
 // compute), REGISTERS (of a thread at the launch).
+#include "attention_rows.cuh"
 #include "matrix.cuh"
 #include "pdl.cuh"
 #include "registers.cuh"
 #include "ring.cuh"
 #include "sequences.cuh"
-#include "softmax.cuh"
 #include "tma.cuh"
-#include "wgmma_registers.cuh"
 
 namespace {
 
@@ -25,12 +24,11 @@ using T = ELEMENT;
 constexpr int kDim = HEAD_DIM, kKeys = KEYS, kStages = STAGES, kGroups = GROUPS;
 constexpr int kGroupRows = 64, kWarpRows = 16, kGroupThreads = 128;
 constexpr int kRows = kGroups * kGroupRows, kWarps = kRows / kWarpRows, kComputing = kGroups * kGroupThreads;
-constexpr int kRowBytes = kDim % 64 == 0 ? 128 : 64;  // of a panel: as many columns as one swizzled row holds
+constexpr int kRowBytes = AttentionRows<T, kDim, kKeys>::kRowBytes;  // of a panel: as many columns as one swizzled row holds
 constexpr int kPanels = kDim * 2 / kRowBytes, kPanelColumns = kRowBytes / 2;
 constexpr int kPanelBytes = kKeys * kRowBytes, kTileBytes = kPanels * kPanelBytes, kStageBytes = 2 * kTileBytes;
 constexpr int kQueryPanelBytes = kRows * kRowBytes, kQueryBytes = kPanels * kQueryPanelBytes;
 constexpr int kChunks = kDim / 8, kPanelChunks = kRowBytes / 16;  // of 16 bytes in a row
-constexpr unsigned kAllLanes = 0xffffffffu;
 
 // Of one more group a warp loads, and its other warps end at once: it hands most of its registers on.
 constexpr int kLoadingRegisters = 32;
@@ -121,14 +119,6 @@ TENON_DEVICE uint32_t chunk_address(uint32_t queries, int row, int chunk) {
   return queries + chunk / kPanelChunks * kQueryPanelBytes + row * kRowBytes + column * 16;
 }
 
-// The thread's index in its block, opaque: what is computed from it is not hoisted out of loops, where it would take
-// registers.
-TENON_DEVICE int thread_here() {
-  int thread;
-  asm volatile("mov.u32 %0, %%tid.x;" : "=r"(thread));
-  return thread;
-}
-
 TENON_DEVICE uint4 load_shared(uint32_t address) {
   uint4 v;
   asm volatile("ld.shared.v4.b32 {%0, %1, %2, %3}, [%4];"
@@ -138,181 +128,48 @@ TENON_DEVICE uint4 load_shared(uint32_t address) {
   return v;
 }
 
-using Operand = WgmmaRows<kRowBytes>;  // a block's keys or values
+using Rows = AttentionRows<T, kDim, kKeys>;
+using Operand = Rows::Operand;
 
-// The 64 query rows of a warpgroup; this thread's are `lane / 4` and 8 further of its warp's 16.
-//
-// Probabilities are measured against a reference that lags behind the greatest score: it is raised only by scores that
-// exceed it by a factor of 2^8, which neither overflows nor loses precision. So a block's probabilities need not wait
-// for its greatest score.
-struct Rows {
-  uint32_t q[kDim / 16][4];
-  float y[kDim / 2];
-  float reference[2], sum[2];
-  float unit;  // scores times this are in units of log 2
-
-  TENON_DEVICE void load(uint32_t queries) {
-    const int row = static_cast<int>(threadIdx.x / 32 * kWarpRows + threadIdx.x % 16),
-              odd = static_cast<int>(threadIdx.x % 32 / 16);
+TENON_DEVICE void load_queries(Rows& rows, uint32_t queries) {
+  const int row = static_cast<int>(threadIdx.x / 32 * kWarpRows + threadIdx.x % 16),
+            odd = static_cast<int>(threadIdx.x % 32 / 16);
 #pragma unroll
-    for (int k = 0; k < kDim / 16; ++k) load_matrices(q[k], chunk_address(queries, row, 2 * k + odd));
-  }
+  for (int k = 0; k < kDim / 16; ++k) load_matrices(rows.q[k], chunk_address(queries, row, 2 * k + odd));
+}
 
-  TENON_DEVICE void clear() {
+// Stores rows [begin, end) of the tile, of the warp's 16, through shared memory so that whole rows are written.
+TENON_DEVICE void store_rows(const Rows& rows, const AttentionArgs& a, const Tile& tile, int begin, int end,
+                             uint32_t results, const TensorMap& map) {
+  const int thread = thread_here(), lane = thread % 32, warp_row = thread / 32 * kWarpRows;
+  uint32_t m[kDim / 16][4];
+  rows.results(m);
+  if (lane == 0) wait_stores_read();  // of what was stored before
+  __syncwarp();
 #pragma unroll
-    for (int i = 0; i < kDim / 2; ++i) y[i] = 0;
-    sum[0] = sum[1] = 0;
+  for (int k = 0; k < kDim / 16; ++k) {
+    store_matrices(chunk_address(results, warp_row + lane % 16, 2 * k + lane / 16), m[k]);
   }
-
-  // Begins the product with a block of keys.
-  TENON_DEVICE void multiply_keys(float (&scores)[kKeys / 2], const Operand& keys) {
-    wgmma_fence();
+  fence_async_shared();
+  __syncwarp();
+  if (begin <= warp_row && end >= warp_row + kWarpRows) {
+    if (lane == 0) {
 #pragma unroll
-    for (int k = 0; k < kDim / 16; ++k) {
-      const int bytes = k * 32 / kRowBytes * kPanelBytes + k * 32 % kRowBytes;
-      WgmmaRegisters<T, kKeys, false>::multiply(scores, q[k], (keys + bytes).descriptor(), k > 0);
-    }
-    wgmma_commit();
-  }
-
-  // Begins to add the values of a block, weighted with its probabilities.
-  TENON_DEVICE void add_values(const uint32_t (&p)[kKeys / 16][4], const Operand& values) {
-    wgmma_fence();
-#pragma unroll
-    for (int k = 0; k < kKeys / 16; ++k) {
-      WgmmaRegisters<T, kDim, true>::multiply(y, p[k], (values + k * 16 * kRowBytes).descriptor(), true);
-    }
-    wgmma_commit();
-  }
-
-  // Probabilities, as fragments for add_values, of the first block of keys that a sequence's rows meet.
-  TENON_DEVICE void absorb_first(const float (&scores)[kKeys / 2], uint32_t (&p)[kKeys / 16][4]) {
-    float sums[4] = {}, probabilities[kKeys / 2];
-    own_greatest(scores, reference);
-    share_greatest(reference, 1);
-    share_greatest(reference, 2);
-    exponentials<0, kKeys>(scores, probabilities, sums);
-    round(probabilities, p);
-    sum[0] = sums[0] + sums[2];
-    sum[1] = sums[1] + sums[3];
-  }
-
-  // The same for a further block, while the values of the block before are still being added: waits for them.
-  TENON_DEVICE void absorb(const float (&scores)[kKeys / 2], uint32_t (&p)[kKeys / 16][4]) {
-    float sums[4] = {}, greatest[2], probabilities[kKeys / 2];
-    own_greatest(scores, greatest);
-    exponentials<0, kKeys / 4>(scores, probabilities, sums);
-    share_greatest(greatest, 1);
-    exponentials<kKeys / 4, kKeys / 2>(scores, probabilities, sums);
-    share_greatest(greatest, 2);
-    wgmma_wait<0>();
-    wgmma_result(y);
-    if (__any_sync(kAllLanes, exceeds(greatest, 0) || exceeds(greatest, 1))) {
-#pragma unroll
-      for (int half = 0; half < 2; ++half) {  // rows that stay below keep their reference, and every bit
-        if (exceeds(greatest, half)) raise(half, greatest[half]);
+      for (int panel = 0; panel < kPanels; ++panel) {
+        store_box(map, results + panel * kQueryPanelBytes + warp_row * kRowBytes,
+                  tile.head * kDim + panel * kPanelColumns, tile.begin + warp_row);
       }
-#pragma unroll
-      for (int i = 0; i < 4; ++i) sums[i] = 0;
-      exponentials<0, kKeys / 2>(scores, probabilities, sums);
+      commit_stores();
     }
-    exponentials<kKeys / 2, kKeys>(scores, probabilities, sums);
-    round(probabilities, p);
-    sum[0] += sums[0] + sums[2];
-    sum[1] += sums[1] + sums[3];
-  }
-
-  // Stores rows [begin, end) of the tile, of the warp's 16, through shared memory so that whole rows are written.
-  TENON_DEVICE void store(const AttentionArgs& a, const Tile& tile, int begin, int end, uint32_t results,
-                          const TensorMap& map) const {
-    const int thread = thread_here(), lane = thread % 32, warp_row = thread / 32 * kWarpRows;
-    const float factor[2] = {normalizer(0), normalizer(1)};
-    if (lane == 0) wait_stores_read();  // of what was stored before
-    __syncwarp();
-#pragma unroll
-    for (int k = 0; k < kDim / 16; ++k) {
-      uint32_t m[4];
-#pragma unroll
-      for (int i = 0; i < 4; ++i) {
-        const int at = 8 * k + i / 2 * 4 + i % 2 * 2;
-        m[i] = pack<T>(y[at] * factor[i % 2], y[at + 1] * factor[i % 2]);
-      }
-      store_matrices(chunk_address(results, warp_row + lane % 16, 2 * k + lane / 16), m);
-    }
-    fence_async_shared();
-    __syncwarp();
-    if (begin <= warp_row && end >= warp_row + kWarpRows) {
-      if (lane == 0) {
-#pragma unroll
-        for (int panel = 0; panel < kPanels; ++panel) {
-          store_box(map, results + panel * kQueryPanelBytes + warp_row * kRowBytes,
-                    tile.head * kDim + panel * kPanelColumns, tile.begin + warp_row);
-        }
-        commit_stores();
-      }
-    } else {
+  } else {
 #pragma unroll 1
-      for (int i = lane; i < kWarpRows * kChunks; i += 32) {
-        const int row = warp_row + i / kChunks, chunk = i % kChunks;
-        if (row >= begin && row < end) *tile.chunk(a, row, chunk) = load_shared(chunk_address(results, row, chunk));
-      }
-      __syncwarp();
+    for (int i = lane; i < kWarpRows * kChunks; i += 32) {
+      const int row = warp_row + i / kChunks, chunk = i % kChunks;
+      if (row >= begin && row < end) *tile.chunk(a, row, chunk) = load_shared(chunk_address(results, row, chunk));
     }
+    __syncwarp();
   }
-
- private:
-  TENON_DEVICE static void own_greatest(const float (&scores)[kKeys / 2], float (&greatest)[2]) {
-    float parts[4];
-#pragma unroll
-    for (int i = 0; i < 4; ++i) parts[i] = fmaxf(scores[2 * i], scores[2 * i + 1]);
-#pragma unroll
-    for (int i = 4; i < kKeys / 4; ++i) parts[i % 4] = fmaxf(parts[i % 4], fmaxf(scores[2 * i], scores[2 * i + 1]));
-    greatest[0] = fmaxf(parts[0], parts[2]);
-    greatest[1] = fmaxf(parts[1], parts[3]);
-  }
-  // With the lane `step` away. After steps 1 and 2 the quad agrees.
-  TENON_DEVICE static void share_greatest(float (&greatest)[2], int step) {
-#pragma unroll
-    for (int half = 0; half < 2; ++half) {
-      greatest[half] = fmaxf(greatest[half], __shfl_xor_sync(kAllLanes, greatest[half], step));
-    }
-  }
-
-  // Of the scores of keys kFirst to kEnd.
-  template <int kFirst, int kEnd>
-  TENON_DEVICE void exponentials(const float (&scores)[kKeys / 2], float (&p)[kKeys / 2], float (&sums)[4]) const {
-    const float references[2] = {reference[0] * unit, reference[1] * unit};
-#pragma unroll
-    for (int i = kFirst / 2; i < kEnd / 2; ++i) {
-      p[i] = exp2_approx(fmaf(scores[i], unit, -references[i / 2 % 2]));
-      sums[i / 2 % 4] += p[i];
-    }
-  }
-  TENON_DEVICE static void round(const float (&p)[kKeys / 2], uint32_t (&fragments)[kKeys / 16][4]) {
-#pragma unroll
-    for (int i = 0; i < kKeys / 4; ++i) fragments[i / 4][i % 4] = pack<T>(p[2 * i], p[2 * i + 1]);
-  }
-
-  TENON_DEVICE bool exceeds(const float (&greatest)[2], int half) const {
-    constexpr float kMostRise = 8;
-    return (greatest[half] - reference[half]) * unit > kMostRise;
-  }
-  TENON_DEVICE void raise(int half, float greatest) {
-    const float factor = exp2_approx((reference[half] - greatest) * unit);
-    reference[half] = greatest;
-    sum[half] *= factor;
-#pragma unroll
-    for (int i = 2 * half; i < kDim / 2; i += 4) {
-      y[i] *= factor;
-      y[i + 1] *= factor;
-    }
-  }
-  // 0 without a key, so that such rows become zeros.
-  TENON_DEVICE float normalizer(int half) const {
-    const float total = quad_sum(sum[half]);
-    return total == 0.0f ? 0.0f : reciprocal_approx(total);
-  }
-};
+}
 
 // A block that reaches behind the sequence's last key: those scores vanish, and so do those values, which are the next
 // sequence's or garbage (0 times NaN is NaN). Every warpgroup writes the zeros that it relies on.
@@ -346,7 +203,7 @@ struct Computer {
     Rows rows;
     rows.unit = a.scale * kLog2E;
     barrier_wait(shared_address(&shared.queries_full[query.slot]), query.parity);
-    rows.load(shared_address(shared.queries[query.slot]));
+    load_queries(rows, shared_address(shared.queries[query.slot]));
     __syncwarp();
     if (threadIdx.x % 32 == 0) barrier_arrive(shared_address(&shared.queries_empty[query.slot]));
 
@@ -357,8 +214,8 @@ struct Computer {
       if (s.q_begin < group_begin + kGroupRows && s.q_end > group_begin) {
         rows.clear();
         if (s.k_begin < s.k_end) attend(rows, shared, s);
-        rows.store(a, tile, s.q_begin - tile.begin, min(s.q_end, tile.end) - tile.begin, shared_address(shared.results),
-                   y);
+        store_rows(rows, a, tile, s.q_begin - tile.begin, min(s.q_end, tile.end) - tile.begin,
+                   shared_address(shared.results), y);
       } else {
         skip(shared, s);
       }

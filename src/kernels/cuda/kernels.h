@@ -11,6 +11,8 @@ const Kernel& download_kernel();           // copy.cc
 const Kernel& attention_row_kernel();   // attention_row.cc
 const Kernel& attention_sm90_kernel();  // attention_sm90.cc
 const Kernel& attention_sm80_kernel();  // attention_sm80.cc
+inline constexpr int kShortRows = 128;  // of a sequence that the next takes
+const Kernel& projected_attention_sm90_kernel();  // projected_attention_sm90.cc
 const Kernel& attention_f32_kernel();   // attention_f32.cc
 
 const Kernel& linear_sm90_kernel();  // linear_sm90.cc

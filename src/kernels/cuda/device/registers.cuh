@@ -12,3 +12,11 @@ template <int kCount>
 TENON_DEVICE void release_registers() {
   asm volatile("setmaxnreg.dec.sync.aligned.u32 %0;" ::"n"(kCount));
 }
+
+// The thread's index in its block, opaque: what is computed from it is not hoisted out of loops, where it would take
+// registers.
+TENON_DEVICE int thread_here() {
+  int thread;
+  asm volatile("mov.u32 %0, %%tid.x;" : "=r"(thread));
+  return thread;
+}

@@ -1,0 +1,153 @@
+// The arithmetic of attention for the rows of a warpgroup (wgmma, sm_90a): scores, softmax block by block of keys,
+// weighted values. Queries and probabilities stay in registers; keys and values lie in shared memory as TMA writes them.
+#pragma once
+
+#include "softmax.cuh"
+#include "wgmma_registers.cuh"
+
+// 64 query rows of heads of kDim columns, against blocks of kKeys keys; this thread's are `lane / 4` and 8 further of its warp's 16.
+//
+// Probabilities are measured against a reference that lags behind the greatest score: it is raised only by scores that
+// exceed it by a factor of 2^8, which neither overflows nor loses precision. So a block's probabilities need not wait
+// for its greatest score.
+template <class T, int kDim, int kKeys>
+struct AttentionRows {
+  static constexpr int kRowBytes = kDim % 64 == 0 ? 128 : 64;  // of a panel of keys or values
+  static constexpr int kPanelBytes = kKeys * kRowBytes;
+  using Operand = WgmmaRows<kRowBytes>;  // a block's keys or values
+
+  uint32_t q[kDim / 16][4];
+  float y[kDim / 2];
+  float reference[2], sum[2];
+  float unit;  // scores times this are in units of log 2
+
+  TENON_DEVICE void clear() {
+#pragma unroll
+    for (int i = 0; i < kDim / 2; ++i) y[i] = 0;
+    sum[0] = sum[1] = 0;
+  }
+
+  // Begins the product with a block of keys.
+  TENON_DEVICE void multiply_keys(float (&scores)[kKeys / 2], const Operand& keys) {
+    wgmma_fence();
+#pragma unroll
+    for (int k = 0; k < kDim / 16; ++k) {
+      const int bytes = k * 32 / kRowBytes * kPanelBytes + k * 32 % kRowBytes;
+      WgmmaRegisters<T, kKeys, false>::multiply(scores, q[k], (keys + bytes).descriptor(), k > 0);
+    }
+    wgmma_commit();
+  }
+
+  // Begins to add the values of a block, weighted with its probabilities.
+  TENON_DEVICE void add_values(const uint32_t (&p)[kKeys / 16][4], const Operand& values) {
+    wgmma_fence();
+#pragma unroll
+    for (int k = 0; k < kKeys / 16; ++k) {
+      WgmmaRegisters<T, kDim, true>::multiply(y, p[k], (values + k * 16 * kRowBytes).descriptor(), true);
+    }
+    wgmma_commit();
+  }
+
+  // Probabilities, as fragments for add_values, of the first block of keys that a sequence's rows meet.
+  TENON_DEVICE void absorb_first(const float (&scores)[kKeys / 2], uint32_t (&p)[kKeys / 16][4]) {
+    float sums[4] = {}, probabilities[kKeys / 2];
+    own_greatest(scores, reference);
+    share_greatest(reference, 1);
+    share_greatest(reference, 2);
+    exponentials<0, kKeys>(scores, probabilities, sums);
+    round(probabilities, p);
+    sum[0] = sums[0] + sums[2];
+    sum[1] = sums[1] + sums[3];
+  }
+
+  // The same for a further block, while the values of the block before are still being added: waits for them.
+  TENON_DEVICE void absorb(const float (&scores)[kKeys / 2], uint32_t (&p)[kKeys / 16][4]) {
+    float sums[4] = {}, greatest[2], probabilities[kKeys / 2];
+    own_greatest(scores, greatest);
+    exponentials<0, kKeys / 4>(scores, probabilities, sums);
+    share_greatest(greatest, 1);
+    exponentials<kKeys / 4, kKeys / 2>(scores, probabilities, sums);
+    share_greatest(greatest, 2);
+    wgmma_wait<0>();
+    wgmma_result(y);
+    if (__any_sync(0xffffffffu, exceeds(greatest, 0) || exceeds(greatest, 1))) {
+#pragma unroll
+      for (int half = 0; half < 2; ++half) {  // rows that stay below keep their reference, and every bit
+        if (exceeds(greatest, half)) raise(half, greatest[half]);
+      }
+#pragma unroll
+      for (int i = 0; i < 4; ++i) sums[i] = 0;
+      exponentials<0, kKeys / 2>(scores, probabilities, sums);
+    }
+    exponentials<kKeys / 2, kKeys>(scores, probabilities, sums);
+    round(probabilities, p);
+    sum[0] += sums[0] + sums[2];
+    sum[1] += sums[1] + sums[3];
+  }
+
+  // The rows' results, rounded, for matrix stores: 16 columns in each entry.
+  TENON_DEVICE void results(uint32_t (&m)[kDim / 16][4]) const {
+    const float factor[2] = {normalizer(0), normalizer(1)};
+#pragma unroll
+    for (int k = 0; k < kDim / 16; ++k) {
+#pragma unroll
+      for (int i = 0; i < 4; ++i) {
+        const int at = 8 * k + i / 2 * 4 + i % 2 * 2;
+        m[k][i] = pack<T>(y[at] * factor[i % 2], y[at + 1] * factor[i % 2]);
+      }
+    }
+  }
+
+ private:
+  // 0 without a key, so that such rows become zeros.
+  TENON_DEVICE float normalizer(int half) const {
+    const float total = quad_sum(sum[half]);
+    return total == 0.0f ? 0.0f : reciprocal_approx(total);
+  }
+  TENON_DEVICE static void own_greatest(const float (&scores)[kKeys / 2], float (&greatest)[2]) {
+    float parts[4];
+#pragma unroll
+    for (int i = 0; i < 4; ++i) parts[i] = fmaxf(scores[2 * i], scores[2 * i + 1]);
+#pragma unroll
+    for (int i = 4; i < kKeys / 4; ++i) parts[i % 4] = fmaxf(parts[i % 4], fmaxf(scores[2 * i], scores[2 * i + 1]));
+    greatest[0] = fmaxf(parts[0], parts[2]);
+    greatest[1] = fmaxf(parts[1], parts[3]);
+  }
+  // With the lane `step` away. After steps 1 and 2 the quad agrees.
+  TENON_DEVICE static void share_greatest(float (&greatest)[2], int step) {
+#pragma unroll
+    for (int half = 0; half < 2; ++half) {
+      greatest[half] = fmaxf(greatest[half], __shfl_xor_sync(0xffffffffu, greatest[half], step));
+    }
+  }
+
+  // Of the scores of keys kFirst to kEnd.
+  template <int kFirst, int kEnd>
+  TENON_DEVICE void exponentials(const float (&scores)[kKeys / 2], float (&p)[kKeys / 2], float (&sums)[4]) const {
+    const float references[2] = {reference[0] * unit, reference[1] * unit};
+#pragma unroll
+    for (int i = kFirst / 2; i < kEnd / 2; ++i) {
+      p[i] = exp2_approx(fmaf(scores[i], unit, -references[i / 2 % 2]));
+      sums[i / 2 % 4] += p[i];
+    }
+  }
+  TENON_DEVICE static void round(const float (&p)[kKeys / 2], uint32_t (&fragments)[kKeys / 16][4]) {
+#pragma unroll
+    for (int i = 0; i < kKeys / 4; ++i) fragments[i / 4][i % 4] = pack<T>(p[2 * i], p[2 * i + 1]);
+  }
+
+  TENON_DEVICE bool exceeds(const float (&greatest)[2], int half) const {
+    constexpr float kMostRise = 8;
+    return (greatest[half] - reference[half]) * unit > kMostRise;
+  }
+  TENON_DEVICE void raise(int half, float greatest) {
+    const float factor = exp2_approx((reference[half] - greatest) * unit);
+    reference[half] = greatest;
+    sum[half] *= factor;
+#pragma unroll
+    for (int i = 2 * half; i < kDim / 2; i += 4) {
+      y[i] *= factor;
+      y[i + 1] *= factor;
+    }
+  }
+};
