@@ -133,7 +133,9 @@ TENON_DEVICE void find_norms(const Layout& s, const AttentionArgs& a, const Line
 
 using Accumulators = float[kBlocks][kColumns / 2];
 
+// Products of the other warpgroup's attention queue behind these: so few are on their way, in groups of half a stage.
 TENON_DEVICE void multiply_tile(const Layout& s, Ring& ring, Accumulators& sums, int consumer) {
+  constexpr int kSteps = kChunk / 16, kGroup = PINGPONG ? kSteps / 2 : kSteps;
   const bool arrives = threadIdx.x % 128 == 0;
   int previous = 0;
 #pragma unroll 1
@@ -143,14 +145,14 @@ TENON_DEVICE void multiply_tile(const Layout& s, Ring& ring, Accumulators& sums,
     const uint32_t w = s.stages + ring.slot * kStageBytes + kXBytes;
     wgmma_fence();
 #pragma unroll
-    for (int i = 0; i < kChunk / 16; ++i)
+    for (int i = 0; i < kSteps; ++i) {
 #pragma unroll
       for (int b = 0; b < kBlocks; ++b)
         Wgmma<T, kColumns>::multiply(sums[b], wgmma_tile(x + b * kBlockBytes + i * 32), wgmma_tile(w + i * 32), true);
-    wgmma_commit();
-    if (k > 0) {
+      if ((i + 1) % kGroup != 0) continue;
+      wgmma_commit();
       wgmma_wait<1>();
-      if (arrives) barrier_arrive(s.empty + 8 * previous);
+      if (i + 1 == kGroup && k > 0 && arrives) barrier_arrive(s.empty + 8 * previous);
     }
     previous = ring.slot;
     ring.advance();
@@ -243,34 +245,64 @@ TENON_DEVICE void hide_keys(float (&scores)[kKeys / 2], int first, int end) {
   }
 }
 
-// In the order of attention_sm90.cu; two blocks of keys at most.
-TENON_DEVICE void attend(Rows& rows, uint32_t buffer, const Visible& visible) {
-  const Rows::Operand keys(buffer), values(buffer + kHeadBytes, kBlockBytes);
-  float scores[kKeys / 2];
-  uint32_t p[kKeys / 16][4];
-  const auto cut = [&](int first) {
-    if (visible.first_key > first || visible.keys_end < first + kKeys) {
-      hide_keys(scores, visible.first_key - first, visible.keys_end - first);
+// Queries become results, with the sums of attention_sm90.cu in its order; there are two blocks of keys (kSecond), or
+// the one in which the first key lies. Products queue behind those of the other warpgroup, whose tile is not done: so
+// few are waited for. Both blocks' scores are made at once, and both blocks' values are added at once, with the next
+// rows' scores, unless a reference rises between the two.
+template <bool kSecond>
+TENON_DEVICE void attend(Fragments (&fragments)[kBlocks], uint32_t buffer, const Visible& visible, float unit,
+                         int vote) {
+  const int first = kSecond ? 0 : visible.first_key / kKeys * kKeys;
+  const Rows::Operand keys(buffer + first * 128), values(buffer + kHeadBytes + first * 128, kBlockBytes);
+  constexpr int kFurther = static_cast<int>(kBlockBytes);
+  Rows rows[kBlocks];
+#pragma unroll
+  for (int b = 0; b < kBlocks; ++b) {
+    float scores[1 + kSecond][kKeys / 2];
+    uint32_t p[1 + kSecond][kKeys / 16][4];
+    rows[b].unit = unit;
+#pragma unroll
+    for (int k = 0; k < kDim / 16; ++k)
+#pragma unroll
+      for (int i = 0; i < 4; ++i) rows[b].q[k][i] = fragments[b][k][i];
+#pragma unroll
+    for (int i = 0; i <= kSecond; ++i) rows[b].multiply_keys(scores[i], keys + i * kFurther);
+    wgmma_wait<0>();
+    if (b > 0) wgmma_result(rows[b - 1].y);
+#pragma unroll
+    for (int i = 0; i <= kSecond; ++i) {
+      wgmma_result(scores[i]);
+      const int block = first + i * kKeys;
+      if (visible.first_key > block || visible.keys_end < block + kKeys)
+        hide_keys(scores[i], visible.first_key - block, visible.keys_end - block);
     }
-  };
-  int block = visible.first_key / kKeys;
-  rows.multiply_keys(scores, keys + block * static_cast<int>(kBlockBytes));
-  wgmma_wait<0>();
-  wgmma_result(scores);
-  cut(block * kKeys);
-  rows.absorb_first(scores, p);
-  if (block == 0 && visible.keys_end > kKeys) {
-    rows.multiply_keys(scores, keys + static_cast<int>(kBlockBytes));
-    rows.add_values(p, values);
-    wgmma_wait<1>();
-    wgmma_result(scores);
-    cut(kKeys);
-    rows.absorb(scores, p);
-    block = 1;
+    if (b > 0) rows[b - 1].results(fragments[b - 1]);
+    rows[b].clear();
+    rows[b].absorb_first(scores[0], p[0]);
+    if constexpr (kSecond) {
+      if (named_barrier_any(vote, 128, rows[b].rises(scores[1]))) {
+        rows[b].add_values(p[0], values);
+        rows[b].absorb(scores[1], p[1]);
+      } else {
+        rows[b].absorb_below(scores[1], p[1]);
+        rows[b].add_values(p[0], values);
+      }
+    }
+    rows[b].add_values(p[kSecond], values + kSecond * kFurther);
   }
-  rows.add_values(p, values + block * static_cast<int>(kBlockBytes));
   wgmma_wait<0>();
-  wgmma_result(rows.y);
+  wgmma_result(rows[kBlocks - 1].y);
+  rows[kBlocks - 1].results(fragments[kBlocks - 1]);
+}
+
+// What rows without a visible key get.
+TENON_DEVICE void clear(Fragments (&fragments)[kBlocks]) {
+#pragma unroll
+  for (int b = 0; b < kBlocks; ++b)
+#pragma unroll
+    for (int k = 0; k < kDim / 16; ++k)
+#pragma unroll
+      for (int i = 0; i < 4; ++i) fragments[b][k][i] = 0;
 }
 
 // 64 rows of results through the warp's own rows of `staging`, so that whole rows are written.
@@ -336,18 +368,16 @@ TENON_DEVICE void consume_tiles(const Layout& s, const TensorMap& y, const Atten
     fence_async_shared();
     named_barrier(1 + own, kSharing);  // keys and values are there, norms were read
     if (NORM_X && thread_here() % 128 == 0) barrier_arrive(s.norms_empty + 8 * own);
-#pragma unroll
-    for (int b = 0; b < kBlocks; ++b) {
-      if (first_row + b * 64 >= visible.rows) continue;
-      Rows rows;
-      rows.unit = a.scale * kLog2E;
-#pragma unroll
-      for (int k = 0; k < kDim / 16; ++k)
-#pragma unroll
-        for (int i = 0; i < 4; ++i) rows.q[k][i] = fragments[b][k][i];
-      rows.clear();
-      if (visible.first_key < visible.keys_end) attend(rows, buffer, visible);
-      rows.results(fragments[b]);
+    if (first_row < visible.rows) {
+      const float unit = a.scale * kLog2E;
+      const int vote = 2 + consumer + 1;
+      if (visible.first_key >= visible.keys_end) {
+        clear(fragments);
+      } else if (visible.first_key < kKeys && visible.keys_end > kKeys) {
+        attend<true>(fragments, buffer, visible, unit, vote);
+      } else {
+        attend<false>(fragments, buffer, visible, unit, vote);
+      }
     }
     named_barrier(1 + own, kSharing);  // they were read: results go there
 #pragma unroll

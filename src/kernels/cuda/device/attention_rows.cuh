@@ -85,6 +85,23 @@ struct AttentionRows {
     sum[1] += sums[1] + sums[3];
   }
 
+  // Whether a further block has a score of this thread's rows that absorb would raise a reference for.
+  TENON_DEVICE bool rises(const float (&scores)[kKeys / 2]) const {
+    float greatest[2];
+    own_greatest(scores, greatest);
+    share_greatest(greatest, 1);
+    share_greatest(greatest, 2);
+    return exceeds(greatest, 0) || exceeds(greatest, 1);
+  }
+  // absorb for a block that raises none: the values of the block before need not be added yet.
+  TENON_DEVICE void absorb_below(const float (&scores)[kKeys / 2], uint32_t (&p)[kKeys / 16][4]) {
+    float sums[4] = {}, probabilities[kKeys / 2];
+    exponentials<0, kKeys>(scores, probabilities, sums);
+    round(probabilities, p);
+    sum[0] += sums[0] + sums[2];
+    sum[1] += sums[1] + sums[3];
+  }
+
   // The rows' results, rounded, for matrix stores: 16 columns in each entry.
   TENON_DEVICE void results(uint32_t (&m)[kDim / 16][4]) const {
     const float factor[2] = {normalizer(0), normalizer(1)};

@@ -48,6 +48,16 @@ TENON_DEVICE void barrier_wait(uint32_t barrier, uint32_t parity) {
 TENON_DEVICE void named_barrier(int id, int threads) {
   asm volatile("bar.sync %0, %1;" ::"r"(id), "r"(threads) : "memory");
 }
+// The same; true when `predicate` holds for one of them.
+TENON_DEVICE bool named_barrier_any(int id, int threads, bool predicate) {
+  uint32_t any;
+  asm volatile(
+      "{ .reg .pred p, q; setp.ne.b32 p, %3, 0; barrier.cta.red.or.pred q, %1, %2, p; selp.u32 %0, 1, 0, q; }"
+      : "=r"(any)
+      : "r"(id), "r"(threads), "r"(static_cast<uint32_t>(predicate))
+      : "memory");
+  return any != 0;
+}
 // Counts among those threads without waiting for the others, who see what was written before.
 TENON_DEVICE void named_barrier_arrive(int id, int threads) {
   asm volatile("bar.arrive %0, %1;" ::"r"(id), "r"(threads) : "memory");
