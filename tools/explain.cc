@@ -132,7 +132,11 @@ int explain(const ExplainArgs& args) {
   }
   const auto& plan = file->plan(shown);
   std::map<std::string, int> kernels;
-  for (const engine::PlanStep& step : plan.steps) ++kernels[step.kernels.front().kernel + " (" + std::string(ir::op_name(step.op)) + ")"];
+  for (const engine::PlanStep& step : plan.steps) {
+    ++kernels[step.kernels.front().kernel + " (" + std::string(ir::op_name(step.op)) + ")"];
+    const auto both = std::ranges::find(step.kernels, true, &engine::KernelChoice::absorbs);
+    if (both != step.kernels.end()) ++kernels[fmt::format("{} (with the step ahead, texts to {} tokens)", both->kernel, both->max_length)];
+  }
 
   if (args.json) {
     Json json = {{"target", plan.target}, {"attention", blocks.attention}, {"layer_norm", blocks.layer_norm}, {"gelu", blocks.gelu}, {"silu", blocks.silu}, {"qkv", blocks.qkv},

@@ -97,11 +97,10 @@ Result<int> choose_plan(const engine::EngineFile& file, std::string_view wanted,
     return error(ErrorCode::kInvalidArgument, "the engine is for {}, not for {}: `{}` adds it", targets_of(file),
                  target, command_that_adds(file, target));
   };
-  if (wanted == "cpu" || wanted == "reference")
-    return cpu >= 0 && plans[static_cast<size_t>(cpu)].target == wanted ? Result<int>(cpu) : lacks(wanted);
   const bool by_name = wanted != "auto" && wanted != "cuda";
   const auto named = std::ranges::find(plans, wanted, &Plan::target);
   if (by_name && named == plans.end()) return lacks(wanted);
+  if (wanted == "cpu" || wanted == "reference") return static_cast<int>(named - plans.begin());
   if (!by_name && !any_gpu) return wanted == "auto" ? Result<int>(cpu) : lacks(wanted);
 
   const Result<GpuAtHand> found = gpu();

@@ -20,7 +20,7 @@ const std::map<std::string, Limits> kLimits{
     {"attention_f32.cu", {160, 96}}, {"attention_row.cu", {64}},    {"attention_sm80.cu", {176, 16}},
     {"attention_sm90.cu", {168}},    {"linear_few_sm90.cu", {184}}, {"linear_narrow.cu", {64}},
     {"linear_sm80.cu", {216}},       {"linear_sm90.cu", {168}},     {"norm.cu", {96}},
-    {"projected_attention_sm90.cu", {168, 0, 24}}};
+    {"projected_attention_sm90.cu", {168, 0, 56}}};
 
 struct Compilation {
   kernels::DeviceSource source;

@@ -1,4 +1,5 @@
 // Damaged, truncated, foreign and forged engine files: each gives a named error, none a crash.
+#include <algorithm>
 #include <cstring>
 #include <fstream>
 #include <functional>
@@ -178,6 +179,15 @@ TEST_F(Hostile, ForgedPlans) {
       {"output twice", [](Plan& p) { p.outputs[1].name = p.outputs[0].name; }},
       {"packed rows", [](Plan& p) { p.outputs[0].packed_value = 0; }},
       {"row offsets", [](Plan& p) { p.row_offsets_value = 0; }},
+      {"length", [](Plan& p) { p.length = ir::Dim::symbol("tokens of nobody"); }},
+      {"no step ahead", [](Plan& p) { p.steps[0].kernels[0].absorbs = true; }},
+      {"a step ahead that others read", [](Plan& p) {
+         for (size_t i = 1; i < p.steps.size(); ++i) {
+           const int made = p.steps[i - 1].outputs[0];
+           const auto reads = [&](const engine::PlanStep& s) { return std::ranges::count(s.inputs, made) > 0; };
+           if (!reads(p.steps[i]) || std::ranges::count_if(p.steps, reads) > 1) p.steps[i].kernels[0].absorbs = true;
+         }
+       }},
       {"mask", [](Plan& p) { p.packing_mask_input = 40; }},
       {"tokens", [](Plan& p) { p.tokens = ir::Dim::symbol("x"); }},
       {"profile of no input", [](Plan& p) { p.profiles = {{{{"x", {1}, {1}, {1}}}}}; }},
@@ -211,6 +221,13 @@ TEST_F(Hostile, ForgedKernels) {
       {"target", [](Plan& p) { p.target = "tpu"; }},
       {"layout of nobody", [](Plan& p) { for (auto& w : p.weights) w.layout = "magic"; }},
       {"kernel of another op", [](Plan& p) { for (auto& s : p.steps) s.kernels[0].kernel = "cpu.linear.f32"; }},
+      {"absorbs what it does not compute", [](Plan& p) {
+         for (size_t i = 1; i < p.steps.size(); ++i) {
+           const int made = p.steps[i - 1].outputs[0];
+           const auto reads = [&](const engine::PlanStep& s) { return std::ranges::count(s.inputs, made) > 0; };
+           if (reads(p.steps[i]) && std::ranges::count_if(p.steps, reads) == 1) p.steps[i].kernels[0].absorbs = true;
+         }
+       }},
       {"a GPU's kernel for a CPU", [](Plan& p) { for (auto& s : p.steps) s.kernels[0] = {"cuda.pointwise", 1, "", 0, -1}; }},
   };
   for (const auto& [what, forge] : forgeries) {

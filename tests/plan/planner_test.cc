@@ -129,5 +129,47 @@ TEST(Planner, ASizeThatNoAxisGivesIsRefused) {
   EXPECT_NE(planned.status().message().find("size n"), std::string::npos) << planned.status().message();
 }
 
+// Queries, keys and values of 64 columns a head, made by one product.
+constexpr const char* kHeadsOf64 = R"(
+    graph @main(%x: f16[batch,seq,128]) {
+      %w = constant {name = "w", value = tensor f16[128,384]}
+      %b = constant {name = "b", value = tensor f16[384]}
+      %qkv = linear(%x, %w, %b)
+      %y = attention(%qkv, %qkv, %qkv) {heads = 2, head_dim = 64, columns = [0, 128, 256], scale = 0.125}
+      return "y" = %y
+    })";
+
+TEST(Planner, AttentionOverShortTextsTakesInTheProductAhead) {
+  Random random;
+  const auto graph = graph_from(kHeadsOf64, random);
+  plan::PlanOptions options;
+  options.target = kernels::Target::kCuda;
+  const engine::Plan plan = plan_of(*graph, options).plan;
+  const auto step = std::ranges::find(plan.steps, ir::Op::k_attention, &engine::PlanStep::op);
+  ASSERT_NE(step, plan.steps.end());
+  ASSERT_TRUE(engine::absorbs_previous(*step));
+  EXPECT_EQ(plan.texts, ir::Dim::symbol("batch"));
+  EXPECT_EQ(plan.length, ir::Dim::symbol("seq"));
+  for (const engine::KernelChoice& k : step->kernels) {
+    EXPECT_EQ(k.absorbs, k.kernel == "cuda.projected_attention.sm90");
+    EXPECT_EQ(k.max_length, k.absorbs ? 128 : 0);
+  }
+  EXPECT_EQ(step->kernels.back().kernel, "cuda.attention.sm90");
+  EXPECT_EQ(step->kernels.back().max_tokens, 0);
+  // What the product reads lives until the attention, which may read it instead.
+  const engine::PlanValue& x = plan.values[static_cast<size_t>(engine::root_of(plan, (step - 1)->inputs[0]))];
+  EXPECT_EQ(x.last_step, static_cast<int>(step - plan.steps.begin()));
+}
+
+TEST(Planner, AProductThatOthersReadIsNotTakenIn) {
+  Random random;
+  std::string text = kHeadsOf64;
+  text.replace(text.find("return"), 6, "%also = exp(%qkv)\n      return \"also\" = %also,");
+  const auto graph = graph_from(text.c_str(), random);
+  plan::PlanOptions options;
+  options.target = kernels::Target::kCuda;
+  for (const engine::PlanStep& s : plan_of(*graph, options).plan.steps) EXPECT_FALSE(engine::absorbs_previous(s));
+}
+
 }  // namespace
 }  // namespace tenon::test
