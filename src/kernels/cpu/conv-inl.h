@@ -15,15 +15,6 @@ constexpr int kWideRows = 6, kWidePanels = 4;
 constexpr int kWideRows = kTileRows, kWidePanels = kTilePanels;
 #endif
 
-// sum += x * b, where it is written: left to itself the compiler moves sums between registers, and to memory.
-HWY_INLINE void add_product(V& sum, V x, V b) {
-#if HWY_TARGET != HWY_SCALAR && HWY_CAP_GE512
-  asm volatile("vfmadd231ps %2, %1, %0" : "+v"(sum.raw) : "v"(x.raw), "v"(b.raw));
-#else
-  sum = hn::MulAdd(x, b, sum);
-#endif
-}
-
 template <int kRows, int kVectors>
 HWY_INLINE void gather_step(const float* const (&a)[kRows], int64_t k, const float* b, int64_t panel_stride,
                             V (&sum)[kRows][kVectors]) {
@@ -31,6 +22,7 @@ HWY_INLINE void gather_step(const float* const (&a)[kRows], int64_t k, const flo
   V column[kVectors];
   HWY_UNROLL(32)
   for (int v = 0; v < kVectors; ++v) column[v] = load(b + v / kPerPanel * panel_stride + v % kPerPanel * kLanes);
+  prefetch_columns<kVectors>(reinterpret_cast<const char*>(b), panel_stride * 4);
   HWY_UNROLL(32)
   for (int r = 0; r < kRows; ++r) {
     const V x = set(a[r][k]);
@@ -68,22 +60,20 @@ HWY_INLINE void finish_sums(const Finish& f, V (&sum)[kRows][kVectors]) {
   if (f.clamp_sum) bound();
 }
 
-// A prefetch whose steps may be several lines long.
-class Fetch {
+// A prefetch whose steps are long, and of several lines.
+class SlowFetch {
  public:
-  explicit Fetch(const Prefetch& p) : p_(p), lines_(p.panels == 0 ? 0 : (p.step + kLine - 1) / kLine) {}
+  SlowFetch(const Prefetch& p, int64_t steps) : p_(p), step_(steps > 0 ? (p.bytes + steps - 1) / steps : 0) {}
   HWY_INLINE void step() {
-    if (lines_ == 0) return;
     const char* at = p_.from;
     for (int panel = 0; panel < p_.panels; ++panel, at += p_.stride)
-      for (int64_t i = 0; i < lines_; ++i) __builtin_prefetch(at + i * kLine, 0, 2);
-    p_.from += p_.step;
+      for (int64_t i = 0; i < step_; i += 64) __builtin_prefetch(at + i, 0, 2);
+    p_.from += step_;
   }
 
  private:
-  static constexpr int64_t kLine = 64;
   Prefetch p_;
-  int64_t lines_;
+  int64_t step_;
 };
 
 // As gemm_tile, but that A is read where it stands.
@@ -104,7 +94,8 @@ HWY_NOINLINE void gather_tile(const GatherTile& t) {
     }
   }
   const float* b = t.b;
-  Fetch panels(t.prefetch), next_rows(t.next_rows);
+  const int64_t steps = t.pieces * ((t.length + kGatherStep - 1) / kGatherStep);
+  SlowFetch panels(t.prefetch, steps), next_rows(t.next_rows, steps);
   const int64_t panel_stride = t.b_panel_stride, end = t.first + t.length;
   const float* const* rows = t.rows;
   for (int64_t p = t.pieces; p > 0; --p, rows += kGatherRows) {

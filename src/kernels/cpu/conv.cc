@@ -149,13 +149,11 @@ class ConvWorker {
     }
   }
 
-  static int64_t steps_of(const Depth& depth) { return depth.pieces * ceil_div(depth.length, kGatherStep); }
-
   // The rows of x that the last piece of a tile reads, as far as they stand side by side: what tiles before it did not.
   Prefetch rows_ahead(int64_t index, const Depth& depth) const {
     const float* from = scratch_.rows[((index + 1) * g_.pieces - 1) * kGatherRows] + depth.first;
     const int64_t bytes = g_.tile.rows * g_.window.stride[2] * g_.channels * 4;
-    return {reinterpret_cast<const char*>(from), ceil_div(bytes, steps_of(depth)), 1, 0};
+    return {reinterpret_cast<const char*>(from), bytes, 1, 0};
   }
 
   void run_block(Range tiles, Range panels) const {
@@ -174,7 +172,7 @@ class ConvWorker {
         for (int64_t t = tiles.begin; t < tiles.end; ++t) {
           run_tile(t, t - tiles.begin, p, count, k, depth,
                    prefetch_of(t - tiles.begin, tiles.end - tiles.begin, next_panel, next_count, next_bytes,
-                               g_.k() * kPanel * 4, steps_of(depth)),
+                               g_.k() * kPanel * 4),
                    p == panels.begin && t + 1 < tiles.end ? rows_ahead(t + 1 - tiles.begin, depth) : Prefetch{});
         }
       }

@@ -1,5 +1,5 @@
-// Products of narrow factors, and what makes and widens such factors. Four bytes of a row of A, a group, are multiplied
-// by four bytes of each column of B at once: by VNNI, AVX512-BF16, 16-bit multiply-adds or, tile by tile, AMX.
+// Products of narrow factors. Four bytes of a row of A, a group, are multiplied by four bytes of each column of B at
+// once: by VNNI, AVX512-BF16, 16-bit multiply-adds or, tile by tile, AMX.
 #pragma once
 
 #include "kernels/cpu/math-inl.h"
@@ -79,82 +79,111 @@ HWY_INLINE Raw broadcast(int32_t x) { return _mm256_set1_epi32(x); }
 #define TENON_DOT_BYTES "%{vex%} vpdpbusd "
 #endif
 
-// sum[v] += group . column[v] in every group of four bytes: one row of a tile.
+// Multiples of the distance between rows from which one instruction forms the address of any row of a tile: additions
+// beside it would take the places of products, as both run on the same ports.
+struct RowIndex {
+  int64_t zero, one, three, five, seven;
+  explicit RowIndex(int64_t stride) : zero(0), one(stride), three(3 * stride), five(5 * stride), seven(7 * stride) {
+    asm("" : "+r"(zero), "+r"(three), "+r"(five), "+r"(seven));  // so that they are kept, not found again
+  }
+  template <int kRow>
+  HWY_INLINE int64_t index() const {
+    static_assert(kRow < 8);
+    return kRow == 0 ? zero : kRow == 3 || kRow == 6 ? three : kRow == 5 ? five : kRow == 7 ? seven : one;
+  }
+};
+template <int kRow>
+constexpr int kIndexScale = kRow == 4                ? 4
+                            : kRow == 2 || kRow == 6 ? 2
+                                                     : 1;
+
+#define TENON_BROADCAST "vpbroadcastd %c[offset](%[a],%[index],%c[scale]), %[x]\n"
+#define TENON_GROUP [a] "r"(a), [index] "r"(rows.index<kRow>()), [scale] "i"(kIndexScale<kRow>), [offset] "i"(kOffset)
+
+// sum[v] += group . column[v] in every group of four bytes: one row of a tile, kOffset bytes into the row. Nothing
+// tells the compiler that A is read: it stands in memory before the tile begins, and no tile writes it.
 //
 // Assembly, for three reasons: compilers spill the sums around the intrinsics or copy them to and fro, where the
 // processor has hardly an instruction to spare; and the object's flags stand for the least processor that runs it.
-template <Dot kDot, int kVectors>
-HWY_INLINE void add_row(Raw (&sum)[kVectors], const int32_t& group, const Raw (&column)[kVectors]) {
+template <Dot kDot, int kRow, int kOffset, int kVectors>
+HWY_INLINE void add_row(Raw (&sum)[kVectors], const std::byte* a, const RowIndex& rows, const Raw (&column)[kVectors]) {
   static_assert(kVectors <= 3);
   Raw x;
   if constexpr (kDot == Dot::kWords) {
-    asm("vpbroadcastd %1, %0" : "=v"(x) : "m"(group));
+    asm(TENON_BROADCAST : [x] "=v"(x) : TENON_GROUP);
     HWY_UNROLL(3)
     for (int v = 0; v < kVectors; ++v) {
       Raw product;
       asm("vpmaddwd %3, %2, %1\n vpaddd %1, %0, %0" : "+v"(sum[v]), "=&v"(product) : "v"(x), "v"(column[v]));
     }
-  } else if constexpr (kVectors == 1) {
-    if constexpr (kDot == Dot::kBytes)
-      asm("vpbroadcastd %2, %1\n" TENON_DOT_BYTES "%3, %1, %0" : "+v"(sum[0]), "=&v"(x) : "m"(group), "v"(column[0]));
-    else
-      asm("vpbroadcastd %2, %1\n vdpbf16ps %3, %1, %0" : "+v"(sum[0]), "=&v"(x) : "m"(group), "v"(column[0]));
-  } else if constexpr (kVectors == 2) {
-    if constexpr (kDot == Dot::kBytes)
-      asm("vpbroadcastd %3, %2\n" TENON_DOT_BYTES "%4, %2, %0\n" TENON_DOT_BYTES "%5, %2, %1"
-          : "+v"(sum[0]), "+v"(sum[1]), "=&v"(x)
-          : "m"(group), "v"(column[0]), "v"(column[1]));
-    else
-      asm("vpbroadcastd %3, %2\n vdpbf16ps %4, %2, %0\n vdpbf16ps %5, %2, %1"
-          : "+v"(sum[0]), "+v"(sum[1]), "=&v"(x)
-          : "m"(group), "v"(column[0]), "v"(column[1]));
   } else {
-    if constexpr (kDot == Dot::kBytes)
-      asm("vpbroadcastd %4, %3\n" TENON_DOT_BYTES "%5, %3, %0\n" TENON_DOT_BYTES "%6, %3, %1\n" TENON_DOT_BYTES
-          "%7, %3, %2"
-          : "+v"(sum[0]), "+v"(sum[1]), "+v"(sum[2]), "=&v"(x)
-          : "m"(group), "v"(column[0]), "v"(column[1]), "v"(column[2]));
-    else
-      asm("vpbroadcastd %4, %3\n vdpbf16ps %5, %3, %0\n vdpbf16ps %6, %3, %1\n vdpbf16ps %7, %3, %2"
-          : "+v"(sum[0]), "+v"(sum[1]), "+v"(sum[2]), "=&v"(x)
-          : "m"(group), "v"(column[0]), "v"(column[1]), "v"(column[2]));
+#define TENON_SUMS_1 [x] "=&v"(x), [s0] "+v"(sum[0])
+#define TENON_SUMS_2 TENON_SUMS_1, [s1] "+v"(sum[1])
+#define TENON_SUMS_3 TENON_SUMS_2, [s2] "+v"(sum[2])
+#define TENON_COLUMNS_1 TENON_GROUP, [c0] "v"(column[0])
+#define TENON_COLUMNS_2 TENON_COLUMNS_1, [c1] "v"(column[1])
+#define TENON_COLUMNS_3 TENON_COLUMNS_2, [c2] "v"(column[2])
+#define TENON_DOTS_1(dot) TENON_BROADCAST dot "%[c0], %[x], %[s0]\n"
+#define TENON_DOTS_2(dot) TENON_DOTS_1(dot) dot "%[c1], %[x], %[s1]\n"
+#define TENON_DOTS_3(dot) TENON_DOTS_2(dot) dot "%[c2], %[x], %[s2]\n"
+#define TENON_ADD(n)                                                           \
+  if constexpr (kVectors == n && kDot == Dot::kBytes)                          \
+    asm(TENON_DOTS_##n(TENON_DOT_BYTES) : TENON_SUMS_##n : TENON_COLUMNS_##n); \
+  if constexpr (kVectors == n && kDot == Dot::kBf16)                           \
+  asm(TENON_DOTS_##n("vdpbf16ps ") : TENON_SUMS_##n : TENON_COLUMNS_##n)
+    TENON_ADD(1);
+    TENON_ADD(2);
+    TENON_ADD(3);
+  }
+}
+
+// Rows kRow, kRow + 1 … of one group.
+template <Dot kDot, int kOffset, int kRow = 0, int kRows, int kVectors>
+HWY_INLINE void add_rows(Raw (&sum)[kRows][kVectors], const std::byte* a, const RowIndex& rows,
+                         const Raw (&column)[kVectors]) {
+  add_row<kDot, kRow, kOffset>(sum[kRow], a, rows, column);
+  if constexpr (kRow + 1 < kRows) add_rows<kDot, kOffset, kRow + 1>(sum, a, rows, column);
+}
+
+template <Dot kDot, bool kMany, int kRows, int kVectors>
+HWY_INLINE void dot_groups(const DotTile& t, Fetch& fetch, Raw (&sum)[kRows][kVectors]) {
+  constexpr int kBytes = static_cast<int>(sizeof(Raw)), kPerPanel = 4 * kPanel / kBytes;
+  const std::byte *a = t.a, *b = t.b;
+  const RowIndex rows(t.a_stride);
+  const int64_t panel_stride = t.b_panel_stride;
+  for (int64_t g = t.groups; g > 0; g -= 2) {  // groups is a multiple
+    HWY_UNROLL(2)
+    for (int u = 0; u < 2; ++u) {
+      Raw column[kVectors];
+      HWY_UNROLL(32)
+      for (int v = 0; v < kVectors; ++v)
+        column[v] = load_raw(b + v / kPerPanel * panel_stride + v % kPerPanel * kBytes + u * 4 * kPanel);
+      prefetch_columns<kVectors>(reinterpret_cast<const char*>(b) + u * 4 * kPanel, panel_stride);
+      if (u == 0) add_rows<kDot, 0>(sum, a, rows, column);
+      if (u == 1) add_rows<kDot, 4>(sum, a, rows, column);
+      if constexpr (kMany) fetch.step_of_many();
+    }
+    if constexpr (!kMany) fetch.two_steps();
+    a += 8;
+    b += 8 * kPanel;
   }
 }
 
 template <Dot kDot, int kRows, int kPanels>
 void dot_tile(const DotTile& t) {
-  constexpr int kBytes = static_cast<int>(sizeof(Raw)), kPerPanel = 4 * kPanel / kBytes;
-  constexpr int kVectors = kPanels * kPerPanel;
-  constexpr int kUnroll = 2;  // groups is a multiple
-  constexpr int kNear = 4;    // rows that are addressed from one pointer
+  constexpr int kBytes = static_cast<int>(sizeof(Raw)), kVectors = kPanels * 4 * kPanel / kBytes;
   Raw sum[kRows][kVectors];
   HWY_UNROLL(32)
   for (int r = 0; r < kRows; ++r) {
     HWY_UNROLL(32)
     for (int v = 0; v < kVectors; ++v) sum[r][v] = zero_raw();
   }
-  const std::byte* a[2] = {t.a, t.a + kNear * t.a_stride};
-  asm("" : "+r"(a[1]));  // or the compiler finds a pointer for each row, and there are not so many registers
-  const std::byte* b = t.b;
-  const int64_t a_stride = t.a_stride, panel_stride = t.b_panel_stride;
-  const Prefetch next = t.prefetch;
-  const char* from = next.from;
-  for (int64_t g = t.groups; g > 0; g -= kUnroll) {
-    HWY_UNROLL(2)
-    for (int u = 0; u < kUnroll; ++u) {
-      Raw column[kVectors];
-      HWY_UNROLL(32)
-      for (int v = 0; v < kVectors; ++v)
-        column[v] = load_raw(b + v / kPerPanel * panel_stride + v % kPerPanel * kBytes + u * 4 * kPanel);
-      HWY_UNROLL(32)
-      for (int r = 0; r < kRows; ++r)
-        add_row<kDot>(sum[r], *reinterpret_cast<const int32_t*>(a[r / kNear] + r % kNear * a_stride + u * 4), column);
-      prefetch(from, next);
-    }
-    a[0] += kUnroll * 4;
-    a[1] += kUnroll * 4;
-    b += kUnroll * 4 * kPanel;
-  }
+  Fetch fetch(t.prefetch, t.groups, &t);
+  constexpr bool kWhole = kRows == kDotRows && kPanels == kDotPanels;  // the one that counts
+  if (kWhole && !fetch.many())
+    dot_groups<kDot, !kWhole>(t, fetch, sum);
+  else
+    dot_groups<kDot, true>(t, fetch, sum);
   auto* c = static_cast<int32_t*>(t.c);
   HWY_UNROLL(32)
   for (int r = 0; r < kRows; ++r) {
@@ -163,6 +192,18 @@ void dot_tile(const DotTile& t) {
   }
 }
 
+#undef TENON_ADD
+#undef TENON_DOTS_3
+#undef TENON_DOTS_2
+#undef TENON_DOTS_1
+#undef TENON_COLUMNS_3
+#undef TENON_COLUMNS_2
+#undef TENON_COLUMNS_1
+#undef TENON_SUMS_3
+#undef TENON_SUMS_2
+#undef TENON_SUMS_1
+#undef TENON_GROUP
+#undef TENON_BROADCAST
 #undef TENON_DOT_BYTES
 
 template <Dot kDot, int kRows>
@@ -239,10 +280,9 @@ HWY_INLINE void tile_dot() {
     asm volatile("tdpbf16ps %%tmm%c2, %%tmm%c1, %%tmm%c0" ::"i"(kC), "i"(kA), "i"(kB));
 }
 
-// The lines of one step of tiles, `kGroupStep` steps of a prefetch, each once.
-HWY_INLINE void prefetch_lines(const char* from, const Prefetch& p) {
+HWY_INLINE void prefetch_lines(const char* from, const Prefetch& p, int64_t bytes) {
   for (int i = 0; i < p.panels; ++i, from += p.stride)
-    for (int64_t at = 0; at < kGroupStep * p.step; at += 64) __builtin_prefetch(from + at, 0, 2);
+    for (int64_t at = 0; at < bytes; at += 64) __builtin_prefetch(from + at, 0, 2);
 }
 
 // Two by two tiles of sums: four loads of 8 cycles for four products of 16, hidden if they hit the first-level cache
@@ -258,7 +298,9 @@ void amx_tile(const DotTile& t) {
   asm volatile("tilezero %%tmm0\n tilezero %%tmm1\n tilezero %%tmm2\n tilezero %%tmm3" ::);
   constexpr int64_t kRow = 64;  // bytes of a tile's row
   const std::byte *a = t.a, *b = t.b;
-  const char *from = t.prefetch.from, *rows = t.next_rows.from;
+  const char *panels = t.prefetch.from, *rows = t.next_rows.from;
+  const int64_t steps = t.groups > 0 ? t.groups / kGroupStep : 1;
+  const int64_t panel_step = t.prefetch.bytes / steps, row_step = t.next_rows.bytes / steps;
   for (int64_t g = 0; g < t.groups; g += kGroupStep) {
     tile_load<6>(b, kRow);
     tile_load<4>(a, t.a_stride);
@@ -272,10 +314,10 @@ void amx_tile(const DotTile& t) {
       tile_dot<kDot, 1, 4, 7>();
     }
     if constexpr (kTall && kBroad) tile_dot<kDot, 3, 5, 7>();
-    prefetch_lines(from, t.prefetch);
-    from += kGroupStep * t.prefetch.step;
-    prefetch_lines(rows, t.next_rows);
-    rows += kGroupStep * t.next_rows.step;
+    prefetch_lines(panels, t.prefetch, panel_step);
+    panels += panel_step;
+    prefetch_lines(rows, t.next_rows, row_step);
+    rows += row_step;
     a += kRow;
     b += kRow * kGroupStep;
   }
@@ -332,140 +374,6 @@ constexpr DotCode bf16_code(Isa) { return {}; }
 
 #endif  // HWY_CAP_GE512
 #endif  // HWY_TARGET != HWY_SCALAR
-
-// The least and the greatest of x and 0; both NaN where x holds NaN or infinity.
-void row_range(const float* x, int64_t k, float* low, float* high) {
-  constexpr int kWays = 4;  // hide the latency of one comparison
-  V least[kWays], greatest[kWays], spoilt[kWays];
-  for (int i = 0; i < kWays; ++i) least[i] = greatest[i] = spoilt[i] = hn::Zero(d);
-  const auto take = [&](int i, V v) {
-    least[i] = hn::Min(v, least[i]);
-    greatest[i] = hn::Max(v, greatest[i]);
-    spoilt[i] = hn::MulAdd(v, hn::Zero(d), spoilt[i]);  // NaN where v is not finite
-  };
-  int64_t j = 0;
-  for (; j + kWays * kLanes <= k; j += kWays * kLanes) {
-    HWY_UNROLL(4)
-    for (int i = 0; i < kWays; ++i) take(i, load(x + j + i * kLanes));
-  }
-  for (; j + kLanes <= k; j += kLanes) take(0, load(x + j));
-  if (const int64_t n = k - j; n > 0) take(1, load(x + j, n));
-  for (int i = 1; i < kWays; ++i) {
-    least[0] = hn::Min(least[0], least[i]);
-    greatest[0] = hn::Max(greatest[0], greatest[i]);
-    spoilt[0] = hn::Add(spoilt[0], spoilt[i]);
-  }
-  const float nan_or_zero = hn::GetLane(hn::SumOfLanes(d, spoilt[0]));
-  *low = hn::GetLane(hn::MinOfLanes(d, least[0])) + nan_or_zero;
-  *high = hn::GetLane(hn::MaxOfLanes(d, greatest[0])) + nan_or_zero;
-}
-
-#if HWY_TARGET != HWY_SCALAR
-// Sixteen (eight) elements as integers; x * inverse + zero lies within half a step of 0 … 255 (ops/quantize.h), or
-// row.step is NaN and nobody looks.
-template <class T>
-HWY_INLINE void quantize_lanes(V x, V inverse, Raw zero, T* out) {
-#if HWY_CAP_GE512
-  const Raw q = _mm512_add_epi32(_mm512_cvtps_epi32(hn::Mul(x, inverse).raw), zero);
-  if constexpr (sizeof(T) == 1)
-    _mm_storeu_si128(reinterpret_cast<__m128i*>(out), _mm512_cvtusepi32_epi8(q));
-  else
-    _mm256_storeu_si256(reinterpret_cast<__m256i*>(out), _mm512_cvtepi32_epi16(_mm512_min_epi32(q, broadcast(255))));
-#else
-  const Raw q = _mm256_add_epi32(_mm256_cvtps_epi32(hn::Mul(x, inverse).raw), zero);
-  const Raw least = _mm256_min_epi32(q, broadcast(255));
-  const __m128i words = _mm_packs_epi32(_mm256_castsi256_si128(least), _mm256_extracti128_si256(least, 1));
-  if constexpr (sizeof(T) == 1)
-    _mm_storel_epi64(reinterpret_cast<__m128i*>(out), _mm_packus_epi16(words, words));
-  else
-    _mm_storeu_si128(reinterpret_cast<__m128i*>(out), words);
-#endif
-}
-#endif
-
-template <class T>
-void quantize_row(const float* x, int64_t k, const ops::RowScale& row, int64_t size, std::byte* bytes) {
-  auto* out = reinterpret_cast<T*>(bytes);
-  int64_t end = 0;
-#if HWY_TARGET == HWY_SCALAR
-  for (; end < k; ++end) out[end] = static_cast<T>(ops::quantize(x[end], row));
-#else
-  const V inverse = set(row.inverse);
-  const Raw zero = broadcast(row.zero);
-  for (; end + kLanes <= k; end += kLanes) quantize_lanes(load(x + end), inverse, zero, out + end);
-  if (const int64_t n = k - end; n > 0) {
-    quantize_lanes(load(x + end, n), inverse, zero, out + end);
-    end += kLanes;
-  }
-#endif
-  for (; end < size; ++end) out[end] = 0;
-}
-
-void round(const float* x, int64_t count, uint16_t* out) {
-  int64_t i = 0;
-  for (; i + kLanes <= count; i += kLanes) store_bf16(load(x + i), out + i);
-  if (const int64_t n = count - i; n > 0) store_bf16(load(x + i, n), out + i, n);
-}
-
-void widen(const uint16_t* x, int64_t count, float* out) {
-  int64_t i = 0;
-  for (; i + kLanes <= count; i += kLanes) store(load_bf16(x + i), out + i);
-  if (const int64_t n = count - i; n > 0) store(load_bf16(x + i, n), out + i, n);
-}
-
-void pack_pairs(const uint16_t* x, int64_t stride, int64_t rows, int64_t columns, int64_t groups, std::byte* out) {
-  auto* to = reinterpret_cast<uint32_t*>(out);
-  for (int64_t first = 0; first < columns; first += kPanel) {
-    for (int64_t g = 0; g < groups; ++g, to += kPanel) {
-      for (int64_t j = 0; j < kPanel; j += kLanes) {
-        const auto row = [&](int64_t i) {
-          return i < rows ? hn::PromoteTo(DU(), hn::LoadU(D16(), x + i * stride + first + j)) : hn::Zero(DU());
-        };
-        hn::StoreU(hn::Or(row(2 * g), hn::ShiftLeft<16>(row(2 * g + 1))), DU(), to + j);
-      }
-    }
-  }
-}
-
-void widen_int8(const std::byte* panel, int64_t groups, std::byte* bytes) {
-#if HWY_TARGET == HWY_SCALAR
-  const auto* from = reinterpret_cast<const int8_t*>(panel);
-  auto* to = reinterpret_cast<int16_t*>(bytes);
-  for (int64_t g = 0; g < groups; ++g)
-    for (int j = 0; j < kPanel; ++j)
-      for (int i = 0; i < 4; ++i) to[(2 * g + i / 2) * 2 * kPanel + 2 * j + i % 2] = from[(g * kPanel + j) * 4 + i];
-#else
-  // Bytes 0 to 3 of a column as words: 0 and 2 are the even ones, 1 and 3 the odd ones.
-  const DI di;
-  const hn::RebindToUnsigned<D> du;
-  const hn::Repartition<int16_t, D> dw;
-  const auto* from = reinterpret_cast<const int32_t*>(panel);
-  auto* to = reinterpret_cast<int32_t*>(bytes);
-  for (int64_t g = 0; g < groups; ++g, to += 2 * kPanel) {
-    for (int64_t j = 0; j < kPanel; j += kLanes, from += kLanes) {
-      const auto words = hn::BitCast(dw, hn::LoadU(di, from));
-      const auto even = hn::BitCast(du, hn::ShiftRight<8>(hn::ShiftLeft<8>(words)));
-      const auto odd = hn::BitCast(du, hn::ShiftRight<8>(words));
-      const auto first = hn::OddEven(hn::BitCast(dw, hn::ShiftLeft<16>(odd)), hn::BitCast(dw, even));
-      const auto second = hn::OddEven(hn::BitCast(dw, odd), hn::BitCast(dw, hn::ShiftRight<16>(even)));
-      hn::StoreU(hn::BitCast(di, first), di, to + j);
-      hn::StoreU(hn::BitCast(di, second), di, to + kPanel + j);
-    }
-  }
-#endif
-}
-
-void widen_bf16(const std::byte* panel, int64_t groups, float* out) {
-  const hn::RebindToUnsigned<D> du;
-  const auto* from = reinterpret_cast<const uint32_t*>(panel);
-  for (int64_t g = 0; g < groups; ++g, out += 2 * kPanel) {
-    for (int64_t j = 0; j < kPanel; j += kLanes, from += kLanes) {
-      const auto pair = hn::LoadU(du, from);
-      store(hn::BitCast(d, hn::ShiftLeft<16>(pair)), out + j);
-      store(hn::BitCast(d, hn::And(pair, hn::Set(du, 0xffff0000u))), out + kPanel + j);
-    }
-  }
-}
 
 }  // namespace
 }  // namespace tenon::kernels::cpu::HWY_NAMESPACE

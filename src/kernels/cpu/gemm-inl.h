@@ -16,6 +16,50 @@ constexpr int kTileRows = 8, kTilePanels = 3;
 constexpr int kTileRows = 6, kTilePanels = 1;
 #endif
 
+// sum += x * b, where it is written: left to itself the compiler moves sums between registers, and to memory.
+HWY_INLINE void add_product(V& sum, V x, V b) {
+#if HWY_TARGET != HWY_SCALAR && HWY_CAP_GE512
+  asm volatile("vfmadd231ps %2, %1, %0" : "+v"(sum.raw) : "v"(x.raw), "v"(b.raw));
+#else
+  sum = hn::MulAdd(x, b, sum);
+#endif
+}
+
+// sum += a[r] * b, for one k.
+template <int kRows, int kVectors>
+HWY_INLINE void gemm_step(const float* a, const float* b, int64_t panel_stride, V (&sum)[kRows][kVectors]) {
+  constexpr int kPerPanel = static_cast<int>(kPanel / kLanes);
+  V column[kVectors];
+  HWY_UNROLL(32)
+  for (int v = 0; v < kVectors; ++v) column[v] = load(b + v / kPerPanel * panel_stride + v % kPerPanel * kLanes);
+  prefetch_columns<kVectors>(reinterpret_cast<const char*>(b), panel_stride * 4);
+  HWY_UNROLL(32)
+  for (int r = 0; r < kRows; ++r) {
+    const V x = set(a[r]);
+    HWY_UNROLL(32)
+    for (int v = 0; v < kVectors; ++v) add_product(sum[r][v], x, column[v]);
+  }
+}
+
+template <bool kMany, int kRows, int kVectors>
+HWY_INLINE void gemm_steps(const GemmTile& t, Fetch& fetch, V (&sum)[kRows][kVectors]) {
+  const float *a = t.a, *b = t.b;
+  const int64_t a_stride = t.a_stride, panel_stride = t.b_panel_stride;
+  int64_t k = t.k;
+  for (; k > 1; k -= 2) {
+    gemm_step(a, b, panel_stride, sum);
+    if constexpr (kMany) fetch.step_of_many();
+    a += a_stride;
+    asm("" : "+r"(a));  // or the compiler finds a pointer for each element of the second step
+    gemm_step(a, b + kPanel, panel_stride, sum);
+    if constexpr (kMany) fetch.step_of_many();
+    if constexpr (!kMany) fetch.two_steps();
+    a += a_stride;
+    b += 2 * kPanel;
+  }
+  if (k > 0) gemm_step(a, b, panel_stride, sum);
+}
+
 template <int kRows, int kPanels>
 void gemm_tile(const GemmTile& t) {
   constexpr int kPerPanel = static_cast<int>(kPanel / kLanes);
@@ -35,25 +79,12 @@ void gemm_tile(const GemmTile& t) {
       for (int v = 0; v < kVectors; ++v) sum[r][v] = load(c + r * c_stride + v * kLanes);
     }
   }
-  const float* a = t.a;
-  const float* b = t.b;
-  const Prefetch next = t.prefetch;
-  const char* from = next.from;
-  const int64_t a_stride = t.a_stride, panel_stride = t.b_panel_stride;
-  for (int64_t k = t.k; k > 0; --k) {
-    V column[kVectors];
-    HWY_UNROLL(32)
-    for (int v = 0; v < kVectors; ++v) column[v] = load(b + v / kPerPanel * panel_stride + v % kPerPanel * kLanes);
-    HWY_UNROLL(32)
-    for (int r = 0; r < kRows; ++r) {
-      const V x = set(a[r]);
-      HWY_UNROLL(32)
-      for (int v = 0; v < kVectors; ++v) sum[r][v] = hn::MulAdd(x, column[v], sum[r][v]);
-    }
-    prefetch(from, next);
-    a += a_stride;
-    b += kPanel;
-  }
+  Fetch fetch(t.prefetch, t.k, &t);
+  constexpr bool kWhole = kRows == kTileRows && kPanels == kTilePanels;  // the one that counts
+  if (kWhole && !fetch.many())
+    gemm_steps<!kWhole>(t, fetch, sum);
+  else
+    gemm_steps<true>(t, fetch, sum);
   HWY_UNROLL(32)
   for (int r = 0; r < kRows; ++r) {
     HWY_UNROLL(32)
@@ -156,19 +187,6 @@ struct Int8Sums {
   HWY_INLINE V at(int r, int64_t n) const {
     return value(r, hn::MaskedLoad(hn::FirstN(DI(), static_cast<size_t>(n)), DI(), sums + r * stride));
   }
-};
-
-// Where bias, residual and y are f32, and where they are bf16; n as above.
-struct Floats {
-  using T = float;
-  static HWY_INLINE V read(const T* p, int64_t n) { return n < kLanes ? load(p, n) : load(p); }
-  static HWY_INLINE void write(V v, T* p, int64_t n) { n < kLanes ? store(v, p, n) : store(v, p); }
-};
-template <bool kNative>
-struct Bf16s {
-  using T = uint16_t;
-  static HWY_INLINE V read(const T* p, int64_t n) { return n < kLanes ? load_bf16(p, n) : load_bf16(p); }
-  static HWY_INLINE void write(V v, T* p, int64_t n) { n < kLanes ? store_bf16(v, p, n) : store_sums<kNative>(v, p); }
 };
 
 // Columns [j, j + n).

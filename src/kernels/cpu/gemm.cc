@@ -71,9 +71,9 @@ class Worker {
         const int64_t next_bytes = std::min(block_k_, g_.k - next_k) * kPanel * element();
         for (int64_t t = tiles.begin; t < tiles.end; ++t) {
           const int64_t i = t - tiles.begin;
-          run_tile(t, packed_ + i * depth * kPackWidth, p, count, own, k, depth,
-                   prefetch_of(i, tiles.end - tiles.begin, panel_at(next, next_k), next_count, next_bytes,
-                               panel_stride(), depth));
+          run_tile(
+              t, packed_ + i * depth * kPackWidth, p, count, own, k, depth,
+              prefetch_of(i, tiles.end - tiles.begin, panel_at(next, next_k), next_count, next_bytes, panel_stride()));
         }
       }
     }

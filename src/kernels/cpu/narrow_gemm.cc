@@ -8,7 +8,6 @@
 namespace tenon::kernels::cpu {
 namespace {
 
-constexpr int64_t kLine = 64;        // bytes of a cache line
 constexpr int64_t kChunkRows = 512;  // of X are rounded at a time, for each thread
 
 // Of a tile's rows from the caches of those who made them, in units of the tile's multiply-adds.
@@ -25,15 +24,14 @@ struct Layout {
     depth = padded_depth(of, k);
     direct = x_is_bf16 && of == Factors::kBf16 && depth == k;
     // An odd number of lines, so that the rows of a tile do not meet in few sets of the cache.
-    stride = direct ? k * element : ceil_div(depth * element, kLine) / 2 * 2 * kLine + kLine;
+    stride = direct ? k * element : ceil_div(depth * element, kCacheLine) / 2 * 2 * kCacheLine + kCacheLine;
     rows = direct ? all_rows : std::min(all_rows, kChunkRows * threads);
     row_bytes = direct ? 0 : rows * stride;
-    scale_bytes =
-        of == Factors::kInt8 ? ceil_div(rows * static_cast<int64_t>(sizeof(ops::RowScale)), kLine) * kLine : 0;
+    scale_bytes = of == Factors::kInt8
+                      ? ceil_div(rows * static_cast<int64_t>(sizeof(ops::RowScale)), kCacheLine) * kCacheLine
+                      : 0;
     tile_bytes = code.rows * code.panels * kPanel * 4;
-    // Widened weights, then widened rows, in the same place.
-    const int64_t weights = code.wide ? code.panels * kPanel * depth * element : 0;
-    thread_bytes = tile_bytes + std::max(weights, of == Factors::kInt8 && x_is_bf16 ? whole_lines(k) * 4 : 0);
+    thread_bytes = tile_bytes + (code.wide ? code.panels * kPanel * depth * element : 0);  // and widened weights
   }
   int64_t tiles_of_block(const Blocking& blocking) const {
     const int64_t most = blocking.rows > 0 ? blocking.rows : block_bytes() / stride;
@@ -104,17 +102,17 @@ class NarrowWorker {
       }
       for (int64_t t = tiles.begin; t < tiles.end; ++t) {
         tile.prefetch = prefetch_of(t - tiles.begin, tiles.end - tiles.begin, panel_at(p + count), next_count,
-                                    panel_stride(), panel_stride(), tile.groups);
-        tile.next_rows = p == panels.begin && t + 1 < tiles.end ? rows_ahead(t + 1, tile.groups) : Prefetch{};
+                                    panel_stride(), panel_stride());
+        tile.next_rows = p == panels.begin && t + 1 < tiles.end ? rows_ahead(t + 1) : Prefetch{};
         run_tile(tile, t, p);
       }
     }
   }
 
   // All rows of a tile, which other threads have written.
-  Prefetch rows_ahead(int64_t tile, int64_t steps) const {
+  Prefetch rows_ahead(int64_t tile) const {
     const int64_t row = tile * code_.rows, rows = std::min<int64_t>(code_.rows, rows_ - row);
-    return {reinterpret_cast<const char*>(x_ + row * layout_.stride), rows * layout_.stride / steps, 1, 0};
+    return {reinterpret_cast<const char*>(x_ + row * layout_.stride), rows * layout_.stride, 1, 0};
   }
 
   void run_tile(DotTile tile, int64_t index, int64_t panel) const {
@@ -125,7 +123,7 @@ class NarrowWorker {
     tile.rows = static_cast<int>(std::min<int64_t>(code_.rows, rows_ - row));
     const Epilogue epilogue = epilogue_.at(row, column);
     std::byte* y = y_ + (row * g_.columns + column) * epilogue.element();
-    prefetch_block(epilogue, y, g_.columns, tile.rows, columns);
+    prefetch_residual(epilogue, y, tile.rows, columns);
     code_.tile(tile);
     vector_code_.epilogue(tile_, tile.c_stride, y, g_.columns, tile.rows, columns, epilogue);
   }
@@ -142,32 +140,27 @@ class NarrowWorker {
   Epilogue epilogue_;   // of the chunk
 };
 
-// Makes rows [begin, end) of a chunk that begins at row `first`. `scratch` is the thread's.
-void round_rows(const VectorCode& code, const NarrowGemm& g, const Layout& layout, std::byte* chunk, std::byte* scratch,
-                int64_t first, int64_t begin, int64_t end) {
+// Makes rows [begin, end) of a chunk that begins at row `first`.
+void round_rows(const VectorCode& code, const NarrowGemm& g, const Layout& layout, std::byte* chunk, int64_t first,
+                int64_t begin, int64_t end) {
   auto* scales = reinterpret_cast<ops::RowScale*>(chunk + layout.row_bytes);
-  auto* widened = reinterpret_cast<float*>(scratch + layout.tile_bytes);
+  const bool bf16 = g.epilogue.bf16;
   for (int64_t i = begin; i < end; ++i) {
     const auto* x = static_cast<const std::byte*>(g.x) + (first + i) * g.k * g.epilogue.element();
-    const auto* floats = reinterpret_cast<const float*>(x);
     std::byte* out = chunk + i * layout.stride;
-    if (g.factors == Factors::kBf16) {
-      const auto bytes = static_cast<size_t>(g.k * 2);
-      if (g.epilogue.bf16)
-        std::memcpy(out, x, bytes);
-      else
-        code.round(floats, g.k, reinterpret_cast<uint16_t*>(out));
-      std::memset(out + bytes, 0, static_cast<size_t>(layout.depth - g.k) * 2);
+    if (g.factors == Factors::kInt8) {
+      float low = 0, high = 0;
+      code.row_range(x, bf16, g.k, &low, &high);
+      scales[i] = ops::row_scale(low, high);
+      code.quantize_row(x, bf16, g.k, scales[i], layout.depth, out);
       continue;
     }
-    if (g.epilogue.bf16) {
-      code.widen(reinterpret_cast<const uint16_t*>(x), g.k, widened);
-      floats = widened;
-    }
-    float low = 0, high = 0;
-    code.row_range(floats, g.k, &low, &high);
-    scales[i] = ops::row_scale(low, high);
-    code.quantize_row(floats, g.k, scales[i], layout.depth, out);
+    const auto bytes = static_cast<size_t>(g.k * 2);
+    if (bf16)
+      std::memcpy(out, x, bytes);
+    else
+      code.round(reinterpret_cast<const float*>(x), g.k, reinterpret_cast<uint16_t*>(out));
+    std::memset(out + bytes, 0, static_cast<size_t>(layout.depth - g.k) * 2);
   }
 }
 
@@ -188,9 +181,8 @@ void narrow_gemm(const VectorCode& code, const NarrowGemm& g, void* workspace, T
   for (int64_t first = 0; first < g.rows; first += layout.rows) {
     const int64_t rows = std::min(layout.rows, g.rows - first);
     if (!layout.direct)
-      for_range(pool, rows, rows * g.k, [&](int64_t begin, int64_t end, int thread) {
-        round_rows(code, g, layout, chunk, scratch + thread * layout.thread_bytes, first, begin, end);
-      });
+      for_range(pool, rows, rows * g.k,
+                [&](int64_t begin, int64_t end, int) { round_rows(code, g, layout, chunk, first, begin, end); });
     const int64_t tiles = ceil_div(rows, layout.code.rows);
     const int row_count = row_parts(tiles, panels, layout.code.panels, layout.tiles_of_block(g.blocking), threads,
                                     kRowFetching, g.blocking);

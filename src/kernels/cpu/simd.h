@@ -58,29 +58,82 @@ HWY_INLINE void store_bf16(V v, uint16_t* p, int64_t n) {
   std::memcpy(p, lanes, static_cast<size_t>(n) * sizeof *p);
 }
 
-// store_bf16 by the instruction of AVX512-BF16, for sums that are rounded as they are made; it takes numbers too small
-// for a normal one as zero.
+// store_bf16 of results of arithmetic, whose NaNs are quiet; by the instruction of AVX512-BF16 too, which takes numbers
+// too small for a normal one as zero.
 template <bool kNative>
 HWY_INLINE void store_sums(V v, uint16_t* p) {
 #if HWY_TARGET != HWY_SCALAR && HWY_CAP_GE512
+  hn::Vec<D16> halves;
   if constexpr (kNative) {
-    hn::Vec<D16> halves;
     asm("vcvtneps2bf16 %1, %0" : "=v"(halves.raw) : "v"(v.raw));
-    hn::StoreU(halves, D16(), p);
-    return;
+  } else {
+    const DU du;
+    const auto bits = hn::BitCast(du, v);
+    const auto odd = hn::And(hn::ShiftRight<16>(bits), hn::Set(du, 1));
+    const auto up = hn::Add(odd, hn::Set(du, 0x7fff));
+    const auto number = hn::RebindMask(du, hn::Not(hn::IsNaN(v)));
+    halves.raw =
+        _mm512_cvtepi32_epi16(_mm512_srli_epi32(_mm512_mask_add_epi32(bits.raw, number.raw, bits.raw, up.raw), 16));
   }
-#endif
+  hn::StoreU(halves, D16(), p);
+#else
   store_bf16(v, p);
+#endif
 }
 
-// One step of a prefetch.
-HWY_INLINE void prefetch(const char*& from, const Prefetch& p) {
-  if (p.panels == 0) return;
-  __builtin_prefetch(from, 0, 2);
-  if (p.panels > 1) __builtin_prefetch(from + p.stride, 0, 2);
-  if (p.panels > 2) __builtin_prefetch(from + 2 * p.stride, 0, 2);
-  from += p.step;
+// Elements that are f32, and those that are bf16; n as above, or kLanes.
+struct Floats {
+  using T = float;
+  static HWY_INLINE V read(const T* p, int64_t n) { return n < kLanes ? load(p, n) : load(p); }
+  static HWY_INLINE void write(V v, T* p, int64_t n) { n < kLanes ? store(v, p, n) : store(v, p); }
+};
+template <bool kNative>
+struct Bf16s {
+  using T = uint16_t;
+  static HWY_INLINE V read(const T* p, int64_t n) { return n < kLanes ? load_bf16(p, n) : load_bf16(p); }
+  static HWY_INLINE void write(V v, T* p, int64_t n) { n < kLanes ? store_bf16(v, p, n) : store_sums<kNative>(v, p); }
+};
+
+// Panels of a tile are longer than the first-level cache: what a loop will read in sixteen steps, from the second
+// level.
+template <int kVectors>
+HWY_INLINE void prefetch_columns([[maybe_unused]] const char* b, [[maybe_unused]] int64_t panel_stride) {
+#if HWY_TARGET != HWY_SCALAR && HWY_CAP_GE512
+  HWY_UNROLL(4)
+  for (int v = 0; v < kVectors; ++v) __builtin_prefetch(b + v * panel_stride + 16 * 64, 0, 3);
+#endif
 }
+
+// A prefetch in the loop of a tile, which has hardly an instruction to spare: one line at every second step, without a
+// branch, even where a line is fetched several times so, or one that is near already (any datum at hand). Where that
+// does not suffice (`many`) a line of each panel at every step, which always does.
+class Fetch {
+ public:
+  Fetch(const Prefetch& p, int64_t steps, const void* near) : from_(static_cast<const char*>(near)) {
+    if (p.panels == 0 || steps == 0) return;
+    from_ = p.from;
+    advance_ = (p.bytes + steps - 1) / steps;
+    many_ = p.panels > 1 || 2 * advance_ > 64;
+    if (p.panels > 1) second_ = p.stride;
+    third_ = p.panels > 2 ? 2 * p.stride : second_;
+  }
+  bool many() const { return many_; }
+  HWY_INLINE void two_steps() {
+    __builtin_prefetch(from_, 0, 2);
+    from_ += 2 * advance_;
+  }
+  HWY_INLINE void step_of_many() {
+    __builtin_prefetch(from_, 0, 2);
+    __builtin_prefetch(from_ + second_, 0, 2);
+    __builtin_prefetch(from_ + third_, 0, 2);
+    from_ += advance_;
+  }
+
+ private:
+  const char* from_;
+  int64_t advance_ = 0, second_ = 0, third_ = 0;
+  bool many_ = false;
+};
 
 }  // namespace
 }  // namespace tenon::kernels::cpu::HWY_NAMESPACE

@@ -44,32 +44,38 @@ inline int row_parts(int64_t tiles, int64_t panels, int64_t group, int64_t tiles
   return best;
 }
 
-// The part that `tile` of `tiles` fetches of the panels that come next, in `steps` steps.
+inline constexpr int64_t kCacheLine = 64;  // bytes
+
+// The part that `tile` of `tiles` fetches of the panels that come next.
 inline Prefetch prefetch_of(int64_t tile, int64_t tiles, const std::byte* first, int64_t panels, int64_t panel_bytes,
-                            int64_t stride, int64_t steps) {
+                            int64_t stride) {
   const auto* from = reinterpret_cast<const char*>(first);
   if (tiles < panels) {  // several panels a tile
     const int64_t each = ceil_div(panels, tiles), count = std::min(each, panels - tile * each);
     if (count <= 0) return {};
-    return {from + tile * each * stride, ceil_div(panel_bytes, steps), static_cast<int>(count), stride};
+    return {from + tile * each * stride, panel_bytes, static_cast<int>(count), stride};
   }
   if (panels == 0) return {};
-  const int64_t sharers = tiles / panels, part = ceil_div(panel_bytes, sharers);
+  const int64_t sharers = tiles / panels;
   if (tile >= sharers * panels) return {};
-  return {from + tile / sharers * stride + tile % sharers * part, ceil_div(part, steps), 1, stride};
+  const int64_t part = ceil_div(ceil_div(panel_bytes, kCacheLine), sharers) * kCacheLine;
+  return {from + tile / sharers * stride + tile % sharers * part, part, 1, stride};
 }
 
 // Brings `bytes` of each of `rows` rows near, which an epilogue will write or read when the sums are there: by then
 // nobody waits for them.
 inline void prefetch_rows(const void* first, int64_t stride, int rows, int64_t bytes) {
-  constexpr int64_t kCacheLine = 64;
   const auto* row = static_cast<const char*>(first);
   for (int r = 0; r < rows; ++r, row += stride)
     for (int64_t at = 0; at < bytes; at += kCacheLine) __builtin_prefetch(row + at);
 }
+inline void prefetch_residual(const Epilogue& e, const void* y, int rows, int64_t columns) {
+  if (e.residual != nullptr && e.residual != y)
+    prefetch_rows(e.residual, e.residual_stride * e.element(), rows, columns * e.element());
+}
 inline void prefetch_block(const Epilogue& e, const void* y, int64_t y_stride, int rows, int64_t columns) {
   prefetch_rows(y, y_stride * e.element(), rows, columns * e.element());
-  if (e.residual != nullptr && e.residual != y) prefetch_rows(e.residual, e.residual_stride * e.element(), rows, columns * e.element());
+  prefetch_residual(e, y, rows, columns);
 }
 
 }  // namespace tenon::kernels::cpu

@@ -3,7 +3,7 @@
 
 #include "kernels/cpu/apply-inl.h"
 #include "kernels/cpu/conv-inl.h"
-#include "kernels/cpu/dot-inl.h"
+#include "kernels/cpu/factors-inl.h"
 #include "kernels/cpu/gemm-inl.h"
 #include "kernels/cpu/rows-inl.h"
 

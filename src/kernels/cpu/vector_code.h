@@ -35,13 +35,12 @@ enum class Activation : int32_t {
   kHardSwish
 };
 
-// Memory that is needed soon, to be brought into the second-level cache: at every step of a tile the lines at `from`,
-// from + stride … of so many panels, then `from` moves on. Spread thinly, because fetches in a burst take the line
-// buffers that the loads of b need.
+// Memory that is needed soon, to be brought into the second-level cache: so many bytes of each of so many panels.
+// Tiles spread them over their steps, because fetches in a burst take the line buffers that the loads of b need.
 struct Prefetch {
   const char* from = nullptr;
-  int64_t step = 0;    // bytes
-  int panels = 0;      // 0 to 3
+  int64_t bytes = 0;   // of a panel
+  int panels = 0;      // 0 to 4
   int64_t stride = 0;  // bytes from one panel to the next
 };
 
@@ -58,7 +57,7 @@ struct GemmTile {
   int rows = 0;    // 1 … tile_rows
   int panels = 0;  // 1 … tile_panels; all panels * 16 columns of C are written
   bool accumulate = false;
-  Prefetch prefetch = {};  // a step is one k
+  Prefetch prefetch = {};
 };
 
 // The same where the rows of A stand apart, in pieces of so many elements along k: element k of row r's piece p is
@@ -98,7 +97,7 @@ struct GatherTile {
   int panels = 0;     // 1 … panels of the shape; all panels * 16 columns of C are written
   bool accumulate = false;
   Finish finish = {};
-  Prefetch prefetch = {}, next_rows = {};  // a step is kGatherStep k
+  Prefetch prefetch = {}, next_rows = {};
 };
 
 // Windows over images whose channels are rows, of kWindowPixels pixels side by side:
@@ -129,8 +128,8 @@ struct DotTile {
   int64_t groups = 0;          // a multiple of kGroupStep
   int rows = 0;                // 1 … DotCode::rows
   int panels = 0;              // 1 … DotCode::panels
-  Prefetch prefetch = {};      // a step is one group
-  Prefetch next_rows = {};     // likewise, for rows of A; tiles of AMX alone take so many at once that it pays
+  Prefetch prefetch = {};
+  Prefetch next_rows = {};  // rows of A; tiles of AMX alone take so many at once that it pays
 };
 
 // Products of narrow factors of one kind.
@@ -158,7 +157,7 @@ struct Epilogue {
   int64_t residual_stride = 0;  // elements
   Activation activation = Activation::kNone;
   bool activate_sum = false;  // the activation comes after the residual
-  bool bf16 = false;  // y, bias and residual are bf16, else f32
+  bool bf16 = false;          // y, bias and residual are bf16, else f32
   Dequantize dequantize = {};
 
   int64_t element() const { return bf16 ? 2 : 4; }  // bytes
@@ -273,10 +272,10 @@ struct VectorCode {
   // out[k * width + r] = x[r * stride + k]; the last row stands for those in [rows, width). width is 8 or 16.
   void (*transpose_rows)(const float* x, int64_t stride, int rows, int64_t k, int width, float* out);
 
-  // The least and the greatest of a row's elements and 0; both NaN where it holds NaN or infinity.
-  void (*row_range)(const float* x, int64_t k, float* low, float* high);
-  // One row of x [k] as 8-bit (int8.wide: 16-bit) integers, zeros from k to size, a multiple of 16.
-  void (*quantize_row)(const float* x, int64_t k, const ops::RowScale&, int64_t size, std::byte* out);
+  // The least and the greatest of a row's elements and 0; both NaN where it holds NaN or infinity. x is bf16 or f32.
+  void (*row_range)(const void* x, bool bf16, int64_t k, float* low, float* high);
+  // One row of x [k], likewise, as 8-bit (int8.wide: 16-bit) integers, zeros from k to size, a multiple of 16.
+  void (*quantize_row)(const void* x, bool bf16, int64_t k, const ops::RowScale&, int64_t size, std::byte* out);
   // x [count] as bf16, rounded to nearest even, and bf16 as f32.
   void (*round)(const float* x, int64_t count, uint16_t* out);
   void (*widen)(const uint16_t* x, int64_t count, float* out);
