@@ -13,8 +13,9 @@ model, p50, p95, p99, throughput, peak memory and the speed-up over PyTorch (of 
 names the batch that saturates: the least with 95 % of the best throughput. FOLDER/*.svg draw throughput over the batch.
 
 Weights are random and rows at full length; --layers cuts the models short, to try the command out. Peak memory is what
-the process had resident at most and, with --device cuda, what PyTorch had allocated there. Needs torch and
-transformers, onnx for the exports, and whichever peers are named.
+the process had resident at most; with --device cuda, what nvidia-smi saw in use on the GPU beyond what was before, the
+driver's context included. There results stay on the GPU; ids and mask lie there too, with Tenon on the host. Needs
+torch and transformers, onnx for the exports, and whichever peers are named.
 """
 import argparse
 import json
@@ -23,6 +24,7 @@ import pathlib
 import platform
 import subprocess
 import sys
+import threading
 import time
 
 MODELS = {  # class, hidden size, layers, heads; RoBERTa's positions begin behind its padding id
@@ -89,6 +91,8 @@ def export(point, folder):
                           opset_version=17, input_names=["input_ids", "attention_mask"],
                           output_names=["last_hidden_state"], dynamic_axes=axes)
         made.rename(path)
+    if point["framework"] == "onnxruntime" and point["precision"] == "fp16":
+        return optimised(point, path)
     if point["framework"] in ("tenon", "pytorch") or point["precision"] != "int8":
         return path
     quantised = path.with_suffix(".int8.onnx")
@@ -99,6 +103,55 @@ def export(point, folder):
         quantize_dynamic(str(path), str(made), weight_type=QuantType.QInt8)
         made.rename(quantised)
     return quantised
+
+
+def optimised(point, path):
+    """In 16 bits, by ONNX Runtime's own optimiser of Transformers."""
+    made = path.with_suffix(".fp16.onnx")
+    if not made.exists():
+        from onnxruntime.transformers.optimizer import optimize_model
+
+        _, hidden, _, heads = MODELS[point["model"]]
+        model = optimize_model(str(path), "bert", num_heads=heads, hidden_size=hidden, use_gpu=True)
+        model.convert_float_to_float16(keep_io_types=True)
+        part = made.with_suffix(".part")
+        model.save_model_to_file(str(part))
+        part.rename(made)
+    return made
+
+
+def ask_gpu(what):
+    """The first GPU's answer; None where there is no nvidia-smi."""
+    query = ["nvidia-smi", f"--query-gpu={what}", "--format=csv,noheader,nounits"]
+    try:
+        done = subprocess.run(query, capture_output=True, text=True, timeout=10)
+    except (OSError, subprocess.TimeoutExpired):
+        return None
+    return done.stdout.splitlines()[0].strip() if done.returncode == 0 and done.stdout.strip() else None
+
+
+class DeviceMemory:
+    """Watches the GPU while a point runs, alone on it. `most`: bytes beyond those before; None: not known."""
+
+    def __enter__(self):
+        self.before, self.most, self.stop = self.used(), None, threading.Event()
+        self.thread = threading.Thread(target=self.watch, daemon=True)
+        self.thread.start()
+        return self
+
+    def __exit__(self, *_):
+        self.stop.set()
+        self.thread.join()
+
+    def used(self):
+        answer = ask_gpu("memory.used")
+        return int(answer) << 20 if answer and answer.isdigit() else None
+
+    def watch(self):
+        while self.before is not None and not self.stop.wait(0.1):
+            now = self.used()
+            if now is not None:
+                self.most = max(self.most or 0, now - self.before)
 
 
 def peak_memory():
@@ -126,7 +179,7 @@ def time_peer(run, seconds):
 
 
 def peer(point, path, seconds):
-    """Times of runs, and bytes allocated on the GPU."""
+    """Times of runs."""
     import numpy as np
 
     rng = np.random.default_rng(0)
@@ -149,27 +202,30 @@ def peer(point, path, seconds):
                 torch.cuda.synchronize()
             return out
 
-        times = time_peer(run, seconds)
-        return times, torch.cuda.max_memory_allocated() if on_gpu else 0
+        return time_peer(run, seconds)
     feed = {"input_ids": ids, "attention_mask": mask}
     if point["framework"] == "onnxruntime":
         import onnxruntime as ort
 
         options = ort.SessionOptions()
         options.intra_op_num_threads = point["threads"] or 0
-        if on_gpu and point["precision"] == "fp16":
-            from onnxruntime.transformers.optimizer import optimize_model
-
-            _, hidden, _, heads = MODELS[point["model"]]
-            optimised = optimize_model(str(path), "bert", num_heads=heads, hidden_size=hidden, use_gpu=True)
-            optimised.convert_float_to_float16(keep_io_types=True)
-            path = path.with_suffix(".fp16.onnx")
-            optimised.save_model_to_file(str(path))
         provider = "CUDAExecutionProvider" if on_gpu else "CPUExecutionProvider"
         session = ort.InferenceSession(str(path), options, providers=[provider])
         if session.get_providers()[0] != provider:
             raise RuntimeError(f"ONNX Runtime has no {provider} here")
-        return time_peer(lambda: session.run(None, feed), seconds), 0
+        if not on_gpu:
+            return time_peer(lambda: session.run(None, feed), seconds)
+        binding = session.io_binding()
+        for name, values in feed.items():
+            binding.bind_ortvalue_input(name, ort.OrtValue.ortvalue_from_numpy(values, "cuda", 0))
+        for output in session.get_outputs():
+            binding.bind_output(output.name, "cuda")
+
+        def run_bound():
+            session.run_with_iobinding(binding)
+            binding.synchronize_outputs()
+
+        return time_peer(run_bound, seconds)
     import openvino
 
     core = openvino.Core()
@@ -180,7 +236,7 @@ def peer(point, path, seconds):
     if point["threads"]:
         settings["INFERENCE_NUM_THREADS"] = point["threads"]
     request = core.compile_model(str(path), "CPU", settings).create_infer_request()
-    return time_peer(lambda: request.infer(feed), seconds), 0
+    return time_peer(lambda: request.infer(feed), seconds)
 
 
 def engine_of(point, path, folder):
@@ -209,6 +265,8 @@ def tenon_point(tenon, point, engine, seconds):
     command += ["--json"]
     if point["threads"]:
         command += ["--threads", point["threads"]]
+    if point["device"] == "cuda":
+        command += ["--target", "cuda", "--outputs-on-device"]
     done = subprocess.run([str(a) for a in command], check=True, capture_output=True, text=True)
     found = json.loads(done.stdout)[0]
     return {"runs": found["runs"], "p50": found["median_s"], "p95": found["p95_s"], "p99": found["p99_s"],
@@ -217,11 +275,19 @@ def tenon_point(tenon, point, engine, seconds):
 
 def run_point(tenon, point, folder, seconds):
     path = export(point, folder)
+    if point["device"] == "cuda":
+        with DeviceMemory() as device:
+            found = time_point(tenon, point, path, folder, seconds)
+        return found if device.most is None else {**found, "memory": device.most}
+    return time_point(tenon, point, path, folder, seconds)
+
+
+def time_point(tenon, point, path, folder, seconds):
     if point["framework"] == "tenon":
         return tenon_point(tenon, point, engine_of(point, path, folder), seconds)
-    times, on_gpu = peer(point, path, seconds)
+    times = peer(point, path, seconds)
     return {"runs": len(times), "p50": rank(times, 50), "p95": rank(times, 95), "p99": rank(times, 99),
-            "throughput": point["batch"] * len(times) / sum(times), "memory": on_gpu or peak_memory()}
+            "throughput": point["batch"] * len(times) / sum(times), "memory": peak_memory()}
 
 
 # --- the matrix ------------------------------------------------------------------------------------------------------
@@ -342,8 +408,9 @@ def chart(title, series):
 
 
 def report(points, out):
-    lines = ["# Study", "", f"Processor: {processor()}. Full-length rows, random weights; times in ms, throughput in "
-             "texts a second, memory in MiB. \"saturates\": the least batch with 95 % of the best throughput."]
+    gpu = ask_gpu("name") if any(p["device"] == "cuda" for p in points.values()) else None
+    lines = ["# Study", "", f"Processor: {processor()}{'; GPU: ' + gpu if gpu else ''}. Full-length rows, random "
+             "weights; times in ms, throughput in texts a second, memory in MiB. \"saturates\": the least batch with 95 % of the best."]
     groups = {}
     for p in points.values():
         groups.setdefault((p["device"], p["model"], p["length"], p["threads"], p["layers"]), []).append(p)

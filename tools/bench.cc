@@ -95,10 +95,17 @@ struct Point {
   double all = 0;    // seconds from the first run that counts to the last one's end
   std::vector<double> seconds;  // rising
   size_t arena = 0;
+  int graphs = 0;  // that its runs recorded
 
   double mean() const { return tools::mean(seconds); }
   double percentile(double p) const { return tools::percentile(seconds, p); }
 };
+
+int count_graphs(const std::vector<ExecutionContext>& streams) {
+  int count = 0;
+  for (const ExecutionContext& context : streams) count += context.graphs_recorded();
+  return count;
+}
 
 struct Batch {
   NamedTensors inputs;
@@ -129,6 +136,7 @@ void set_inputs(ExecutionContext& context, const NamedTensors& inputs) {
 Point measure(const BenchArgs& args, const Engine& engine, std::vector<ExecutionContext>& streams, Lengths& lengths, int64_t batch, int64_t seq, Progress& progress) {
   Point point;
   point.batch = batch;
+  const int graphs_before = count_graphs(streams);
   const std::vector<Batch> batches = make_batches(args, engine, lengths, batch, seq);
   const auto batch_of = [&](size_t run) -> const Batch& { return batches[run % batches.size()]; };
   TimingPlan plan;
@@ -153,6 +161,7 @@ Point measure(const BenchArgs& args, const Engine& engine, std::vector<Execution
   point.tokens = tokens / static_cast<int64_t>(point.seconds.size());
   std::sort(point.seconds.begin(), point.seconds.end());
   for (const ExecutionContext& context : streams) point.arena += context.arena_bytes();
+  point.graphs = count_graphs(streams) - graphs_before;
   return point;
 }
 
@@ -183,6 +192,8 @@ ProfileReport profile(const BenchArgs& args, const Engine& engine, ExecutionCont
 // What a process does once: the driver's context, where the engine is for a GPU, and loading the engine.
 struct Start {
   double context = 0, load = 0;  // seconds
+  double warm = 0;               // of making the contexts
+  int graphs = 0;                // recorded by then
 };
 
 Engine load(const BenchArgs& args, Start& start) {
@@ -201,8 +212,12 @@ int bench(const BenchArgs& args) {
   const Engine engine = load(args, start);
   ContextOptions options;
   options.outputs_on_device = args.outputs_on_device;
+  options.warm = args.warm == "none" ? ContextOptions::Warm::kNone : args.warm == "all" ? ContextOptions::Warm::kAll : ContextOptions::Warm::kOptimum;
   std::vector<ExecutionContext> streams;
+  const double begin = seconds_now();
   for (int i = 0; i < args.streams; ++i) streams.push_back(engine.create_execution_context(options));
+  start.warm = seconds_now() - begin;
+  start.graphs = count_graphs(streams);
   Lengths lengths(args, engine);
   std::vector<Point> points;
   {
@@ -231,7 +246,7 @@ int bench(const BenchArgs& args) {
     const double per_second = static_cast<double>(p.batch) * runs_per_second;
     const double tokens_per_second = static_cast<double>(p.tokens) * runs_per_second;
     if (args.json) {
-      json.push_back({{"target", engine.target()}, {"batch", p.batch}, {"seq", p.seq}, {"tokens", p.tokens}, {"runs", p.seconds.size()}, {"context_s", start.context}, {"load_s", start.load}, {"first_s", p.first}, {"min_s", p.seconds[0]}, {"mean_s", p.mean()},
+      json.push_back({{"target", engine.target()}, {"batch", p.batch}, {"seq", p.seq}, {"tokens", p.tokens}, {"runs", p.seconds.size()}, {"context_s", start.context}, {"load_s", start.load}, {"warm_s", start.warm}, {"graphs_at_load", start.graphs}, {"graphs", p.graphs}, {"first_s", p.first}, {"min_s", p.seconds[0]}, {"mean_s", p.mean()},
                       {"median_s", p.percentile(50)}, {"p90_s", p.percentile(90)}, {"p95_s", p.percentile(95)}, {"p99_s", p.percentile(99)}, {"max_s", p.seconds.back()},
                       {"texts_per_s", per_second}, {"tokens_per_s", tokens_per_second}, {"arena_bytes", p.arena}, {"peak_resident_bytes", peak_resident_bytes()}});
     } else {
@@ -246,7 +261,11 @@ int bench(const BenchArgs& args) {
   } else {
     for (const ProfileReport& report : reports) print_profile(report, 16);
     if (start.context > 0) fmt::print("driver's context {:.3f} s, ", start.context);
-    fmt::print("{} loaded in {:.3f} s, first run {:.3f} ms, weights {}, peak resident {}\n", engine.target(), start.load, 1e3 * points.front().first,
+    fmt::print("{} loaded in {:.3f} s, ", engine.target(), start.load);
+    if (runtime::is_for_gpu(engine.executable()->plan())) {
+      fmt::print("contexts made in {:.3f} s with {} graphs, {} graphs later, ", start.warm, start.graphs, count_graphs(streams) - start.graphs);
+    }
+    fmt::print("first run {:.3f} ms, weights {}, peak resident {}\n", 1e3 * points.front().first,
                human_bytes(engine.executable()->file().weight_bytes()), human_bytes(peak_resident_bytes()));
   }
   return kSuccess;

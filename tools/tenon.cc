@@ -169,6 +169,8 @@ void add_bench(CLI::App& app, BenchArgs& a) {
   verb->add_flag("--profile", a.profile, "also where the time goes: shares of GEMM, attention, norm …, the slowest steps and what binds them");
   verb->add_option("--profile-html", a.profile_html, "the same as one HTML page that needs nothing else, with every step");
   verb->add_option("--without-passes", a.passes_of, "with --profile: the model that the engine was built from, to time it without each pass in turn");
+  verb->add_option("--warm", a.warm, "what contexts run before the first batch, on a GPU: none; opt, the profile's usual sizes; all, every bucket of token counts too")
+      ->check(CLI::IsMember({"none", "opt", "all"}));
   verb->add_flag("--outputs-on-device", a.outputs_on_device, "leave results in the GPU's memory, as a caller who goes on there would");
   add_common(verb, a);
 }

@@ -77,6 +77,7 @@ struct BenchArgs : CommonArgs {
   bool profile = false;
   std::string profile_html;  // file to write
   std::string passes_of;     // the model: what each pass is worth
+  std::string warm = "opt";  // none, opt, all: ContextOptions::warm
   bool outputs_on_device = false;
 };
 

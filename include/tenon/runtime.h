@@ -70,6 +70,11 @@ struct ContextOptions {
   std::vector<std::string> keep;
   // Bytes of intermediate memory that a run may need; 0: as much as the machine has.
   size_t memory_limit = 0;
+  // What is run on zeros when the context is made, so that the first requests on a GPU neither allocate nor record anything:
+  // nothing; the profile's usual (opt) sizes, of every profile where `profile` is -1; or also the largest sizes, and of both
+  // every count of tokens that a mask may leave, which takes a second or so. Engines without profiles have nothing to run.
+  enum class Warm { kNone, kOptimum, kAll };
+  Warm warm = Warm::kOptimum;
   // Leave outputs that a GPU computed in its memory: output() tells where, set_output() takes buffers there.
   bool outputs_on_device = false;
 };
@@ -115,6 +120,7 @@ class ExecutionContext {
 
   void set_profiler(Profiler* profiler);  // null: none
   size_t arena_bytes() const;             // intermediate memory held now
+  int graphs_recorded() const;            // on a GPU, since the context was made; a run that records takes longer
 
  private:
   friend class Engine;

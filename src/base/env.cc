@@ -16,6 +16,10 @@ constexpr EnvVariable kTable[] = {
     {"TENON_CACHE_DIR", "", "Folder for compiled GPU kernels and timings; empty: tenon in $XDG_CACHE_HOME or ~/.cache."},
     {"XDG_CACHE_HOME", "", "Folder of caches by the XDG convention; empty: ~/.cache."},
     {"HOME", "", "The user's folder."},
+    {"TENON_NVTX", "steps",
+     "What a profiler is shown (Nsight): steps, each with its name, which are then launched one by one; graphs, launched as "
+     "without a profiler; off."},
+    {"NVTX_INJECTION64_PATH", "", "Library of a profiler, which sets this itself."},
     {"TENON_LOG", "warn", "Least level of messages on stderr: debug, info, warn, error or off."},
 };
 

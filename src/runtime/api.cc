@@ -88,6 +88,7 @@ TensorView ExecutionContext::output(std::string_view name) const { return value_
 TensorView ExecutionContext::packed_output(std::string_view name) { return value_or_throw(impl_->packed_output(name)); }
 TensorView ExecutionContext::kept(std::string_view name) const { return value_or_throw(impl_->kept(name)); }
 void ExecutionContext::set_profiler(Profiler* profiler) { impl_->set_profiler(profiler); }
+int ExecutionContext::graphs_recorded() const { return impl_->graphs_recorded(); }
 size_t ExecutionContext::arena_bytes() const { return impl_->arena_bytes(); }
 
 }  // namespace tenon

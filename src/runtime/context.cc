@@ -8,6 +8,9 @@
 #include <set>
 
 #include "base/checked.h"
+#include "base/env.h"
+#include "runtime/buckets.h"
+#include "runtime/nvtx.h"
 
 namespace tenon::runtime {
 namespace {
@@ -16,15 +19,6 @@ namespace {
 constexpr int64_t kMaxTensorBytes = int64_t{1} << 44;
 
 size_t physical_memory() { return static_cast<size_t>(::sysconf(_SC_PHYS_PAGES)) * static_cast<size_t>(::sysconf(_SC_PAGESIZE)); }
-
-// The upper end of the bucket that `n` falls into: there are `half` to twice as many in every octave, powers of two among
-// their ends.
-int64_t bucket(int64_t n, int64_t half) {
-  int64_t step = 16;
-  while (n > step * 2 * half) step *= 2;
-  return (n + step - 1) / step * step;
-}
-constexpr int64_t kMemoryBuckets = 8, kGraphBuckets = 32;  // few layouts; few rows computed for nothing
 
 }  // namespace
 
@@ -41,12 +35,16 @@ Result<std::unique_ptr<Context>> Context::create(std::shared_ptr<const Executabl
     TENON_ASSIGN(context->queue_, GpuQueue::create(gpu->device()));
     for (size_t i = 0; i < context->plan().inputs.size(); ++i) context->staged_inputs_.emplace_back(Memory::kPageLocked, &gpu->device());
     context->find_inputs_of_device();
+    const engine::Plan& plan = context->plan();
+    if (plan.row_offsets_value >= 0 && plan.tokens.is_symbol()) context->packed_rows_ = context->executable_->symbol_index(plan.tokens.to_string());
   }
   context->find_steps_of_one_thread();
   context->find_unneeded_downloads(options.outputs_on_device);
   context->resolve_roots(kept);
   context->make_regions(kept);
   context->lay_out_arguments();
+  context->name_steps();
+  context->warm_up(options);
   return context;
 }
 
@@ -75,6 +73,16 @@ void Context::find_steps_of_one_thread() {
   for (const engine::PlanStep& step : plan().steps) {
     const auto is_float_value = [&](int v) { return is_float(value(v).type.dtype); };
     alone_.push_back(queue_ != nullptr && std::ranges::none_of(step.outputs, is_float_value));
+  }
+}
+
+void Context::name_steps() {
+  const std::string shown = env("TENON_NVTX");
+  if (shown == "off" || nvtx() == nullptr) return;
+  replays_graphs_ = shown == "graphs";
+  for (const engine::PlanStep& step : plan().steps) {
+    std::string& name = step_names_.emplace_back(fmt::format("{} {}", ir::op_name(step.op), step.outputs.empty() ? "" : value(step.outputs[0]).name));
+    if (!step.origin.empty()) name += " (" + step.origin + ")";
   }
 }
 
@@ -170,6 +178,7 @@ void Context::lay_out_arguments() {
 }
 
 Status Context::run() {
+  const NvtxRange range(step_names_.empty() ? nullptr : "tenon run");
   done_ = false;
   TENON_TRY(inputs_.bind(symbols_));
   for (size_t i = 0; i < plan().inputs.size(); ++i) data_[i] = inputs_.data(static_cast<int>(i));
@@ -224,64 +233,70 @@ Status Context::run_steps(int begin, int end, int64_t tokens) {
   return {};
 }
 
-// Where the last steps of a run begin that depend on an input's size which no step before them depends on: a head that
-// unpacks rows asks for the padded length, the layers do not. `end` where there are none.
-int Context::find_tail(int begin, int end) const {
-  std::set<std::string> known;
-  int tail = end;
-  for (int step = begin; step < end; ++step) {
-    std::set<std::string> names;
-    const engine::PlanStep& s = plan().steps[static_cast<size_t>(step)];
-    const auto collect = [&](const ir::Shape& shape) {
-      for (const ir::Dim& d : shape) d.collect_symbols(names);
-    };
-    for (const auto* values : {&s.inputs, &s.outputs})
-      for (int v : *values)
-        if (v >= 0) collect(value(v).type.shape);
-    for (const auto& [name, attr] : s.attrs.all())
-      if (const auto* shape = std::get_if<ir::Shape>(&attr)) collect(*shape);
-    for (const std::string& name : names) {
-      const bool of_input = plan().symbols[static_cast<size_t>(executable_->symbol_index(name))].input >= 0;
-      if (of_input && known.insert(name).second && step > begin) tail = step;
-    }
-  }
-  return tail;
+// The sizes of inputs that a step depends on, by name.
+std::set<std::string> Context::input_sizes_of(int step) const {
+  std::set<std::string> names;
+  const engine::PlanStep& s = plan().steps[static_cast<size_t>(step)];
+  const auto collect = [&](const ir::Shape& shape) {
+    for (const ir::Dim& d : shape) d.collect_symbols(names);
+  };
+  for (const auto* values : {&s.inputs, &s.outputs})
+    for (int v : *values)
+      if (v >= 0) collect(value(v).type.shape);
+  for (const auto& [name, attr] : s.attrs.all())
+    if (const auto* shape = std::get_if<ir::Shape>(&attr)) collect(*shape);
+  std::erase_if(names, [&](const std::string& name) { return plan().symbols[static_cast<size_t>(executable_->symbol_index(name))].input < 0; });
+  return names;
 }
 
-// A shape that comes for the first time replays the graph of the steps before the tail, which other shapes have had; when
-// it comes again it is worth a graph of its own.
+// The longest run of steps without the sizes that are confined to its edges: a head that unpacks rows asks for the padded
+// length, as does what looks at a mask in the beginning; the layers between do not.
+std::pair<int, int> Context::find_core(int begin, int end) const {
+  std::vector<std::set<std::string>> sizes;
+  std::set<std::string> all, confined;
+  for (int step = begin; step < end; ++step) all.merge(std::set(sizes.emplace_back(input_sizes_of(step))));
+  const auto longest_without = [&](const std::set<std::string>& names) {
+    std::pair<int, int> longest{begin, begin};
+    for (int from = begin, at = begin; at < end; ++at) {
+      const bool has = std::ranges::any_of(sizes[static_cast<size_t>(at - begin)], [&](const std::string& n) { return names.contains(n); });
+      if (has) from = at + 1;
+      if (at + 1 - from > longest.second - longest.first) longest = {from, at + 1};
+    }
+    return longest;
+  };
+  const auto is_most = [&](std::pair<int, int> run) { return 2 * (run.second - run.first) >= end - begin; };
+  for (const std::string& name : all)
+    if (is_most(longest_without({name}))) confined.insert(name);
+  const auto core = longest_without(confined);
+  return is_most(core) ? core : std::pair(begin, end);
+}
+
+// A shape that comes for the first time replays the graph of the core, which other shapes have had, between steps that are
+// launched one by one; when it comes again it is worth a graph of its own.
 Status Context::run_on_gpu(int region, int begin, int end, int64_t tokens) {
   TENON_TRY(queue_->device().use());
-  make_graph_key(region, begin, tokens);
-  for (int v : executable_->values_of(region)) {
-    if (value(v).place == engine::Place::kDevice) graph_key_.insert(graph_key_.end(), shape(v).begin(), shape(v).end());
-  }
-  const auto [it, is_new] = tails_.try_emplace(begin, end);
-  if (is_new) it->second = find_tail(begin, end);
-  const int tail = it->second;
+  if (!replays_graphs_) return queue_->run_once([&] { return run_steps(begin, end, tokens); });
+  const NvtxRange range(step_names_.empty() ? nullptr : "graph");
+  const auto [it, is_new] = cores_.try_emplace(begin);
+  if (is_new) it->second = find_core(begin, end);
+  const auto [head, tail] = it->second;
+  make_graph_key(region, begin, end, tokens);
   bool known = true;
-  if (tail < end) {
+  if (tail - head < end - begin) {
     TENON_ASSIGN(known, queue_->came_before(graph_key_));
   }
   if (known) {
     return queue_->run(graph_key_, [&] { return run_steps(begin, end, tokens); });
   }
-  make_graph_key(region, begin, tokens);
-  graph_key_.push_back(tail);
-  for (int step = begin; step < tail; ++step) {
-    const ops::RunArgs args = arguments(step);
-    for (const auto& list : {args.inputs, args.outputs})
-      for (const ops::TensorArg& a : list) graph_key_.insert(graph_key_.end(), a.shape.begin(), a.shape.end());
-    for (const ops::Sizes& s : args.sizes) graph_key_.insert(graph_key_.end(), s.values.begin(), s.values.end());
-  }
-  TENON_TRY(queue_->run(graph_key_, [&] { return run_steps(begin, tail, tokens); }));
+  make_graph_key(region, head, tail, tokens);
+  TENON_TRY(queue_->run_once([&] { return run_steps(begin, head, tokens); }));
+  TENON_TRY(queue_->run(graph_key_, [&, from = head, to = tail] { return run_steps(from, to, tokens); }));
   return run_steps(tail, end, tokens);
 }
 
-// What kernels are given is decided by the layouts of both sides, up to this region, and the sizes of what lies on the
-// device, which the caller adds.
-void Context::make_graph_key(int region, int begin, int64_t tokens) {
-  graph_key_.assign({begin, tokens, served_length_});
+// What kernels are given is decided by the layouts of both sides, up to this region, and the sizes that the steps have.
+void Context::make_graph_key(int region, int begin, int end, int64_t tokens) {
+  graph_key_.assign({begin, end, tokens, served_length_});
   for (int r = 0; r <= region; ++r) {
     for (const Side& side : regions_[static_cast<size_t>(r)].sides) {
       graph_key_.push_back(side.layout->id);
@@ -289,6 +304,12 @@ void Context::make_graph_key(int region, int begin, int64_t tokens) {
     }
   }
   for (const Buffer& staged : staged_inputs_) graph_key_.push_back(staged.generation());
+  for (int step = begin; step < end; ++step) {
+    const ops::RunArgs args = arguments(step);
+    for (const auto& list : {args.inputs, args.outputs})
+      for (const ops::TensorArg& a : list) graph_key_.insert(graph_key_.end(), a.shape.begin(), a.shape.end());
+    for (const ops::Sizes& s : args.sizes) graph_key_.insert(graph_key_.end(), s.values.begin(), s.values.end());
+  }
 }
 
 // Graphs read inputs where they were when they were recorded.
@@ -378,11 +399,14 @@ void Context::measure_items(int region, std::vector<std::vector<size_t>>& bytes)
   }
 }
 
-// Sizes that depend on data at the upper end of their bucket.
+// Sizes that depend on data at the upper end of their bucket. More rows than the inputs have make no sense but harm nobody on
+// a GPU, where every shape of a bucket is then served by the same graph.
 void Context::round_up_symbols(int64_t buckets) {
   roomy_symbols_ = symbols_;
   for (size_t s = 0; s < symbols_.size(); ++s) {
-    if (plan().symbols[s].input < 0) roomy_symbols_[s] = std::min(bucket(symbols_[s], buckets), executable_->symbol_bound(static_cast<int>(s), symbols_));
+    if (plan().symbols[s].input >= 0) continue;
+    const int64_t end = bucket_end(symbols_[s], buckets);
+    roomy_symbols_[s] = static_cast<int>(s) == packed_rows_ ? end : std::min(end, executable_->symbol_bound(static_cast<int>(s), symbols_));
   }
 }
 
@@ -439,6 +463,7 @@ void Context::point_arguments(int region) {
 }
 
 Status Context::launch(int step, int64_t tokens) {
+  const NvtxRange range(step_names_.empty() ? nullptr : step_names_[static_cast<size_t>(step)].c_str());
   const PreparedKernel& kernel = choose(step, tokens);
   ops::RunArgs args = arguments(step);
   if (kernel.absorbs) {  // arguments of neighbouring steps stand together

@@ -3,6 +3,7 @@
 
 #include <map>
 #include <memory>
+#include <set>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -34,6 +35,7 @@ class Context {
 
   const Executable& executable() const { return *executable_; }
   size_t arena_bytes() const;
+  int graphs_recorded() const { return queue_ != nullptr ? queue_->recorded() : 0; }
 
  private:
   // What a region's arena on one device holds: values by their root, and one workspace per step that runs there.
@@ -77,14 +79,20 @@ class Context {
   Status launch(int step, int64_t tokens);
   Status stage_inputs();
   Status run_steps(int begin, int end, int64_t tokens);
-  int find_tail(int begin, int end) const;
+  std::set<std::string> input_sizes_of(int step) const;
+  std::pair<int, int> find_core(int begin, int end) const;
   Status run_on_gpu(int region, int begin, int end, int64_t tokens);
-  void make_graph_key(int region, int begin, int64_t tokens);
+  void make_graph_key(int region, int begin, int end, int64_t tokens);
   Status profile_step(int step, const PreparedKernel& kernel, const ops::RunArgs& args);
   Status copy_outputs();
   void find_steps_of_one_thread();
   void find_inputs_of_device();
   void find_unneeded_downloads(bool outputs_on_device);
+  void name_steps();
+  void warm_up(const ContextOptions& options);
+  Status warm_shape(const std::vector<std::vector<int64_t>>& shapes, bool all_buckets);
+  Status run_until_warm();
+  std::vector<std::vector<int64_t>> shapes_of(const engine::Profile& profile, bool largest) const;
 
   std::shared_ptr<const Executable> executable_;
   const size_t memory_limit_;
@@ -110,12 +118,15 @@ class Context {
   std::vector<TensorView> output_buffers_;
   std::vector<Buffer> packed_outputs_;
   std::unique_ptr<GpuQueue> queue_;    // null: no GPU
-  std::vector<Buffer> staged_inputs_;
-  std::vector<bool> read_by_device_;  // of the inputs  // page-locked
+  std::vector<std::string> step_names_;  // for profilers; empty: there is none
+  bool replays_graphs_ = true;
+  int packed_rows_ = -1;  // the symbol that counts the rows of packed tokens on a GPU; -1: none
+  std::vector<Buffer> staged_inputs_;  // page-locked
+  std::vector<bool> read_by_device_;   // of the inputs
   std::vector<int64_t> graph_key_;
   int64_t served_length_ = 0;  // Executable::served_length of this run
   bool keeps_values_ = false;
-  std::map<int, int> tails_;  // by the first step of a run on the device
+  std::map<int, std::pair<int, int>> cores_;  // by the first step of a run on the device
   std::map<int, Buffer> kept_copies_;  // of values on the device
 };
 

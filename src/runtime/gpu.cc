@@ -135,9 +135,15 @@ Status GpuQueue::run(const std::vector<int64_t>& key, const std::function<Status
   it->used = ++clock_;
   if (it->graph == nullptr) {
     TENON_ASSIGN(it->graph, record(enqueue));
+    ++recorded_;
   }
   busy_ = true;
   return check(device_.api().cuGraphLaunch(it->graph, stream_), "launching a graph");
+}
+
+Status GpuQueue::run_once(const std::function<Status()>& enqueue) {
+  busy_ = true;
+  return enqueue();
 }
 
 Status GpuQueue::wait() {

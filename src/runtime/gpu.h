@@ -52,6 +52,9 @@ class GpuQueue {
   Status run(const std::vector<int64_t>& key, const std::function<Status()>& enqueue);
   // Whether this key was run, or asked for here, before.
   Result<bool> came_before(const std::vector<int64_t>& key);
+  // The same without a graph.
+  Status run_once(const std::function<Status()>& enqueue);
+  int recorded() const { return recorded_; }  // graphs, since the queue was made
   // Waits for all that was put on the stream. Errors: internal (a kernel failed).
   Status wait();
   // Copies after all that was put on the stream, between addresses of the host's or the device's memory.
@@ -76,6 +79,7 @@ class GpuQueue {
   cuda::Event begin_ = nullptr, end_ = nullptr;
   std::vector<Recorded> graphs_;
   uint64_t clock_ = 0;
+  int recorded_ = 0;
   bool busy_ = false;
 };
 

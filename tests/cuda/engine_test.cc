@@ -7,7 +7,10 @@
 #include "tenon/builder.h"
 #include "tenon/runtime.h"
 #include "tests/cuda/run_cuda_kernel.h"
+#include "plan/device_code.h"
+#include "plan/gpu_timer.h"
 #include "tests/support/golden.h"
+#include "tests/support/small_models.h"
 
 namespace tenon::test {
 namespace {
@@ -154,6 +157,64 @@ TEST(GpuTargets, EachTargetOfOneEngineAgreesWithTheRecordedOutputs) {
     return;
   }
   FAIL() << "the corpus has no bert-seqcls";
+}
+
+// Which graphs were recorded, and when, changes no bit: contexts that were warm from the start, and ones that meet each shape
+// for the first, second and third time.
+TEST(GpuGraphs, WarmAndColdContextsGiveTheSameBits) {
+  if (gpu() == nullptr) GTEST_SKIP() << "no GPU";
+  Random random;
+  SCOPED_TRACE(random.trace());
+  const auto graph = graph_from(packed_encoder(), random);
+  passes::PipelineOptions passes;
+  passes.precision = DType::kF16;
+  value_or_throw(passes::run_pipeline(*graph, passes));
+  plan::PlanOptions options;
+  options.target = kernels::Target::kCuda;
+  options.machine = value_or_throw(plan::machine_at_hand());
+  options.profiles = {{{{"input_ids", {1, 1}, {2, 32}, {4, 64}}}}};
+  plan::PlannedModel planned = value_or_throw(plan::make_plan(*graph, options));
+  plan::KernelCache cache;
+  throw_if_error(plan::compile_codes(planned, cache));
+  const TemporaryPath path("graphs");
+  value_or_throw(engine::write_engine(path.str(), planned.plan, {}, [&](int i) { return planned.make_weight(i); }));
+  const auto executable = load_from(path.str());
+  const auto context_with = [&](ContextOptions::Warm warm) {
+    ContextOptions context;
+    context.warm = warm;
+    return value_or_throw(runtime::Context::create(executable, context));
+  };
+  const auto cold = context_with(ContextOptions::Warm::kNone), usual = context_with(ContextOptions::Warm::kOptimum),
+             warm = context_with(ContextOptions::Warm::kAll);
+  EXPECT_EQ(cold->graphs_recorded(), 0);
+  EXPECT_GT(usual->graphs_recorded(), 0);
+  EXPECT_GT(warm->graphs_recorded(), usual->graphs_recorded());
+  for (const auto& [batch, seq] : {std::pair<int64_t, int64_t>{2, 32}, {2, 31}, {1, 1}, {4, 64}, {3, 17}, {2, 33}, {1, 64}, {2, 32}}) {
+    SCOPED_TRACE(std::to_string(batch) + " x " + std::to_string(seq));
+    const Tensor ids = random.tensor(DType::kI64, {batch, seq}, 0, 99);
+    std::vector<int64_t> ones(static_cast<size_t>(batch * seq));
+    for (int64_t row = 0; row < batch; ++row)
+      for (int64_t i = random.integer(0, 1) * random.integer(0, seq - 1); i < seq; ++i) ones[static_cast<size_t>(row * seq + i)] = 1;
+    const Tensor mask = Tensor::from(DType::kI64, {batch, seq}, ones);
+    std::string expected;
+    for (int time = 0; time < 3; ++time) {
+      for (runtime::Context* context : {cold.get(), usual.get(), warm.get()}) {
+        throw_if_error(context->inputs().set("input_ids", view_of(ids)));
+        throw_if_error(context->inputs().set("attention_mask", view_of(mask)));
+        throw_if_error(context->run());
+        const std::string bytes = bytes_of(value_or_throw(context->output("hidden"))) + bytes_of(value_or_throw(context->output("lengths")));
+        if (expected.empty()) expected = bytes;
+        EXPECT_EQ(bytes, expected) << (context == cold.get() ? "cold" : context == warm.get() ? "warm" : "usual") << ", time " << time;
+      }
+    }
+  }
+  // Every count of tokens that its masks may leave was recorded when the context was made.
+  const int before = warm->graphs_recorded();
+  const Tensor ids = random.tensor(DType::kI64, {4, 63}, 0, 99), mask = Tensor::from(DType::kI64, {4, 63}, std::vector<int64_t>(4 * 63, 1));
+  throw_if_error(warm->inputs().set("input_ids", view_of(ids)));
+  throw_if_error(warm->inputs().set("attention_mask", view_of(mask)));
+  throw_if_error(warm->run());
+  EXPECT_EQ(warm->graphs_recorded(), before);
 }
 
 INSTANTIATE_TEST_SUITE_P(Corpus, GpuEngine, testing::ValuesIn(all_cases()),

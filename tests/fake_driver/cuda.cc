@@ -75,7 +75,10 @@ FAKE(cuDevicePrimaryCtxRetain, void** context, int) { return make(context); }
 FAKE(cuDevicePrimaryCtxRelease_v2, int) { return 0; }
 FAKE(cuCtxSetCurrent, void*) { return 0; }
 FAKE(cuMemAlloc_v2, DevicePtr* address, size_t bytes) {
-  return *address = reinterpret_cast<DevicePtr>(std::aligned_alloc(1024, (bytes + 1023) / 1024 * 1024)), said("allocate");
+  bytes = (bytes + 1023) / 1024 * 1024;
+  void* memory = std::aligned_alloc(1024, bytes);
+  *address = reinterpret_cast<DevicePtr>(std::memset(memory, 0, bytes));
+  return said("allocate");
 }
 FAKE(cuMemFree_v2, DevicePtr address) { return std::free(reinterpret_cast<void*>(address)), 0; }
 FAKE(cuMemHostAlloc, void** address, size_t bytes, unsigned) { return *address = std::calloc(1, bytes), said("allocate"); }

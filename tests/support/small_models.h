@@ -106,4 +106,32 @@ graph @main(%input_ids: i64[batch,seq], %attention_mask: i64[batch,seq], %token_
 }
 )";
 
+// The same with layers that are large enough for a GPU's kernels: ids and a mask in, [batch, seq, 64] and lengths out.
+inline std::string packed_encoder() {
+  constexpr int kLayers = 6;
+  std::string text = R"(
+graph @main(%input_ids: i64[batch,seq], %attention_mask: i64[batch,seq]) {
+  %words = constant {name = "words", value = tensor f32[100,64]}
+  %count = count_tokens(%attention_mask) {}
+  %offsets, %begin, %end, %gather, %positions, %kept = pack_tokens(%attention_mask) {tokens = dims[tokens]}
+  %flat_ids = reshape(%input_ids) {shape = dims[batch*seq]}
+  %ids = gather(%flat_ids, %gather) {axis = 0}
+  %x0 = embedding(%ids, %words) {}
+)";
+  for (int i = 0; i < kLayers; ++i) {
+    const std::string n = std::to_string(i), next = std::to_string(i + 1);
+    text += "  %w" + n + " = constant {name = \"w" + n + "\", value = tensor f32[64,64]}\n";
+    text += "  %a" + n + " = attention(%x" + n + ", %x" + n + ", %x" + n + ", %offsets, %begin, %end) {heads = 2, head_dim = 32, scale = 0.2}\n";
+    text += "  %x" + next + " = linear(%a" + n + ", %w" + n + ", _, %x" + n + ") {activation = \"gelu\"}\n";
+  }
+  return text + R"(
+  %hidden = unpack_tokens(%x6, %gather, %offsets, %begin) {shape = dims[batch,seq]}
+  %mask = cast(%attention_mask) {to = f32}
+  %lengths = reduce_sum(%mask) {axes = [1], keepdims = 1}
+  symbol tokens = %count <= batch*seq
+  return "hidden" = %hidden, "lengths" = %lengths
+}
+)";
+}
+
 }  // namespace tenon::test

@@ -6,13 +6,13 @@
 #include <fstream>
 #include <nlohmann/json.hpp>
 
-#include "builder/builder.h"
 #include "engine/reader.h"
 #include "engine/writer.h"
 #include "ir/text.h"
+#include "passes/pipeline.h"
 #include "plan/weight_table.h"
-#include "tests/support/golden.h"
 #include "tests/support/run_program.h"
+#include "tests/support/small_models.h"
 
 namespace tenon {
 namespace {
@@ -32,12 +32,13 @@ class Targets : public testing::Test {
 
   // As the builder does it, with images that no GPU would run instead of what NVRTC makes.
   void write(const std::string& name, const std::vector<int>& capabilities, bool cpu) const {
-    const ir::Model model = value_or_throw(builder::import_model(test::golden_folder() + "checkpoints/st-minilm-mean-normalize"));
+    test::Random random;
+    const auto imported = test::graph_from(test::packed_encoder(), random);
     plan::ExpressionNames names;
     std::vector<std::unique_ptr<ir::Graph>> graphs;
     std::vector<plan::PlannedModel> made;
     const auto add = [&](kernels::Target target, int capability) {
-      ir::Graph& graph = *graphs.emplace_back(model.graph->clone());
+      ir::Graph& graph = *graphs.emplace_back(imported->clone());
       passes::PipelineOptions passes;
       passes.precision = target == kernels::Target::kCuda ? DType::kF16 : DType::kF32;
       value_or_throw(passes::run_pipeline(graph, passes));
@@ -45,7 +46,7 @@ class Targets : public testing::Test {
       options.target = target;
       options.machine.compute_capability = capability;
       options.names = &names;
-      options.profiles = {{{{"input_ids", {1, 1}, {2, 32}, {8, 128}}, {"attention_mask", {1, 1}, {2, 32}, {8, 128}}, {"token_type_ids", {1, 1}, {2, 32}, {8, 128}}}}};
+      options.profiles = {{{{"input_ids", {1, 1}, {2, 32}, {4, 64}}}}};
       made.push_back(value_or_throw(plan::make_plan(graph, options)));
       auto& codes = made.back().plan.codes;
       const bool portable = std::ranges::all_of(codes, engine::is_portable);
@@ -62,7 +63,7 @@ class Targets : public testing::Test {
     std::vector<engine::Plan> plans;
     for (const plan::PlannedModel& m : made) plans.push_back(m.plan);
     engine::Metadata metadata;
-    metadata.graph_imported = ir::print(*model.graph);
+    metadata.graph_imported = ir::print(*imported);
     for (const auto& graph : graphs) metadata.plans.push_back({ir::print(*graph), {}, {}});
     value_or_throw(engine::write_engine((folder_ / name).string(), plans, metadata, [&](engine::StoredWeight w) {
       return made[static_cast<size_t>(w.plan)].make_weight(w.index);
@@ -73,11 +74,11 @@ class Targets : public testing::Test {
   test::Outcome run(const std::string& command, int gpu, const std::string& environment = "") const {
     fs::remove(folder_ / "calls");
     const std::string fake = std::string("LD_LIBRARY_PATH='") + TENON_BINARY_DIR + "/tests/fake_driver' FAKE_GPU=" + std::to_string(gpu) +
-                             " FAKE_GPU_LOG=calls " + environment + " ";
+                             " FAKE_GPU_LOG=calls TENON_LOG=error " + environment + " ";
     return test::run_program(command, folder_, fake);
   }
-  json bench(const std::string& command, int gpu) const {
-    const test::Outcome outcome = run("tenon bench m.tenon --batch 2 --seq 32 --iterations 3 --warmup 1 --json --quiet " + command, gpu, "TENON_LOG=error");
+  json bench(const std::string& command, int gpu, const std::string& sizes = "--batch 2 --seq 32 --iterations 3") const {
+    const test::Outcome outcome = run("tenon bench m.tenon --warmup 1 --json --quiet " + sizes + " " + command, gpu);
     EXPECT_EQ(outcome.code, 0) << outcome.log;
     return outcome.code == 0 ? json::parse(outcome.log)[0] : json();
   }
@@ -154,6 +155,55 @@ TEST_F(Targets, InspectAndExplainListThem) {
   EXPECT_EQ(json::parse(run("tenon inspect m.tenon --json --target cpu", 0).log)["target"], "cpu");
   EXPECT_NE(run("tenon inspect m.tenon --target sm_86", 0).code, 0);
   EXPECT_THAT(run("tenon explain m.tenon --target sm_80", 0).log, HasSubstr("Target: sm_80 (also in the engine, shown by --target: sm_90, cpu)"));
+}
+
+// What was recorded when the context was made is replayed from the first request on.
+TEST_F(Targets, TheProfilesUsualSizesAreWarmAtLoad) {
+  write("m.tenon", {90}, false);
+  const json warm = bench("", 90);  // the profile's opt sizes
+  EXPECT_GT(warm["graphs_at_load"], 0);
+  EXPECT_EQ(warm["graphs"], 0);
+  EXPECT_EQ(calls("record"), warm["graphs_at_load"]);
+  const json cold = bench("--warm none", 90);
+  EXPECT_EQ(cold["graphs_at_load"], 0);
+  EXPECT_GT(cold["graphs"], 0);
+  EXPECT_GT(bench("", 90, "--batch 1 --seq 48 --iterations 3")["graphs"], 0);  // sizes that were not
+}
+
+// A new length replays what others of its bucket recorded; when it comes again it gets a graph of its own. Each comes twice.
+TEST_F(Targets, ANewShapeWithinAWarmBucketRecordsNothing) {
+  write("m.tenon", {90}, false);
+  const std::string options = " --warmup 0 --iterations 1 --batch 2 --json --quiet --seq ";
+  const auto warm = run("tenon bench m.tenon --warm all" + options + "17,18,19,23,24,25,31,32", 90);
+  ASSERT_EQ(warm.code, 0) << warm.log;
+  for (const json& point : json::parse(warm.log)) EXPECT_EQ(point["graphs"], point["seq"] == 32 ? 0 : 1) << point["seq"];
+  const auto cold = run("tenon bench m.tenon --warm none" + options + "17,18", 90);
+  ASSERT_EQ(cold.code, 0) << cold.log;
+  EXPECT_EQ(json::parse(cold.log)[0]["graphs"], 2);
+}
+
+TEST_F(Targets, ProfilersSeeStepsByName) {
+  write("m.tenon", {90}, true);
+  const std::string attached = std::string("NVTX_INJECTION64_PATH='") + TENON_BINARY_DIR + "/tests/fake_driver/libfake_nvtx.so' FAKE_NVTX_LOG=ranges ";
+  const std::string command = "tenon bench m.tenon --warm none --batch 2 --seq 32 --iterations 1 --warmup 0 --quiet";
+  const auto ranges = [&](int gpu, const std::string& more) {
+    fs::remove(folder_ / "ranges");
+    EXPECT_EQ(run(command, gpu, attached + more).code, 0);
+    std::ifstream file(folder_ / "ranges");
+    return std::string(std::istreambuf_iterator<char>(file), std::istreambuf_iterator<char>());
+  };
+  const std::string on_cpu = ranges(0, "");
+  EXPECT_THAT(on_cpu, HasSubstr("tenon run\n"));
+  EXPECT_THAT(on_cpu, HasSubstr("\n  count_tokens count\n"));
+  EXPECT_THAT(on_cpu, HasSubstr("\n  attention "));
+  const std::string on_gpu = ranges(90, "");
+  EXPECT_THAT(on_gpu, HasSubstr("\n  attention "));
+  EXPECT_THAT(on_gpu, Not(HasSubstr("graph")));
+  EXPECT_EQ(calls("record"), 0);
+  const std::string graphs = ranges(90, "TENON_NVTX=graphs ");
+  EXPECT_THAT(graphs, HasSubstr("\n  graph\n"));
+  EXPECT_GT(calls("record"), 0);
+  EXPECT_EQ(ranges(90, "TENON_NVTX=off "), "");
 }
 
 // 16-bit weights of products are packed alike for both GPUs.
