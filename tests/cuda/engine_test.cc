@@ -204,7 +204,7 @@ TEST(GpuGraphs, WarmAndColdContextsGiveTheSameBits) {
         throw_if_error(context->run());
         const std::string bytes = bytes_of(value_or_throw(context->output("hidden"))) + bytes_of(value_or_throw(context->output("lengths")));
         if (expected.empty()) expected = bytes;
-        EXPECT_EQ(bytes, expected) << (context == cold.get() ? "cold" : context == warm.get() ? "warm" : "usual") << ", time " << time;
+        EXPECT_TRUE(bytes == expected) << (context == cold.get() ? "cold" : context == warm.get() ? "warm" : "usual") << ", time " << time;
       }
     }
   }
