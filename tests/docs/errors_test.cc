@@ -136,8 +136,9 @@ const std::vector<Row>& rows() {
          [] { return open_engine([](std::string bytes) { return ++bytes[300], bytes; }); }}}},
       {ErrorCode::kEngineVersion,
        4,
-       "The engine was made by a newer Tenon, or needs kernels that this one does not have.",
-       "Update Tenon, or build the engine again.",
+       "The engine was made by a newer Tenon, needs kernels that this one does not have, or has no code for this machine's "
+       "GPU.",
+       "Update Tenon, or build the engine again; for another GPU the message names the command that adds it.",
        {{"A newer format.", [] { return open_engine(of_version_9); }}}},
       {ErrorCode::kBadInput,
        5,
