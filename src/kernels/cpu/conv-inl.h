@@ -76,10 +76,39 @@ class SlowFetch {
   int64_t step_;
 };
 
+// The sums of a tile, where `kDense` with so much to fetch that bursts of it would hold up the loads of b.
+template <bool kDense, int kRows, int kVectors>
+HWY_INLINE void gather_pieces(const GatherTile& t, Fetch fetch, V (&sum)[kRows][kVectors]) {
+  constexpr int kUnrolled = 4;
+  const float* b = t.b;
+  const int64_t steps = t.pieces * ((t.length + kGatherStep - 1) / kGatherStep);
+  SlowFetch panels(kDense ? Prefetch{} : t.prefetch, steps), next_rows(t.next_rows, steps);
+  const int64_t panel_stride = t.b_panel_stride, end = t.first + t.length;
+  const float* const* rows = t.rows;
+  for (int64_t p = t.pieces; p > 0; --p, rows += kGatherRows) {
+    const float* a[kRows];
+    HWY_UNROLL(32)
+    for (int r = 0; r < kRows; ++r) a[r] = rows[r] + end;
+    for (int64_t k = -t.length; k < 0;) {
+      panels.step();
+      next_rows.step();
+      const int64_t stop = k + kGatherStep < 0 ? k + kGatherStep : 0;
+      for (; k + kUnrolled <= stop; k += kUnrolled, b += kUnrolled * kPanel) {
+        HWY_UNROLL(8)
+        for (int i = 0; i < kUnrolled; ++i) {
+          gather_step(a, k + i, b + i * kPanel, panel_stride, sum);
+          if (kDense && i % 2 == 1) fetch.two_steps();
+        }
+      }
+      for (; k < stop; ++k, b += kPanel) gather_step(a, k, b, panel_stride, sum);
+    }
+  }
+}
+
 // As gemm_tile, but that A is read where it stands.
 template <int kRows, int kPanels>
 HWY_NOINLINE void gather_tile(const GatherTile& t) {
-  constexpr int kVectors = kPanels * static_cast<int>(kPanel / kLanes), kUnrolled = 4;
+  constexpr int kVectors = kPanels * static_cast<int>(kPanel / kLanes);
   V sum[kRows][kVectors];
   HWY_UNROLL(32)
   for (int r = 0; r < kRows; ++r) {
@@ -93,26 +122,14 @@ HWY_NOINLINE void gather_tile(const GatherTile& t) {
       for (int v = 0; v < kVectors; ++v) sum[r][v] = load(t.c + r * t.c_stride + v * kLanes);
     }
   }
-  const float* b = t.b;
-  const int64_t steps = t.pieces * ((t.length + kGatherStep - 1) / kGatherStep);
-  SlowFetch panels(t.prefetch, steps), next_rows(t.next_rows, steps);
-  const int64_t panel_stride = t.b_panel_stride, end = t.first + t.length;
-  const float* const* rows = t.rows;
-  for (int64_t p = t.pieces; p > 0; --p, rows += kGatherRows) {
-    const float* a[kRows];
-    HWY_UNROLL(32)
-    for (int r = 0; r < kRows; ++r) a[r] = rows[r] + end;
-    for (int64_t k = -t.length; k < 0;) {
-      panels.step();
-      next_rows.step();
-      const int64_t stop = k + kGatherStep < 0 ? k + kGatherStep : 0;
-      for (; k + kUnrolled <= stop; k += kUnrolled, b += kUnrolled * kPanel) {
-        HWY_UNROLL(8)
-        for (int i = 0; i < kUnrolled; ++i) gather_step(a, k + i, b + i * kPanel, panel_stride, sum);
-      }
-      for (; k < stop; ++k, b += kPanel) gather_step(a, k, b, panel_stride, sum);
-    }
-  }
+  constexpr bool kWhole =
+      (kRows == kTileRows && kPanels == kTilePanels) || (kRows == kWideRows && kPanels == kWidePanels);
+  const int64_t depth = t.pieces * t.length;
+  const Fetch fetch(t.prefetch, depth, &t);
+  if (kWhole && !fetch.many() && t.prefetch.bytes >= 16 * depth)
+    gather_pieces<kWhole>(t, fetch, sum);
+  else
+    gather_pieces<false>(t, fetch, sum);
   if (t.finish) finish_sums(t.finish, sum);
   HWY_UNROLL(32)
   for (int r = 0; r < kRows; ++r) {
