@@ -203,7 +203,8 @@ class ConvWorker {
                  .prefetch = next,
                  .next_rows = next_rows};
     const Epilogue epilogue = c_.epilogue.at(row, column);
-    prefetch_block(epilogue, y, g_.filters, rows, columns);
+    if (t.accumulate) prefetch_rows(y, g_.filters * 4, rows, columns * 4);
+    prefetch_residual(epilogue, rows, columns);
     if (through && k > 0)
       for (int r = 0; r < rows; ++r) std::copy_n(y + r * g_.filters, columns, t.c + r * t.c_stride);
     code_.gather(t);

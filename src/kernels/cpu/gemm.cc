@@ -118,7 +118,8 @@ class Worker {
                .accumulate = k > 0,
                .prefetch = next};
     const Epilogue epilogue = g_.epilogue.at(row, column);
-    prefetch_block(epilogue, y, g_.y_stride, rows, columns);
+    if (t.accumulate) prefetch_rows(y, g_.y_stride * 4, rows, columns * 4);
+    prefetch_residual(epilogue, rows, columns);
     const bool partial = columns < panels * kPanel;
     if (partial) {
       t.c = scratch_;

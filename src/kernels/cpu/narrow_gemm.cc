@@ -123,7 +123,7 @@ class NarrowWorker {
     tile.rows = static_cast<int>(std::min<int64_t>(code_.rows, rows_ - row));
     const Epilogue epilogue = epilogue_.at(row, column);
     std::byte* y = y_ + (row * g_.columns + column) * epilogue.element();
-    prefetch_residual(epilogue, y, tile.rows, columns);
+    prefetch_residual(epilogue, tile.rows, columns);
     code_.tile(tile);
     vector_code_.epilogue(tile_, tile.c_stride, y, g_.columns, tile.rows, columns, epilogue);
   }

@@ -62,20 +62,16 @@ inline Prefetch prefetch_of(int64_t tile, int64_t tiles, const std::byte* first,
   return {from + tile / sharers * stride + tile % sharers * part, part, 1, stride};
 }
 
-// Brings `bytes` of each of `rows` rows near, which an epilogue will write or read when the sums are there: by then
-// nobody waits for them.
+// Brings `bytes` of each of `rows` rows near, which will be read when the sums are there: by then nobody waits for
+// them.
 inline void prefetch_rows(const void* first, int64_t stride, int rows, int64_t bytes) {
   const auto* row = static_cast<const char*>(first);
   for (int r = 0; r < rows; ++r, row += stride)
     for (int64_t at = 0; at < bytes; at += kCacheLine) __builtin_prefetch(row + at);
 }
-inline void prefetch_residual(const Epilogue& e, const void* y, int rows, int64_t columns) {
-  if (e.residual != nullptr && e.residual != y)
-    prefetch_rows(e.residual, e.residual_stride * e.element(), rows, columns * e.element());
-}
-inline void prefetch_block(const Epilogue& e, const void* y, int64_t y_stride, int rows, int64_t columns) {
-  prefetch_rows(y, y_stride * e.element(), rows, columns * e.element());
-  prefetch_residual(e, y, rows, columns);
+// What an epilogue reads. Not what it writes: stores wait for their lines by themselves.
+inline void prefetch_residual(const Epilogue& e, int rows, int64_t columns) {
+  if (e.residual != nullptr) prefetch_rows(e.residual, e.residual_stride * e.element(), rows, columns * e.element());
 }
 
 }  // namespace tenon::kernels::cpu
