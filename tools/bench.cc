@@ -107,8 +107,43 @@ int count_graphs(const std::vector<ExecutionContext>& streams) {
   return count;
 }
 
+// Copies of floats in the GPU's memory.
+class DeviceTensors {
+ public:
+  explicit DeviceTensors(const NamedTensors& tensors) : device_(value_or_throw(cuda::Device::open())) {
+    if (const Status s = upload(tensors); !s.ok()) throw Error(s.code(), s.message());
+  }
+  ~DeviceTensors() {
+    for (const auto& [name, data] : data_) device_->api().cuMemFree(data);
+  }
+  DeviceTensors(const DeviceTensors&) = delete;
+  DeviceTensors& operator=(const DeviceTensors&) = delete;
+  // Null: it is on the host.
+  void* find(const std::string& name) const {
+    const auto it = data_.find(name);
+    return it == data_.end() ? nullptr : reinterpret_cast<void*>(it->second);
+  }
+
+ private:
+  Status upload(const NamedTensors& tensors) {
+    TENON_TRY(device_->use());
+    for (const auto& [name, t] : tensors) {
+      const size_t bytes = static_cast<size_t>(t.numel()) * dtype_size(t.dtype());
+      if (!is_float(t.dtype()) || bytes == 0) continue;
+      cuda::DevicePtr& data = data_[name];
+      TENON_TRY(cuda::check(device_->api().cuMemAlloc(&data, bytes), "allocating memory for inputs"));
+      TENON_TRY(cuda::check(device_->api().cuMemcpyHtoDAsync(data, t.data(), bytes, nullptr), "uploading inputs"));
+    }
+    return cuda::check(device_->api().cuStreamSynchronize(nullptr), "uploading inputs");
+  }
+
+  const cuda::Device* device_;
+  std::map<std::string, cuda::DevicePtr> data_;
+};
+
 struct Batch {
   NamedTensors inputs;
+  std::unique_ptr<DeviceTensors> on_device;  // null: all are on the host
   int64_t longest = 0, tokens = 0;
 };
 
@@ -123,13 +158,17 @@ std::vector<Batch> make_batches(const BenchArgs& args, const Engine& engine, Len
     made.longest = *std::max_element(rows.begin(), rows.end());
     for (int64_t r : rows) made.tokens += r;
     made.inputs = random_inputs(engine, rows, made.longest, args.seed + static_cast<unsigned>(batches.size()));
+    if (args.inputs_on_device) made.on_device = std::make_unique<DeviceTensors>(made.inputs);
     for (const auto& [name, t] : made.inputs) bytes += static_cast<size_t>(t.numel()) * dtype_size(t.dtype());
   }
   return batches;
 }
 
-void set_inputs(ExecutionContext& context, const NamedTensors& inputs) {
-  for (const auto& [name, t] : inputs) context.set_input(name, {t.dtype(), t.shape(), const_cast<std::byte*>(t.data())});
+void set_inputs(ExecutionContext& context, const NamedTensors& inputs, const DeviceTensors* device = nullptr) {
+  for (const auto& [name, t] : inputs) {
+    void* there = device != nullptr ? device->find(name) : nullptr;
+    context.set_input(name, {t.dtype(), t.shape(), there != nullptr ? there : const_cast<std::byte*>(t.data()), there != nullptr});
+  }
 }
 
 // Every stream takes the next batch when it is done with one.
@@ -145,7 +184,7 @@ Point measure(const BenchArgs& args, const Engine& engine, std::vector<Execution
   plan.runs = args.iterations > 0 ? args.iterations : 3;
   plan.seconds = args.iterations > 0 ? 0 : args.duration;
   TimedWork work;
-  work.prepare = [&](size_t stream, size_t run) { set_inputs(streams[stream], batch_of(run).inputs); };
+  work.prepare = [&](size_t stream, size_t run) { set_inputs(streams[stream], batch_of(run).inputs, batch_of(run).on_device.get()); };
   work.run = [&](size_t stream) { streams[stream].execute(); };
   work.done = [&](double fraction) { progress.show(fmt::format("batch {} seq {}", batch, seq), fraction); };
   const Timing timing = time_runs(plan, work);

@@ -78,7 +78,7 @@ struct BenchArgs : CommonArgs {
   std::string profile_html;  // file to write
   std::string passes_of;     // the model: what each pass is worth
   std::string warm = "opt";  // none, opt, all: ContextOptions::warm
-  bool outputs_on_device = false;
+  bool outputs_on_device = false, inputs_on_device = false;
 };
 
 struct OptimizeArgs : CommonArgs {

@@ -6,10 +6,28 @@
 namespace tenon::ops {
 namespace {
 
+// Of attribute channels_last: x alone is [N, C, spatial…].
+constexpr int64_t kImageFirst = 2;
+
+// The shape of x, in the layout of y.
+template <class Sizes>
+Sizes like_y(const Attrs& attrs, Sizes x) {
+  if (attrs.integer("channels_last") == kImageFirst && x.size() > 1) std::rotate(x.begin() + 1, x.begin() + 2, x.end());
+  return x;
+}
+
+Status check_dtypes(const InferContext& c) {
+  if (c.attrs.integer("channels_last") != kImageFirst) return check_same_dtype(c);
+  TENON_TRY(check_dtype(c, 0, DTypes::kFloat));
+  for (const int i : {2, 3})
+    if (c.has(i)) TENON_TRY(require_dtype(c, i, c.dtype(1)));
+  return {};
+}
+
 Status infer(InferContext& c) {
-  TENON_TRY(check_same_dtype(c));
-  TENON_TRY(check_dtype(c, 0, DTypes::kNumber));
-  const Shape &x = c.shape(0), &w = c.shape(1);
+  TENON_TRY(check_dtypes(c));
+  TENON_TRY(check_dtype(c, 1, DTypes::kNumber));
+  const Shape x = like_y(c.attrs, c.shape(0)), &w = c.shape(1);
   const int64_t group = c.attrs.integer("group");
   if (x.size() < 3 || w.size() != x.size())
     return error(ErrorCode::kBadModel, "x of rank {}, weights of rank {}", x.size(), w.size());
@@ -30,9 +48,9 @@ Status infer(InferContext& c) {
   if (c.has(3)) TENON_TRY(require_shape(c, 3, y));
   const std::string& activation = c.attrs.text("activation");
   if (!parse_activation(activation)) return error(ErrorCode::kBadModel, "unknown activation '{}'", activation);
-  if (!activation.empty() && !is_float(c.dtype(0)))
-    return error(ErrorCode::kBadModel, "{} of {}", activation, dtype_name(c.dtype(0)));
-  return c.output(c.dtype(0), std::move(y));
+  if (!activation.empty() && !is_float(c.dtype(1)))
+    return error(ErrorCode::kBadModel, "{} of {}", activation, dtype_name(c.dtype(1)));
+  return c.output(c.dtype(1), std::move(y));
 }
 
 // One plane of y: the filter w [channels, kernel] over `channels` planes of x, `next` apart, whose elements are `step`
@@ -75,15 +93,16 @@ void finish_plane(const Attrs& attrs, const std::vector<A>& sums, const Plane& a
 Status reference(const Attrs& attrs, const RunArgs& args) {
   const TensorArg x = args.input(0), w = args.input(1), bias = args.input(2), residual = args.input(3),
                   y = args.output();
-  const size_t channel = channel_axis(attrs, x.shape.size());
-  const bool last = channels_last(attrs);
+  const std::vector<int64_t> x_shape = like_y(attrs, std::vector<int64_t>(x.shape.begin(), x.shape.end()));
+  const size_t channel = channel_axis(attrs, x_shape.size());
+  const bool last = results_channels_last(attrs), x_last = channels_last(attrs);
   const int64_t group = attrs.integer("group"), channels = w.dim(1), filters = w.dim(0);
-  if (x.shape[channel] != channels * group || filters % group != 0 || (bias && bias.numel() != filters)) {
+  if (x_shape[channel] != channels * group || filters % group != 0 || (bias && bias.numel() != filters)) {
     return error(ErrorCode::kBadInput, "weights {} in {} groups do not fit {}", shape_text(w.shape), group,
                  shape_text(x.shape));
   }
-  const Window g = Window::of(attrs, args, x.shape, y.shape, w.shape.subspan(2), spatial_axis(attrs));
-  const int64_t step = last ? x.shape[channel] : 1, next = last ? 1 : g.in_size();
+  const Window g = Window::of(attrs, args, x_shape, y.shape, w.shape.subspan(2), spatial_axis(attrs));
+  const int64_t step = x_last ? x_shape[channel] : 1, next = x_last ? 1 : g.in_size();
   return visit_number(y.dtype, [&]<class T>() -> Status {
     // Integers wrap.
     using A = std::conditional_t<std::is_integral_v<T>,
@@ -93,7 +112,7 @@ Status reference(const Attrs& attrs, const RunArgs& args) {
         std::vector<A> plane(static_cast<size_t>(g.out_size()));
         for (int64_t at = begin; at < end; ++at) {
           const int64_t filter = at % filters, first = filter / (filters / group) * channels;
-          const Plane from = Plane::of(last, at / filters * x.shape[channel] + first, x.shape[channel], g.in_size());
+          const Plane from = Plane::of(x_last, at / filters * x_shape[channel] + first, x_shape[channel], g.in_size());
           filter_plane(g, xs + from.offset, step, next, ws + filter * channels * g.kernel_size(), channels,
                        biases != nullptr ? biases[filter] : A{0}, plane.data());
           finish_plane(attrs, plane, Plane::of(last, at, filters, g.out_size()), residual.as<const T>(), y.as<T>());
@@ -125,7 +144,9 @@ double flops(const Attrs&, std::span<const TensorArg> inputs, std::span<const Te
 OpDef define_conv() {
   std::vector<AttrDef> attrs = window_attrs();
   attrs.push_back({"group", int64_t{1}, false, "channels and filters are divided into this many independent groups"});
-  attrs.push_back(channels_last_attr());
+  attrs.push_back({"channels_last", int64_t{0}, false,
+                   "1: all but the weights are [N, spatial…, C], not [N, C, spatial…]; 2: all but x and the weights, and "
+                   "x may be of another float type than they"});
   attrs.push_back({"activation", std::string(), false, "as of linear; also relu6, hard_sigmoid or hard_swish"});
   attrs.push_back({"activate_sum", int64_t{0}, false, "1: the activation comes after the residual, not before it"});
   return {.summary =

@@ -21,10 +21,11 @@ inline std::vector<AttrDef> window_attrs() {
 inline AttrDef channels_last_attr() {
   return {"channels_last", int64_t{0}, false, "1: all but the weights are [N, spatial…, C], not [N, C, spatial…]"};
 }
-inline bool channels_last(const Attrs& attrs) { return attrs.integer("channels_last") != 0; }
-// The axes of the channels and of the first spatial axis.
-inline size_t channel_axis(const Attrs& attrs, size_t rank) { return channels_last(attrs) ? rank - 1 : 1; }
-inline size_t spatial_axis(const Attrs& attrs) { return channels_last(attrs) ? 1 : 2; }
+inline bool channels_last(const Attrs& attrs) { return attrs.integer("channels_last") == 1; }
+inline bool results_channels_last(const Attrs& attrs) { return attrs.integer("channels_last") != 0; }
+// The axes of y's channels and of its first spatial axis.
+inline size_t channel_axis(const Attrs& attrs, size_t rank) { return results_channels_last(attrs) ? rank - 1 : 1; }
+inline size_t spatial_axis(const Attrs& attrs) { return results_channels_last(attrs) ? 1 : 2; }
 
 // Where one channel of one image stands in memory: its element `flat` at offset + flat * step.
 struct Plane {

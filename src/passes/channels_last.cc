@@ -2,18 +2,18 @@
 //
 // which then move down, through what works on each element and what is easily told about other axes, until they cancel:
 //
-//   f(first(x), first(y))             -> first(f(x, y))               elementwise; small operands are transposed
-//   instead concat(first(x), first(y))        -> first(concat(x, y)) reduce(first(x), spatial axes)    ->
-//   first(reduce(x)), or reduce(x) where it keeps no axes; pad alike reshape(first(x) to [N, C, all])  ->
-//   first(reshape(x to [N, all, C])) last(first(x))                    -> x a transpose that moves axes of one element
-//   only -> reshape
+//   f(first(x), first(y))           -> first(f(x, y))       elementwise; small operands are transposed instead
+//   concat(first(x), first(y))      -> first(concat(x, y))
+//   reduce(first(x), spatial axes)  -> first(reduce(x)), or reduce(x) where it keeps no axes; pad alike
+//   reshape(first(x) to [N, C, all]) -> first(reshape(x to [N, all, C]))
+//   last(first(x))                  -> x
+//   a transpose that moves axes of one element only -> reshape
 //
 // where first(x) puts the channels of x behind the batch and last(x) behind all else.
 //
-// Why:      the CPU's kernels of convolutions read rows of channels; each reformat is a pass over memory.
+// Why:      the kernels of convolutions read rows of channels; each reformat is a pass over memory.
 // Order:    after the convolutions have their epilogues; before chains of elementwise ops become programs, which may
-// then
-//           hold more.
+//           then hold more.
 // Declines: a conv whose weights are computed when run; pooling that gives indices.
 #include <algorithm>
 #include <set>
@@ -73,7 +73,7 @@ bool is_view(const Shape& shape, const std::vector<int64_t>& perm) {
 
 Result<bool> turn_conv(Rewriter& rw, Node& node) {
   if (!node.is(Op::k_conv) || node.attrs().integer("channels_last") != 0) return rw.no_match();
-  if (node.output()->dtype() != DType::kF32) return rw.no_match();
+  if (!is_float(node.output()->dtype()) || node.output()->dtype() == DType::kF64) return rw.no_match();
   if (!ops::is_constant_expression(*node.input(1))) return rw.decline(node, "its weights are computed when run");
   Attrs attrs = node.attrs();
   attrs.set("channels_last", int64_t{1});

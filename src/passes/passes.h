@@ -38,13 +38,13 @@ Status fuse_conv_epilogue(Graph& graph, Decisions& decisions);
 Status fuse_residual_norm(Graph& graph, Decisions& decisions);
 Status fuse_embedding(Graph& graph, Decisions& decisions);
 Status fuse_pointwise(Graph& graph, Decisions& decisions);
-// For CPUs.
 Status channels_last(Graph& graph, Decisions& decisions);
 
 // When the engine is to compute in 16 bits: `to` is f16 or bf16.
 Status lower_precision(Graph& graph, DType to, Decisions& decisions);
 // Behind it.
 Status fuse_unpack(Graph& graph, Decisions& decisions);
+Status fuse_image(Graph& graph, Decisions& decisions);
 // The same, for targets whose kernels compute linear_norm.
 Status fold_layer_norm(Graph& graph, Decisions& decisions);
 

@@ -56,20 +56,22 @@ constexpr Pass kPipeline[] = {
     {"fold-into-conv", fold_into_conv, "batch norms (scale and shift of channels) and padding into convolutions"},
     {"fuse-conv-epilogue", fuse_conv_epilogue, "activation and residual into conv"},
     {"fuse-residual-norm", fuse_residual_norm, "a residual left over -> layer_norm"},
-    {"channels-last", channels_last, "convolutions and pooling read rows of channels, transposes move out of the way (CPU)"},
+    {"channels-last", channels_last, "convolutions and pooling read rows of channels, transposes move out of the way"},
     {"fuse-pointwise", fuse_pointwise, "chains of elementwise ops -> one program"},
     {"fold-constants", fold_constants, "what the fusions left"},
     {"eliminate-common-subexpressions", eliminate_common_subexpressions, "equal rewrites of shared inputs"},
     {"eliminate-dead-code", eliminate_dead_code, "drop what the fusions replaced"},
 };
 
-// Behind lower-precision; the second for targets that have kernels for what comes of it.
+// Behind lower-precision; the last for targets that have kernels for what comes of it.
 constexpr Pass kFuseUnpack = {"fuse-unpack", fuse_unpack, "a column's gather and the cast into unpack_tokens (16 bit)"};
+constexpr Pass kFuseImage = {"fuse-image", fuse_image, "reformat and cast of images into their first convolution (16 bit)"};
 constexpr Pass kFoldLayerNorm = {"fold-layer-norm", fold_layer_norm, "norms into the products around them (16 bit, Hopper)"};
 
 std::vector<Pass> all_passes() {
   std::vector<Pass> all(std::begin(kPipeline), std::end(kPipeline));
   all.push_back(kFuseUnpack);
+  all.push_back(kFuseImage);
   all.push_back(kFoldLayerNorm);
   return all;
 }
@@ -180,6 +182,7 @@ Result<PipelineReport> run_pipeline(Graph& graph, const PipelineOptions& options
     if (Status s = ops::verify(graph); verify && !s.ok()) return s.with_context("bug in pass lower-precision");
     if (!options.dump_dir.empty()) TENON_TRY(dump(graph, options.dump_dir, number++, "lower-precision"));
     TENON_TRY(run(kFuseUnpack, number++));
+    TENON_TRY(run(kFuseImage, number++));
     if (options.fold_norms) TENON_TRY(run(kFoldLayerNorm, number));
   }
   if (!options.factors.empty() && options.stop_after.empty()) {

@@ -45,7 +45,11 @@ std::string_view config_origin_name(ConfigOrigin origin) {
   return "";
 }
 
-Dim rows_of(const Problem& problem) { return problem.inputs.empty() ? Dim(1) : leading(problem.inputs[0].shape); }
+Dim rows_of(const Problem& problem) {
+  if (problem.inputs.empty()) return 1;
+  const Shape& x = problem.inputs[0].shape;
+  return problem.op == ir::Op::k_conv ? x[0] : leading(x);
+}
 
 Problem with_rows(const Problem& problem, const Dim& rows) {
   const Dim was = rows_of(problem);

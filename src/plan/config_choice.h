@@ -42,7 +42,7 @@ struct ConfigProblem {
   std::vector<Size> sizes;  // by rising max_tokens
 };
 
-// The rows of a problem: all axes of its first input but the last.
+// The rows of a problem: all axes of its first input but the last; of conv its images.
 ir::Dim rows_of(const kernels::Problem& problem);
 
 // The problem with so many rows: axes of activations that make up the rows become one.

@@ -1,6 +1,7 @@
 #include "plan/planner.h"
 
 #include <algorithm>
+#include <cmath>
 #include <set>
 #include <unordered_map>
 
@@ -219,12 +220,14 @@ class Planner {
       };
       constexpr int64_t kGpuLadder[] = {32, 64, 128, 192, 256, 384, 512, 768, 1024, 1536, 2112, 3072, 4224, 6336, 8448, 12672, 16896};
       constexpr int64_t kCpuLadder[] = {8, 16, 32, 64, 128, 256, 384};  // more rows are more blocks of these
-      constexpr int64_t kUsualLength = 128;  // tokens of a text, where rows are texts
+      constexpr int64_t kImageLadder[] = {1, 2, 4, 8, 16, 32, 64, 128, 256};
       if (rows.is_const()) {
         add_size(0, rows.value());
       } else {
-        for (const int64_t most : kernel.on_device() ? std::span<const int64_t>(kGpuLadder) : kCpuLadder) {
-          add_size(most, rows == rows_ ? most : (most + kUsualLength - 1) / kUsualLength);
+        std::span<const int64_t> ladder = kernel.on_device() ? std::span<const int64_t>(kGpuLadder) : kCpuLadder;
+        if (problem.op == Op::k_conv && rows == rows_) ladder = kImageLadder;
+        for (const int64_t most : ladder) {
+          add_size(most, rows_at(rows, most));
           if (most >= most_tokens()) break;
         }
         made.sizes.back().max_tokens = 0;
@@ -234,6 +237,19 @@ class Planner {
     ConfigProblem& found = model_.config_problems[it->second];
     ++found.steps;
     return found;
+  }
+
+  // How many `rows` there are where there are so many of rows_.
+  int64_t rows_at(const ir::Dim& rows, int64_t count) const {
+    if (rows == rows_) return count;
+    std::set<std::string> own, measured;
+    rows.collect_symbols(own);
+    rows_.collect_symbols(measured);
+    const auto at = [](const ir::Dim& d) { return static_cast<double>(d.evaluate([](auto) { return 64; }).value_or(0)); };
+    constexpr double kUsualLength = 128;  // tokens of a text, where rows are texts
+    const bool proportional = own == measured && at(rows) > 0 && at(rows_) > 0;
+    const double share = proportional ? at(rows) / at(rows_) : 1 / kUsualLength;
+    return std::max<int64_t>(1, static_cast<int64_t>(std::ceil(std::min(share * static_cast<double>(count), 1e9))));
   }
 
   // More tokens than this are not asked for by any profile.

@@ -87,13 +87,46 @@ void Context::name_steps() {
 }
 
 void Context::find_inputs_of_device() {
-  read_by_device_.assign(plan().inputs.size(), false);
+  const size_t count = plan().inputs.size();
+  read_by_device_.assign(count, false);
+  read_by_host_.assign(count, false);
+  const auto input_of = [&](int v) {
+    const int root = v < 0 ? -1 : engine::root_of(plan(), v);
+    return root < static_cast<int>(count) ? root : -1;
+  };
   for (size_t i = 0; i < plan().steps.size(); ++i) {
-    if (!executable_->on_device(static_cast<int>(i))) continue;
-    for (int v : plan().steps[i].inputs) {
-      const int root = v < 0 ? -1 : engine::root_of(plan(), v);
-      if (root >= 0 && root < static_cast<int>(read_by_device_.size())) read_by_device_[static_cast<size_t>(root)] = true;
+    const engine::PlanStep& step = plan().steps[i];
+    const bool on_device = executable_->on_device(static_cast<int>(i));
+    for (size_t k = 0; k < step.inputs.size(); ++k) {
+      const int input = input_of(step.inputs[k]);
+      if (input < 0) continue;
+      (on_device ? read_by_device_ : read_by_host_)[static_cast<size_t>(input)] = true;
+      if (on_device && step.op == ir::Op::k_copy) uploads_.emplace_back(input, step.outputs[k]);
     }
+  }
+  const auto reads = [&](int v) {
+    if (const int input = input_of(v); input >= 0) read_by_host_[static_cast<size_t>(input)] = true;
+  };
+  for (const engine::PlanOutput& out : plan().outputs) reads(out.value);
+  for (const engine::PlanSymbol& symbol : plan().symbols) reads(symbol.value);
+}
+
+Status Context::check_inputs_on_device() const {
+  for (size_t i = 0; i < plan().inputs.size(); ++i) {
+    if (!inputs_.on_device(static_cast<int>(i))) continue;
+    if (queue_ == nullptr) return error(ErrorCode::kBadInput, "input \"{}\" is given in a GPU's memory to an engine for {}", plan().inputs[i].name, plan().target);
+    if (read_by_host_[i]) return error(ErrorCode::kBadInput, "input \"{}\" is given in the GPU's memory, but the host reads it", plan().inputs[i].name);
+  }
+  return {};
+}
+
+// What was given on the device is read where it is, unless a step writes over its copy.
+void Context::point_uploads() {
+  for (const auto& [input, copy] : uploads_) {
+    if (!inputs_.on_device(input)) continue;
+    bool overwritten = false;
+    for (size_t v = 0; v < root_.size(); ++v) overwritten = overwritten || (root_[v] == copy && value(static_cast<int>(v)).in_place);
+    if (!overwritten) data_[static_cast<size_t>(copy)] = data_[static_cast<size_t>(input)];
   }
 }
 
@@ -181,6 +214,7 @@ Status Context::run() {
   const NvtxRange range(step_names_.empty() ? nullptr : "tenon run");
   done_ = false;
   TENON_TRY(inputs_.bind(symbols_));
+  TENON_TRY(check_inputs_on_device());
   for (size_t i = 0; i < plan().inputs.size(); ++i) data_[i] = inputs_.data(static_cast<int>(i));
   if (queue_ != nullptr) TENON_TRY(stage_inputs());
   for (int r = 0; r < static_cast<int>(regions_.size()); ++r) TENON_TRY(run_region(r));
@@ -310,12 +344,14 @@ void Context::make_graph_key(int region, int begin, int end, int64_t tokens) {
       for (const ops::TensorArg& a : list) graph_key_.insert(graph_key_.end(), a.shape.begin(), a.shape.end());
     for (const ops::Sizes& s : args.sizes) graph_key_.insert(graph_key_.end(), s.values.begin(), s.values.end());
   }
+  for (const auto& [input, copy] : uploads_)
+    graph_key_.push_back(inputs_.on_device(input) ? static_cast<int64_t>(reinterpret_cast<intptr_t>(data_[static_cast<size_t>(input)])) : 0);
 }
 
 // Graphs read inputs where they were when they were recorded.
 Status Context::stage_inputs() {
   for (size_t i = 0; i < plan().inputs.size(); ++i) {
-    if (!read_by_device_[i]) continue;
+    if (!read_by_device_[i] || inputs_.on_device(static_cast<int>(i))) continue;
     const auto count = checked_numel(inputs_.shape(static_cast<int>(i)));
     const size_t bytes = static_cast<size_t>(count.value_or(0)) * dtype_size(plan().inputs[i].type.dtype);
     TENON_TRY(staged_inputs_[i].reserve(bytes, memory_limit_));
@@ -451,6 +487,7 @@ void Context::point_arguments(int region) {
       workspace_[static_cast<size_t>(side.steps[i])] = side.arena.data() + side.layout->offsets[side.roots.size() + i];
     }
   }
+  point_uploads();
   for (int v : executable_->values_of(region)) data_[static_cast<size_t>(v)] = data_[static_cast<size_t>(root_[static_cast<size_t>(v)])];
   const engine::PlanRegion& steps = plan().regions[static_cast<size_t>(region)];
   for (int step = steps.begin; step < steps.end; ++step) {

@@ -87,6 +87,8 @@ class Context {
   Status copy_outputs();
   void find_steps_of_one_thread();
   void find_inputs_of_device();
+  Status check_inputs_on_device() const;
+  void point_uploads();
   void find_unneeded_downloads(bool outputs_on_device);
   void name_steps();
   void warm_up(const ContextOptions& options);
@@ -122,7 +124,8 @@ class Context {
   bool replays_graphs_ = true;
   int packed_rows_ = -1;  // the symbol that counts the rows of packed tokens on a GPU; -1: none
   std::vector<Buffer> staged_inputs_;  // page-locked
-  std::vector<bool> read_by_device_;   // of the inputs
+  std::vector<bool> read_by_device_, read_by_host_;  // of the inputs
+  std::vector<std::pair<int, int>> uploads_;         // of inputs: the input, its copy on the device
   std::vector<int64_t> graph_key_;
   int64_t served_length_ = 0;  // Executable::served_length of this run
   bool keeps_values_ = false;

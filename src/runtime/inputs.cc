@@ -104,6 +104,12 @@ Status Inputs::check_tensor(std::string_view name, const TensorView& tensor, int
 Status Inputs::set(std::string_view name, const TensorView& tensor) {
   Item* item = nullptr;
   TENON_TRY(check_tensor(name, tensor, 0, &item));
+  if (tensor.on_device) {
+    const DType want = declared(static_cast<size_t>(item - items_.data())).type.dtype;
+    if (tensor.dtype != want || !is_float(want)) return bad("input \"{}\" is {} in the GPU's memory; only floats of the engine's type are read there", name, dtype_name(tensor.dtype));
+    if (reinterpret_cast<uintptr_t>(tensor.data) % 16 != 0) return bad("input \"{}\" is not at a multiple of 16 bytes in the GPU's memory", name);
+  }
+  item->on_device = tensor.on_device;
   item->source = Source::kPadded;
   item->dtype = tensor.dtype;
   item->shape.assign(tensor.shape.begin(), tensor.shape.end());
@@ -114,6 +120,7 @@ Status Inputs::set(std::string_view name, const TensorView& tensor) {
 Status Inputs::set_packed(std::string_view name, const TensorView& tensor) {
   Item* item = nullptr;
   TENON_TRY(check_tensor(name, tensor, 1, &item));
+  if (tensor.on_device) return bad("input \"{}\" is packed and in the GPU's memory: packed rows are read on the host", name);
   if (tensor.shape.empty()) return bad("input \"{}\" has no axes [batch, seq] that rows could be packed along", name);
   item->source = Source::kPacked;
   item->dtype = tensor.dtype;

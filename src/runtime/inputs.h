@@ -24,12 +24,18 @@ class Inputs {
   Status set_row_offsets(std::span<const int32_t> row_offsets);
   void clear();
 
-  // Binds the symbols that inputs define (others are left alone) and evaluates the shapes of inputs. Then checks all shapes,
-  // profiles and indices and readies the data. Allocates only when staging memory must grow. Errors: bad-input, out-of-memory.
+  // Binds the symbols that inputs define (others are left alone) and evaluates the shapes of inputs. Then checks all
+  // shapes, profiles and indices and readies the data. Allocates only when staging memory must grow. Errors: bad-input,
+  // out-of-memory.
   Status bind(std::span<int64_t> symbols);
 
   // After bind: where the data of an input is, never null.
   void* data(int input) const { return items_[static_cast<size_t>(input)].bound; }
+  // True when that is in the GPU's memory.
+  bool on_device(int input) const {
+    const Item& item = items_[static_cast<size_t>(input)];
+    return item.source == Source::kPadded && item.on_device;
+  }
   std::span<const int64_t> shape(int input) const { return items_[static_cast<size_t>(input)].expected; }
   // What set_row_offsets gave; empty: inputs are padded.
   std::span<const int32_t> row_offsets() const { return row_offsets_; }
@@ -44,6 +50,7 @@ class Inputs {
     std::vector<int64_t> shape;  // as given, for packed inputs as unpacked
     int64_t tokens = 0;          // rows of a packed input
     const void* given = nullptr;
+    bool on_device = false;           // `given` is in the GPU's memory
     std::vector<DimProgram> program;  // of the declared shape
     std::vector<int> axis_symbol;     // per axis: the symbol that it is; -1: another size
     std::vector<int64_t> expected;    // the declared shape for this run

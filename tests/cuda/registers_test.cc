@@ -20,7 +20,8 @@ const std::map<std::string, Limits> kLimits{
     {"attention_f32.cu", {160, 96}}, {"attention_row.cu", {64}},    {"attention_sm80.cu", {176, 16}},
     {"attention_sm90.cu", {168}},    {"linear_few_sm90.cu", {184}}, {"linear_narrow.cu", {64}},
     {"linear_sm80.cu", {216}},       {"linear_sm90.cu", {168}},     {"norm.cu", {96}},
-    {"projected_attention_sm90.cu", {168, 0, 56}}};
+    {"projected_attention_sm90.cu", {168, 0, 56}},
+    {"conv_image.cu", {168}},        {"windows.cu", {96}}};
 
 struct Compilation {
   kernels::DeviceSource source;
@@ -92,6 +93,28 @@ std::vector<Compilation> compilations() {
     const ProjectedAttention step(random, {.lengths = {128}, .heads = 16, .depth = kWidth, .normed = normed});
     for (const kernels::Config& config : projected().configs(step.problem))
       list.push_back({*projected().code(step.problem, config, 90), "sm_90a"});
+  }
+  // ResNet-50's first layers; a depthwise one and pooling.
+  const auto window = [](int64_t kernel, int64_t stride, int64_t group, int64_t layout) {
+    return Attrs{{"strides", std::vector<int64_t>{stride, stride}},
+                 {"pads", ir::to_shape({kernel / 2, kernel / 2, kernel / 2, kernel / 2})},
+                 {"group", group},
+                 {"activation", std::string("relu")},
+                 {"activate_sum", int64_t{1}},
+                 {"channels_last", layout}};
+  };
+  for (const DType dtype : {DType::kF16, DType::kBF16}) {
+    const Tensor x = random.tensor(dtype, {1, 14, 14, 64}), b = random.tensor(dtype, {64});
+    const auto weight = [&](int64_t channels, int64_t size) {
+      return random.tensor(dtype, {64, channels, size, size});
+    };
+    const int64_t kernel = dtype == DType::kF16 ? 3 : 1;
+    add_all(list, conv_sm90_kernel(), {Op::k_conv, {x, weight(64, kernel), b, x}, window(kernel, 1, 1, 1), {1, 2}});
+    add_all(list, plain_conv_kernel(), {Op::k_conv, {x, weight(1, 3), b, x}, window(3, 1, 64, 1), {1, 2}});
+    add_all(list, conv_image_kernel(),
+            {Op::k_conv, {random.tensor(DType::kF32, {1, 3, 28, 28}), weight(3, 7), b}, window(7, 2, 1, 2), {1, 2}});
+    add_all(list, pool_kernel(),
+            {Op::k_max_pool, {x}, {{"kernel_shape", std::vector<int64_t>{3, 3}}, {"channels_last", int64_t{1}}}});
   }
   return list;
 }

@@ -207,5 +207,27 @@ TEST_F(Inputs, MemoryLimitsAreHeldTo) {
   expect_message(c->run(), {"limit is 4096"}, ErrorCode::kOutOfMemory);
 }
 
+TEST_F(Inputs, OnlyFloatsMayBeOnTheGpuAndOnlyForItsEngines) {
+  const auto c = context();
+  const ir::Tensor words = filled({1, 3}, 1);
+  TensorView view = view_of(words);
+  view.on_device = true;
+  expect_message(c->inputs().set("input_ids", view), {"input_ids", "i64", "only floats"});
+
+  const auto dense_graph = graph_from(kDenseModel, random_);
+  const auto dense = value_or_throw(Context::create(executable_of(*dense_graph)));
+  const std::string name = dense_graph->inputs()[0]->name();
+  const ir::Tensor x = random_.tensor(DType::kF32, {2, 8});
+  view = view_of(x);
+  view.on_device = true;
+  throw_if_error(dense->inputs().set(name, view));
+  expect_message(dense->run(), {name, "in a GPU's memory", "engine for"});
+  view.data = static_cast<std::byte*>(view.data) + 4;
+  expect_message(dense->inputs().set(name, view), {name, "16 bytes"});
+  // What is given next counts.
+  throw_if_error(dense->inputs().set(name, view_of(x)));
+  throw_if_error(dense->run());
+}
+
 }  // namespace
 }  // namespace tenon::test

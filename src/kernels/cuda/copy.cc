@@ -1,4 +1,5 @@
-// Copies between host and device memory, as steps of the plan. The side in host memory is page-locked.
+// Copies between host and device memory, as steps of the plan. The side in host memory is page-locked. What a caller
+// gives on the device is copied there, or is its own copy.
 #include "kernels/cuda/device/grid_args.cuh"
 #include "kernels/cuda/kernels.h"
 #include "kernels/cuda/rows.h"
@@ -22,7 +23,7 @@ class CopyLauncher final : public Launcher {
     for (size_t i = 0; i < args.outputs.size(); ++i) {
       const TensorArg& device = to_device_ ? args.outputs[i] : args.inputs[i];
       const auto bytes = device.numel() * static_cast<int64_t>(dtype_size(device.dtype));
-      if (bytes == 0) continue;
+      if (bytes == 0 || args.inputs[i].data == args.outputs[i].data) continue;
       copies.parts[count++] = {args.inputs[i].data, args.outputs[i].data, bytes};
       all += bytes;
       most = std::max(most, bytes);
@@ -40,8 +41,7 @@ class CopyLauncher final : public Launcher {
     const auto& api = device_.api();
     for (unsigned i = 0; i < count; ++i) {
       const auto& [x, y, bytes] = copies.parts[i];
-      const int result = to_device_ ? api.cuMemcpyHtoDAsync(reinterpret_cast<DevicePtr>(y), x, static_cast<size_t>(bytes), stream)
-                                    : api.cuMemcpyDtoHAsync(y, reinterpret_cast<DevicePtr>(x), static_cast<size_t>(bytes), stream);
+      const int result = api.cuMemcpyAsync(reinterpret_cast<DevicePtr>(y), reinterpret_cast<DevicePtr>(x), static_cast<size_t>(bytes), stream);
       TENON_TRY(tenon::cuda::check(result, to_device_ ? "uploading" : "downloading"));
     }
     return {};

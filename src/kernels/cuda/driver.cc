@@ -114,16 +114,34 @@ Device Device::with_code_of(int capability) const {
 
 Status Device::use() const { return check(api_->cuCtxSetCurrent(context_), "selecting the GPU"); }
 
+namespace {
+constexpr int kInterleaveNone = 0, kPromote256B = 3, kFillZeros = 0;
+}  // namespace
+
 Status encode_matrix(const Driver& api, TensorMap& map, TensorMapType type, DevicePtr data, int64_t rows, int64_t columns,
                      int64_t stride, int box_rows, int box_columns, Swizzle swizzle) {
   const uint64_t sizes[2] = {static_cast<uint64_t>(columns), static_cast<uint64_t>(rows)};
   const uint64_t strides[1] = {static_cast<uint64_t>(stride)};
   const unsigned box[2] = {static_cast<unsigned>(box_columns), static_cast<unsigned>(box_rows)};
   const unsigned element_strides[2] = {1, 1};
-  constexpr int kInterleaveNone = 0, kPromote256B = 3, kFillZeros = 0;
   return check(api.cuTensorMapEncodeTiled(&map, static_cast<int>(type), 2, reinterpret_cast<void*>(data), sizes, strides, box,
                                           element_strides, kInterleaveNone, static_cast<int>(swizzle), kPromote256B, kFillZeros),
                "describing a matrix for TMA");
+}
+
+Status encode_pixels(const Driver& api, TensorMap& map, TensorMapType type, const PixelMap& p, Swizzle swizzle) {
+  // The driver counts axes from the innermost: channels, width, height, images.
+  const auto channels = static_cast<uint64_t>(p.channels), height = static_cast<uint64_t>(p.size[0]),
+             width = static_cast<uint64_t>(p.size[1]);
+  const uint64_t sizes[4] = {channels, width, height, static_cast<uint64_t>(p.count)};
+  const uint64_t pixel = channels * 2, strides[3] = {pixel, pixel * width, pixel * width * height};
+  const int lower[2] = {p.first[1], p.first[0]}, upper[2] = {p.last[1], p.last[0]};
+  const unsigned steps[4] = {1, static_cast<unsigned>(p.step[1]), static_cast<unsigned>(p.step[0]), 1};
+  return check(api.cuTensorMapEncodeIm2col(&map, static_cast<int>(type), 4, reinterpret_cast<void*>(p.data), sizes, strides,
+                                           lower, upper, static_cast<unsigned>(p.box_channels),
+                                           static_cast<unsigned>(p.pixels), steps, kInterleaveNone,
+                                           static_cast<int>(swizzle), kPromote256B, kFillZeros),
+               "describing images for TMA");
 }
 
 }  // namespace tenon::cuda

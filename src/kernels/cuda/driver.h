@@ -101,6 +101,9 @@ inline constexpr int kFunctionMaxDynamicShared = 8;
   F(cuOccupancyMaxActiveClusters, (int*, Function, const LaunchConfig*))                                   \
   F(cuTensorMapEncodeTiled, (TensorMap*, int, unsigned, void*, const uint64_t*, const uint64_t*,           \
                              const unsigned*, const unsigned*, int, int, int, int))                        \
+  F(cuTensorMapEncodeIm2col, (TensorMap*, int, unsigned, void*, const uint64_t*, const uint64_t*,          \
+                              const int*, const int*, unsigned, unsigned, const unsigned*, int, int, int,  \
+                              int))                                                                        \
   F(cuStreamBeginCapture, (Stream, int))                                                                   \
   F(cuStreamEndCapture, (Stream, Graph*))                                                                  \
   F(cuGraphInstantiateWithFlags, (GraphExec*, Graph, unsigned long long))                                  \
@@ -159,5 +162,18 @@ class Device {
 //   box             rows and columns of one copy
 Status encode_matrix(const Driver& api, TensorMap& map, TensorMapType type, DevicePtr data, int64_t rows, int64_t columns,
                      int64_t stride, int box_rows, int box_columns, Swizzle swizzle);
+
+// The pixels of images [count, height, width, channels] of 16-bit elements under one element of a window that slides over
+// them, read by TMA many at a time; those outside of their image are zeros. Pairs are of height and width.
+struct PixelMap {
+  DevicePtr data = 0;
+  int64_t count = 0, size[2] = {}, channels = 0;  // channels: a multiple of 8
+  int first[2] = {}, last[2] = {};  // where the window's first element stands at first, from the image's first pixel; at
+                                    // last, from its last pixel; -128 to 127
+  int step[2] = {1, 1};             // from window to window; at most 8
+  int pixels = 0, box_channels = 0;  // of one copy
+};
+// Errors: internal.
+Status encode_pixels(const Driver& api, TensorMap& map, TensorMapType type, const PixelMap& pixels, Swizzle swizzle);
 
 }  // namespace tenon::cuda

@@ -23,6 +23,11 @@ const Kernel& linear_f32_kernel();     // linear_sm80.cc
 // planner asks once for each token bucket. The problem must be supported.
 std::string best_linear_config(const Problem& problem, int64_t rows, int multiprocessors);
 
+const Kernel& conv_sm90_kernel();   // conv_sm90.cc
+const Kernel& conv_image_kernel();  // conv_image.cc
+const Kernel& plain_conv_kernel();  // windows.cc
+const Kernel& pool_kernel();        // windows.cc
+
 const Kernel& layer_norm_kernel();     // norm.cc
 const Kernel& rms_norm_kernel();       // norm.cc
 const Kernel& embedding_kernel();      // embedding.cc

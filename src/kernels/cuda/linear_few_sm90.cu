@@ -1,4 +1,4 @@
-// linear and linear_norm for few rows on Hopper: y = activation(x Wᵀ + bias) + residual, x [rows, K], W [N, K],
+// linear, linear_norm and conv for few rows on Hopper: y = activation(x Wᵀ + bias) + residual, x [rows, K], W [N, K],
 // y [rows, N].
 //
 // Here the time goes into waiting for data, so a tile's K is split over the blocks of a cluster and all SMs load at
@@ -9,14 +9,19 @@
 //
 // Macros: ELEMENT, VECTOR (the type of bias and gamma), COLUMNS (N), DEPTH (K), TILE_M, TILE_N, STAGES, SPLIT,
 // ACTIVATION, HAS_BIAS, HAS_RESIDUAL; of linear_norm: NORM_X, NORM_RESIDUAL (they have moments), MOMENTS (y's are
-// wanted).
+// wanted); of conv: ACTIVATE_SUM (the activation comes last) and those of product_rows.cuh.
 #include "activation.cuh"
 #include "cluster.cuh"
 #include "linear_args.cuh"
 #include "moments.cuh"
 #include "pdl.cuh"
+#include "product_rows.cuh"
 #include "tma.cuh"
 #include "wgmma.cuh"
+
+#ifndef ACTIVATE_SUM
+#define ACTIVATE_SUM 0
+#endif
 
 using T = ELEMENT;
 
@@ -24,7 +29,8 @@ namespace {
 
 constexpr bool kNorm = NORM_X || NORM_RESIDUAL;
 constexpr bool kOfPairs = kActivatesPairs<T, ACTIVATION> && !HAS_RESIDUAL && !MOMENTS;
-constexpr int kActivation = kOfPairs ? kNone : ACTIVATION;  // of single results
+constexpr int kActivation = kOfPairs || ACTIVATE_SUM ? kNone : ACTIVATION;  // of single products
+constexpr int kLastActivation = ACTIVATE_SUM && !kOfPairs ? ACTIVATION : kNone;
 constexpr int kConsumerThreads = TILE_M * 2;  // 128 for each 64 rows
 constexpr int kLoader = kConsumerThreads, kNormer = kLoader + 32, kThreads = kNorm ? kNormer + 32 : kNormer;
 constexpr int kChunk = 64, kChunks = ((DEPTH + kChunk - 1) / kChunk + SPLIT - 1) / SPLIT;  // of one block
@@ -58,7 +64,7 @@ constexpr int kPanels = COLUMNS / kMomentsPanel, kNormPanels = !kNorm ? 1 : NORM
 static_assert(!(NORM_X && NORM_RESIDUAL) && (!MOMENTS || TILE_N % kMomentsPanel == 0));
 
 TENON_DEVICE void load_stages(uint32_t stages, uint32_t full, uint32_t empty, const TensorMap& x, const TensorMap& w,
-                              int row, int column, int first_chunk) {
+                              const ProductRows& rows, int column, int first_chunk) {
   prefetch_map(w);
   prefetch_map(x);
   const auto load_w = [&](int k) {
@@ -76,7 +82,7 @@ TENON_DEVICE void load_stages(uint32_t stages, uint32_t full, uint32_t empty, co
       barrier_wait(empty + 8 * stage, (k / STAGES - 1) & 1);
       load_w(k);
     }
-    load_box(stages + stage * kStageBytes, x, (first_chunk + k) * kChunk, row, full + 8 * stage);
+    rows.load(stages + stage * kStageBytes, x, first_chunk + k, full + 8 * stage);
   }
 }
 
@@ -170,7 +176,7 @@ TENON_DEVICE void load4(const void* from, int index, float (&out)[4]) {
 }  // namespace
 
 extern "C" __global__ void __launch_bounds__(kThreads)
-    linear_few_sm90(const __grid_constant__ TensorMap x, const __grid_constant__ TensorMap w, const LinearArgs args) {
+    linear_few_sm90(const __grid_constant__ TensorMap x, const __grid_constant__ TensorMap w, const ProductArgs args) {
   extern __shared__ __align__(1024) unsigned char memory[];
   const uint32_t stages = shared_address(memory), partials = kOwnPartials ? stages + kRingBytes : stages;
   const uint32_t full = stages + kDataBytes, empty = full + 8 * STAGES, arrived = empty + 8 * STAGES;
@@ -191,7 +197,7 @@ extern "C" __global__ void __launch_bounds__(kThreads)
   if (SPLIT > 1) cluster_arrive();  // peers may write here once we run
   const auto row_of = [&](int pair, int half) { return row + first_row(rank * kPairs + pair) + half * 8; };
   if (thread >= kLoader) {
-    if (thread == kLoader) load_stages(stages, full, empty, x, w, row, column, rank * kChunks);
+    if (thread == kLoader) load_stages(stages, full, empty, x, w, ProductRows(args, row), column, rank * kChunks);
     if (kNorm && thread >= kNormer) {
       wait_for_previous_kernels();
       const auto* moments = static_cast<const Moments*>(NORM_X ? args.x_moments : args.residual_moments);
@@ -251,6 +257,7 @@ extern "C" __global__ void __launch_bounds__(kThreads)
       for (int i = 0; i < 4; ++i) {
         v[i] = activate<kActivation>((NORM_X ? v[i] * norm.scale : v[i]) + bias[i]);
         v[i] += NORM_RESIDUAL ? (r[i] - norm.mean) * norm.scale * gamma[i] : r[i];
+        v[i] = activate<kLastActivation>(v[i]);
       }
       const int y_row = row_of(pair, half);
       const bool inside = y_row < args.rows && column_inside;

@@ -1,4 +1,4 @@
-// linear and linear_norm for many rows on Hopper: y = activation(x Wᵀ + bias) + residual, x [rows, K], W [N, K],
+// linear, linear_norm and conv for many rows on Hopper: y = activation(x Wᵀ + bias) + residual, x [rows, K], W [N, K],
 // y [rows, N].
 //
 // Persistent blocks of three warpgroups walk over tiles of y. One thread of the first group, the loader, fills a ring
@@ -11,16 +11,21 @@
 //
 // Macros: ELEMENT, VECTOR (the type of bias and gamma), COLUMNS (N), DEPTH (K), TILE_M, TILE_N, STAGES, SLOTS (of each
 // consumer), CLUSTER, PINGPONG, ACTIVATION, HAS_BIAS, HAS_RESIDUAL; of linear_norm: NORM_X, NORM_RESIDUAL (they have
-// moments), MOMENTS (y's are wanted).
+// moments), MOMENTS (y's are wanted); of conv: ACTIVATE_SUM (the activation comes last) and those of product_rows.cuh.
 #include "activation.cuh"
 #include "cluster.cuh"
 #include "linear_args.cuh"
 #include "matrix.cuh"
 #include "moments.cuh"
 #include "pdl.cuh"
+#include "product_rows.cuh"
 #include "ring.cuh"
 #include "tma.cuh"
 #include "wgmma.cuh"
+
+#ifndef ACTIVATE_SUM
+#define ACTIVATE_SUM 0
+#endif
 
 using T = ELEMENT;
 
@@ -37,7 +42,8 @@ constexpr uint32_t kBlockBytes = 64 * 128;
 static_assert(SLOTS <= kTileBlocks);
 constexpr bool kNorm = NORM_X || NORM_RESIDUAL;
 constexpr bool kOfPairs = kActivatesPairs<T, ACTIVATION> && !HAS_RESIDUAL && !MOMENTS;
-constexpr int kActivation = kOfPairs ? kNone : ACTIVATION;  // of single results
+constexpr int kActivation = kOfPairs || ACTIVATE_SUM ? kNone : ACTIVATION;  // of single products
+constexpr int kLastActivation = ACTIVATE_SUM && !kOfPairs ? ACTIVATION : kNone;
 constexpr int kNormPanels = !kNorm ? 1 : (NORM_X ? DEPTH : COLUMNS) / kMomentsPanel;
 static_assert(!(NORM_X && NORM_RESIDUAL));
 // Tiles of y that are near in time are near in x and W, so that L2 holds both: 2048 rows.
@@ -127,7 +133,7 @@ TENON_DEVICE void load_w(const Layout& s, const TensorMap& w, uint32_t stage, in
 }
 
 // One thread.
-TENON_DEVICE void load_tiles(const Layout& s, const TensorMap& x, const TensorMap& w, const LinearArgs& args) {
+TENON_DEVICE void load_tiles(const Layout& s, const TensorMap& x, const TensorMap& w, const ProductArgs& args) {
   Tiles tile(args);
   // Weights do not wait for the kernels ahead.
   constexpr int kEarly = STAGES < kChunks ? STAGES : kChunks;
@@ -139,13 +145,14 @@ TENON_DEVICE void load_tiles(const Layout& s, const TensorMap& x, const TensorMa
   Ring ring;
   for (bool first = true; tile.valid(); tile.next(), first = false) {
     const auto [row, column] = tile.place();
+    const ProductRows rows(args, row);
 #pragma unroll 1
     for (int k = 0; k < kChunks; ++k) {
       if (!first || k >= kEarly) {
         barrier_wait(s.empty + 8 * ring.stage, ring.parity ^ 1);
         load_w(s, w, ring.stage, k, column);
       }
-      load_box(s.stages + ring.stage * kStageBytes, x, k * kChunk, row, s.full + 8 * ring.stage);
+      rows.load(s.stages + ring.stage * kStageBytes, x, k, s.full + 8 * ring.stage);
       ring.advance();
     }
   }
@@ -224,8 +231,11 @@ TENON_DEVICE void multiply_tile(const Layout& s, Ring& ring, Accumulators& sums,
     }
   };
   uint32_t previous = 0;
+  int chunks = kChunks;
+  // A loop that is known to run once is dissolved into what follows, where the compiler makes products wait.
+  if (kChunks == 1) asm volatile("" : "+r"(chunks));
 #pragma unroll 1
-  for (int k = 0; k < kChunks; ++k) {
+  for (int k = 0; k < chunks; ++k) {
     barrier_wait(s.full + 8 * ring.stage, ring.parity);
     const uint32_t x = s.stages + ring.stage * kStageBytes + (PINGPONG ? 0 : consumer * kBlocks * kBlockBytes);
     const uint32_t w = s.stages + ring.stage * kStageBytes + kXBytes;
@@ -328,7 +338,7 @@ TENON_DEVICE void finish_tile(const Slots& slots, Position<SLOTS>& position, con
           low += NORM_RESIDUAL ? (r.x * n.scale + n.shift) * gamma[q / 2].x : r.x;
           high += NORM_RESIDUAL ? (r.y * n.scale + n.shift) * gamma[q / 2].y : r.y;
         }
-        result[q] = pack<T>(low, high);
+        result[q] = pack<T>(activate<kLastActivation>(low), activate<kLastActivation>(high));
         if (kOfPairs) result[q] = gelu_f16x2(result[q]);
       }
       store_matrices(address, result);
@@ -368,7 +378,7 @@ TENON_DEVICE void consume_tiles(const Layout& s, const LinearArgs& args, const N
 extern "C" __global__ void __launch_bounds__(kThreads, 1)
     linear_sm90(const __grid_constant__ TensorMap x, const __grid_constant__ TensorMap w,
                 const __grid_constant__ TensorMap residual, const __grid_constant__ TensorMap y,
-                const LinearArgs args) {
+                const ProductArgs args) {
   extern __shared__ __align__(1024) unsigned char memory[];
   __shared__ Norms norms[kConsumers];
   const Layout s = make_layout(memory);

@@ -13,6 +13,9 @@ enum Activation : int {
   kTanh = 5,
   kSigmoid = 6,
   kSilu = 7,
+  kRelu6 = 8,
+  kHardSigmoid = 9,
+  kHardSwish = 10,
 };
 
 // One instruction, relative error 2^-11: for results that are rounded to 16 bits anyway.
@@ -31,6 +34,7 @@ TENON_DEVICE float reciprocal_approx(float x) {
   asm("rcp.approx.ftz.f32 %0, %1;" : "=f"(r) : "f"(x));
   return r;
 }
+TENON_DEVICE float hard_sigmoid(float x) { return fminf(fmaxf(x * (1.f / 6) + 0.5f, 0.f), 1.f); }
 TENON_DEVICE float sigmoid(float x) { return reciprocal_approx(1.f + exp2_approx(-1.4426950408889634f * x)); }
 
 // 0.5x(1 + erf(x/√2)) in a form with one tanh: within 2.5e-5 of it (fitted over all x; beyond 6 both are 0 or x).
@@ -74,6 +78,9 @@ TENON_DEVICE float activate_exactly(float x) {
   if (kActivation == kTanh) return ::tanhf(x);
   if (kActivation == kSigmoid) return logistic(x);
   if (kActivation == kSilu) return x * logistic(x);
+  if (kActivation == kRelu6) return fminf(fmaxf(x, 0.f), 6.f);
+  if (kActivation == kHardSigmoid) return hard_sigmoid(x);
+  if (kActivation == kHardSwish) return x * hard_sigmoid(x);
   return x;
 }
 
@@ -94,5 +101,8 @@ TENON_DEVICE float activate(float x) {
   if (kActivation == kTanh) return tanh_approx(x);
   if (kActivation == kSigmoid) return sigmoid(x);
   if (kActivation == kSilu) return x * sigmoid(x);
+  if (kActivation == kRelu6) return fminf(fmaxf(x, 0.f), 6.f);
+  if (kActivation == kHardSigmoid) return hard_sigmoid(x);
+  if (kActivation == kHardSwish) return x * hard_sigmoid(x);
   return x;
 }

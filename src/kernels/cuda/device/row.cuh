@@ -13,6 +13,25 @@ TENON_DEVICE f32 from_float<f32>(float x) {
   return x;
 }
 
+// The greater of two, where U has 16 bits in each half of a register; a NaN stays.
+template <class U>
+TENON_DEVICE uint32_t greater(uint32_t a, uint32_t b);
+#define TENON_GREATER(U, type)                                       \
+  template <>                                                        \
+  TENON_DEVICE uint32_t greater<U>(uint32_t a, uint32_t b) {         \
+    uint32_t r;                                                      \
+    asm("max.NaN." #type " %0, %1, %2;" : "=r"(r) : "r"(a), "r"(b)); \
+    return r;                                                        \
+  }
+TENON_GREATER(f16, f16x2)
+TENON_GREATER(bf16, bf16x2)
+template <>
+TENON_DEVICE uint32_t greater<f32>(uint32_t a, uint32_t b) {
+  float r;
+  asm("max.NaN.f32 %0, %1, %2;" : "=f"(r) : "f"(__uint_as_float(a)), "f"(__uint_as_float(b)));
+  return __float_as_uint(r);
+}
+
 // kN neighbours as they lie in memory: 16 bytes, or one element where rows are not aligned to that.
 template <class T, int kN>
 struct Vector {

@@ -4,7 +4,7 @@
 
 #include "mbarrier.cuh"
 
-// CUtensorMap, encoded on the host (driver.h, encode_matrix). A kernel takes it as `const __grid_constant__ TensorMap`.
+// CUtensorMap, encoded on the host (driver.h). A kernel takes it as `const __grid_constant__ TensorMap`.
 struct alignas(64) TensorMap {
   uint64_t opaque[16];
 };
@@ -26,6 +26,17 @@ TENON_DEVICE void load_box_multicast(uint32_t to, const TensorMap& map, int colu
       "cp.async.bulk.tensor.2d.shared::cluster.global.tile.mbarrier::complete_tx::bytes.multicast::cluster"
       " [%0], [%1, {%3, %4}], [%2], %5;" ::"r"(to),
       "l"(&map), "r"(barrier), "r"(column), "r"(row), "h"(mask)
+      : "memory");
+}
+
+// As many pixels of images as `map` says (driver.h, encode_pixels) into shared memory: from the window on that begins at
+// (n, h, w), windows in order, in each the pixel (dh, dw) further, its channels from c on. Zeros outside of the images.
+TENON_DEVICE void load_pixels(uint32_t to, const TensorMap& map, int c, int w, int h, int n, uint16_t dw, uint16_t dh,
+                              uint32_t barrier) {
+  asm volatile(
+      "cp.async.bulk.tensor.4d.shared::cluster.global.im2col.mbarrier::complete_tx::bytes"
+      " [%0], [%1, {%3, %4, %5, %6}], [%2], {%7, %8};" ::"r"(to),
+      "l"(&map), "r"(barrier), "r"(c), "r"(w), "r"(h), "r"(n), "h"(dw), "h"(dh)
       : "memory");
 }
 
