@@ -22,7 +22,7 @@ struct Cut {
   int shared_bytes(int64_t head_dim) const {
     const auto row = static_cast<int>(head_dim * 2);
     constexpr int kQuerySlots = 2, kMetSlots = 3, kBarrierBytes = 16;
-    const int bytes = stages * 2 * kKeys * row + (kQuerySlots + 1) * rows() * row + kMetSlots * (12 + rows() * 20) +
+    const int bytes = stages * 2 * kKeys * row + (kQuerySlots + 1) * rows() * row + kMetSlots * (20 + rows() * 20) +
                       (stages + kQuerySlots) * kBarrierBytes;
     return (bytes + 1023) / 1024 * 1024;
   }

@@ -37,15 +37,16 @@ constexpr int kComputingRegisters = kLeftRegisters < 240 ? kLeftRegisters : 240;
 // As many threads would fill a multiprocessor: this bound keeps the compiler to REGISTERS.
 constexpr int kMostThreads = 65536 / REGISTERS / kGroupThreads * kGroupThreads;
 
-// Shared memory. Queries move to registers at once, so their slots run ahead of the sequences that they meet: these are
-// read until the tile's end, when the queries of the tile after the next may be on their way.
+// Shared memory. Queries move to registers at once, so their slots run ahead of the sequences that they meet, which are
+// read until the tile's end.
 constexpr int kQuerySlots = 2, kMetSlots = 3;
 struct Shared {
   alignas(1024) unsigned char blocks[kStages][kStageBytes];
   alignas(1024) unsigned char queries[kQuerySlots][kQueryBytes];
   alignas(1024) unsigned char results[kQueryBytes];
   MetSequences<kRows> met[kMetSlots];
-  alignas(8) uint64_t block_full[kStages], block_empty[kStages], queries_full[kQuerySlots], queries_empty[kQuerySlots];
+  alignas(8) uint64_t block_full[kStages], block_empty[kStages], queries_full[kQuerySlots], queries_empty[kQuerySlots],
+      met_empty[kMetSlots];
 
   TENON_DEVICE uint32_t keys(int slot) const { return shared_address(blocks) + slot * kStageBytes; }
   TENON_DEVICE uint32_t values(int slot) const { return keys(slot) + kTileBytes; }
@@ -83,6 +84,7 @@ struct Loader {
     }
     __syncwarp();
     MetSequences<kRows>& sequences = shared.met[met.slot];
+    barrier_wait_long(shared_address(&shared.met_empty[met.slot]), met.parity ^ 1);
     sequences.collect(a, tile.begin, tile.end);
     barrier_arrive(full);  // every lane, which may have written a sequence
     __syncwarp();
@@ -222,6 +224,7 @@ struct Computer {
     }
     clear_rows(a, tile, 0, sequences.first_row - tile.begin);
     clear_rows(a, tile, sequences.last_row - tile.begin, tile.end - tile.begin);
+    barrier_arrive(shared_address(&shared.met_empty[met.slot]));
     query.advance();
     met.advance();
   }
@@ -293,6 +296,7 @@ extern "C" __global__ void __launch_bounds__(kMostThreads, 1)
       barrier_init(shared_address(&shared.queries_full[slot]), 1 + 32);  // the queries; sequences from all lanes
       barrier_init(shared_address(&shared.queries_empty[slot]), kWarps);
     }
+    for (int slot = 0; slot < kMetSlots; ++slot) barrier_init(shared_address(&shared.met_empty[slot]), kComputing);
     barrier_init_done();
     prefetch_map(q_map);
     prefetch_map(k_map);

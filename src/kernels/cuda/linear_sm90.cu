@@ -51,7 +51,7 @@ constexpr int kRowTilesOfGroup = 2048 / (TILE_M * CLUSTER);
 
 // Shared memory, all by address; the launcher asks for as much (linear_sm90.cc).
 struct Layout {
-  uint32_t stages, slots, full, empty, ready, done, turn;
+  uint32_t stages, slots, full, empty, ready, done, turn, norms_full, norms_empty;
 };
 TENON_DEVICE Layout make_layout(const void* memory) {
   Layout s;
@@ -59,9 +59,11 @@ TENON_DEVICE Layout make_layout(const void* memory) {
   s.slots = s.stages + STAGES * kStageBytes;            // [kConsumers][SLOTS]
   s.full = s.slots + kConsumers * SLOTS * kBlockBytes;  // [STAGES] a stage has its bytes
   s.empty = s.full + 8 * STAGES;                        // [STAGES] it has been multiplied
-  s.ready = s.empty + 8 * STAGES;                       // [kConsumers][SLOTS] a slot has the residual, norms are there
+  s.ready = s.empty + 8 * STAGES;                       // [kConsumers][SLOTS] a slot has the residual
   s.done = s.ready + 8 * kConsumers * SLOTS;            // [kConsumers][SLOTS] it holds results
   s.turn = s.done + 8 * kConsumers * SLOTS;             // [kConsumers] the other consumer has seen its tile's stages
+  s.norms_full = s.turn + 8 * kConsumers;               // [kConsumers] the norms of its tile's rows are there
+  s.norms_empty = s.norms_full + 8 * kConsumers;        // [kConsumers] they were read
   return s;
 }
 
@@ -168,7 +170,6 @@ TENON_DEVICE void find_norms(Norms& norms, const LinearArgs& args, int first) {
     const int64_t row = first + i;
     norms[i] = row < args.rows ? row_norm<kNormPanels>(moments + row * kNormPanels, args.epsilon) : Norm{};
   }
-  __syncwarp();
 }
 
 // One warp for each consumer: the residual into its slots, the results out of them.
@@ -181,7 +182,7 @@ TENON_DEVICE void keep_slots(const Layout& s, const TensorMap& residual, const T
   Tiles tile(args);
   if (PINGPONG) tile.next(consumer);
   Position<SLOTS> filled, stored;
-  for (; tile.valid(); tile.next(kTurns)) {
+  for (uint32_t turn = 0; tile.valid(); turn ^= 1, tile.next(kTurns)) {
     const int column = tile.place().column;
     const int row = tile.place().row + first_row;
     const auto fill = [&](int block) {
@@ -195,7 +196,11 @@ TENON_DEVICE void keep_slots(const Layout& s, const TensorMap& residual, const T
       }
       filled.advance();
     };
-    if (kNorm) find_norms(norms, args, row);
+    if (kNorm) {
+      barrier_wait(s.norms_empty + 8 * consumer, turn ^ 1);
+      find_norms(norms, args, row);
+      barrier_arrive(s.norms_full + 8 * consumer);  // every lane, which has written norms
+    }
     if (leads) {
 #pragma unroll 1
       for (int block = 0; block < SLOTS; ++block) fill(block);
@@ -367,7 +372,9 @@ TENON_DEVICE void consume_tiles(const Layout& s, const LinearArgs& args, const N
     if (PINGPONG) barrier_wait(s.turn + 8 * consumer, consumer == 0 ? turn ^ 1 : turn);
     multiply_tile(s, ring, sums, consumer);
     const auto [row, column] = tile.place();
+    if (kNorm) barrier_wait(s.norms_full + 8 * consumer, turn);
     finish_tile(slots, position, args, norms, sums, row + first_row, column);
+    if (kNorm) barrier_arrive(s.norms_empty + 8 * consumer);
     tile.next(kTurns);
     if (PINGPONG) ring.skip_tile();
   }
@@ -392,7 +399,11 @@ extern "C" __global__ void __launch_bounds__(kThreads, 1)
       barrier_init(s.ready + 8 * i, 1);
       barrier_init(s.done + 8 * i, 4);  // warps
     }
-    for (int i = 0; i < kConsumers; ++i) barrier_init(s.turn + 8 * i, 1);
+    for (int i = 0; i < kConsumers; ++i) {
+      barrier_init(s.turn + 8 * i, 1);
+      barrier_init(s.norms_full + 8 * i, 32);
+      barrier_init(s.norms_empty + 8 * i, 128);
+    }
     barrier_init_done();
     prefetch_map(x);
     prefetch_map(w);

@@ -126,8 +126,7 @@ TENON_DEVICE void find_norms(const Layout& s, const AttentionArgs& a, const Line
       const int64_t row = first + i;
       norms[i] = row < a.q_rows ? row_norm<kPanels>(moments + row * kPanels, linear.epsilon) : Norm{};
     }
-    __syncwarp();
-    if (threadIdx.x % 32 == 0) barrier_arrive(s.norms_full + 8 * buffer);
+    barrier_arrive(s.norms_full + 8 * buffer);  // every lane, which has written norms
   }
 }
 
@@ -366,8 +365,8 @@ TENON_DEVICE void consume_tiles(const Layout& s, const TensorMap& y, const Atten
                              min(sequence.k_end - q_begin, kRows)};
     clear_hidden(buffer + kHeadBytes, visible, first_row);
     fence_async_shared();
-    named_barrier(1 + own, kSharing);  // keys and values are there, norms were read
-    if (NORM_X && thread_here() % 128 == 0) barrier_arrive(s.norms_empty + 8 * own);
+    if (NORM_X) barrier_arrive(s.norms_empty + 8 * own);
+    named_barrier(1 + own, kSharing);  // keys and values are there
     if (first_row < visible.rows) {
       const float unit = a.scale * kLog2E;
       const int vote = 2 + consumer + 1;
@@ -404,8 +403,8 @@ extern "C" __global__ void __launch_bounds__(kThreads, 1)
       barrier_init(s.empty + 8 * i, kConsumers / kTurns);
     }
     for (int i = 0; i < kTurns; ++i) {
-      barrier_init(s.norms_full + 8 * i, 1);
-      barrier_init(s.norms_empty + 8 * i, kConsumers / kTurns);
+      barrier_init(s.norms_full + 8 * i, 32);
+      barrier_init(s.norms_empty + 8 * i, kSharing);
     }
     for (int i = 0; i < kConsumers; ++i) barrier_init(s.turn + 8 * i, 1);
     barrier_init_done();
