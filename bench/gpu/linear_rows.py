@@ -54,11 +54,11 @@ def plan(tile, depth):
     size, schedule, cluster = tile.split()
     m, n = map(int, size.split("x"))
     pingpong = schedule == "pingpong"
-    room = 227 * 1024 - 256 - m * 8 * (2 if pingpong else 1)
+    room = 227 * 1024 - 512 - m * 8 * (2 if pingpong else 1)
     blocks, stage = m // (64 if pingpong else 128), (m + n) * 128
     stages = min(8, -(-depth // 64), (room - 4 * blocks * 8192) // stage)
     slots = min(blocks * n // 64, (room - stages * stage) // 16384)
-    return m, n, int(pingpong), int(cluster), stages, slots, stages * stage + slots * 16384 + 256
+    return m, n, int(pingpong), int(cluster), stages, slots, stages * stage + slots * 16384 + 512
 
 
 def compile_kernel(source, tile, epilogue, columns, depth):

@@ -10,7 +10,7 @@ namespace tenon::kernels::cuda {
 
 inline constexpr int kSharedMemory = 227 * 1024;      // of a block on sm_90
 inline constexpr int kSharedMemoryOfSm = 228 * 1024;  // of which each block costs 1024 bytes more than it asks for
-inline constexpr int kSharedMemorySlack = 256;        // barriers
+inline constexpr int kSharedMemorySlack = 512;        // barriers: 272 bytes at most
 inline constexpr int kSlotBytes = 64 * 64 * 2;        // of a finished block
 
 enum class Schedule { kCooperative, kPingPong, kFewRows };
