@@ -63,7 +63,7 @@ class Planner {
     copy.type = from.type;
     copy.place = place;
     const int made = static_cast<int>(plan().values.size());
-    const kernels::Problem problem{.op = Op::k_copy, .attrs = {}, .inputs = {copy.type}, .present = {true}, .constant = {false}, .outputs = {copy.type}};
+    const kernels::Problem problem{.op = Op::k_copy, .attrs = {}, .inputs = {copy.type}, .present = {true}, .constant = {false}, .outputs = {copy.type}, .before = nullptr};
     plan().values.push_back(std::move(copy));
     const kernels::Kernel& kernel = up ? kernels::cuda::upload_kernel() : kernels::cuda::download_kernel();
     plan().steps.push_back({Op::k_copy, {}, {id}, {made}, choose_configs(kernel, problem), ""});
@@ -153,7 +153,7 @@ class Planner {
   }
 
   kernels::Problem make_problem(const Node& node) const {
-    kernels::Problem problem{.op = node.op(), .attrs = node.attrs(), .inputs = {}, .present = {}, .constant = {}, .outputs = {}};
+    kernels::Problem problem{.op = node.op(), .attrs = node.attrs(), .inputs = {}, .present = {}, .constant = {}, .outputs = {}, .before = nullptr};
     for (const Value* in : node.inputs()) {
       problem.inputs.push_back(in != nullptr ? in->type() : ir::TensorType{});
       problem.present.push_back(in != nullptr);

@@ -267,8 +267,8 @@ Status Context::run_steps(int begin, int end, int64_t tokens) {
   return {};
 }
 
-// The sizes of inputs that a step depends on, by name.
-std::set<std::string> Context::input_sizes_of(int step) const {
+// The symbols that a step's sizes depend on, by name.
+std::set<std::string> Context::sizes_of(int step) const {
   std::set<std::string> names;
   const engine::PlanStep& s = plan().steps[static_cast<size_t>(step)];
   const auto collect = [&](const ir::Shape& shape) {
@@ -279,8 +279,14 @@ std::set<std::string> Context::input_sizes_of(int step) const {
       if (v >= 0) collect(value(v).type.shape);
   for (const auto& [name, attr] : s.attrs.all())
     if (const auto* shape = std::get_if<ir::Shape>(&attr)) collect(*shape);
-  std::erase_if(names, [&](const std::string& name) { return plan().symbols[static_cast<size_t>(executable_->symbol_index(name))].input < 0; });
   return names;
+}
+
+std::vector<size_t> Context::symbols_of(int begin, int end) const {
+  std::set<size_t> symbols;
+  for (int step = begin; step < end; ++step)
+    for (const std::string& name : sizes_of(step)) symbols.insert(static_cast<size_t>(executable_->symbol_index(name)));
+  return {symbols.begin(), symbols.end()};
 }
 
 // The longest run of steps without the sizes that are confined to its edges: a head that unpacks rows asks for the padded
@@ -288,7 +294,11 @@ std::set<std::string> Context::input_sizes_of(int step) const {
 std::pair<int, int> Context::find_core(int begin, int end) const {
   std::vector<std::set<std::string>> sizes;
   std::set<std::string> all, confined;
-  for (int step = begin; step < end; ++step) all.merge(std::set(sizes.emplace_back(input_sizes_of(step))));
+  for (int step = begin; step < end; ++step) {
+    std::set<std::string>& of_inputs = sizes.emplace_back(sizes_of(step));
+    std::erase_if(of_inputs, [&](const std::string& name) { return plan().symbols[static_cast<size_t>(executable_->symbol_index(name))].input < 0; });
+    all.insert(of_inputs.begin(), of_inputs.end());
+  }
   const auto longest_without = [&](const std::set<std::string>& names) {
     std::pair<int, int> longest{begin, begin};
     for (int from = begin, at = begin; at < end; ++at) {
@@ -312,9 +322,12 @@ Status Context::run_on_gpu(int region, int begin, int end, int64_t tokens) {
   if (!replays_graphs_) return queue_->run_once([&] { return run_steps(begin, end, tokens); });
   const NvtxRange range(step_names_.empty() ? nullptr : "graph");
   const auto [it, is_new] = cores_.try_emplace(begin);
-  if (is_new) it->second = find_core(begin, end);
-  const auto [head, tail] = it->second;
-  make_graph_key(region, begin, end, tokens);
+  if (is_new) {
+    const auto [head, tail] = find_core(begin, end);
+    it->second = {head, tail, symbols_of(begin, end), symbols_of(head, tail)};
+  }
+  const auto& [head, tail, symbols, core_symbols] = it->second;
+  make_graph_key(region, begin, end, tokens, symbols);
   bool known = true;
   if (tail - head < end - begin) {
     TENON_ASSIGN(known, queue_->came_before(graph_key_));
@@ -322,14 +335,14 @@ Status Context::run_on_gpu(int region, int begin, int end, int64_t tokens) {
   if (known) {
     return queue_->run(graph_key_, [&] { return run_steps(begin, end, tokens); });
   }
-  make_graph_key(region, head, tail, tokens);
+  make_graph_key(region, head, tail, tokens, core_symbols);
   TENON_TRY(queue_->run_once([&] { return run_steps(begin, head, tokens); }));
   TENON_TRY(queue_->run(graph_key_, [&, from = head, to = tail] { return run_steps(from, to, tokens); }));
   return run_steps(tail, end, tokens);
 }
 
-// What kernels are given is decided by the layouts of both sides, up to this region, and the sizes that the steps have.
-void Context::make_graph_key(int region, int begin, int end, int64_t tokens) {
+// What kernels are given is decided by the layouts of both sides, up to this region, and the symbols of the steps' sizes.
+void Context::make_graph_key(int region, int begin, int end, int64_t tokens, std::span<const size_t> symbols) {
   graph_key_.assign({begin, end, tokens, served_length_});
   for (int r = 0; r <= region; ++r) {
     for (const Side& side : regions_[static_cast<size_t>(r)].sides) {
@@ -338,12 +351,7 @@ void Context::make_graph_key(int region, int begin, int end, int64_t tokens) {
     }
   }
   for (const Buffer& staged : staged_inputs_) graph_key_.push_back(staged.generation());
-  for (int step = begin; step < end; ++step) {
-    const ops::RunArgs args = arguments(step);
-    for (const auto& list : {args.inputs, args.outputs})
-      for (const ops::TensorArg& a : list) graph_key_.insert(graph_key_.end(), a.shape.begin(), a.shape.end());
-    for (const ops::Sizes& s : args.sizes) graph_key_.insert(graph_key_.end(), s.values.begin(), s.values.end());
-  }
+  for (const size_t s : symbols) graph_key_.push_back(roomy_symbols_[s]);
   for (const auto& [input, copy] : uploads_)
     graph_key_.push_back(inputs_.on_device(input) ? static_cast<int64_t>(reinterpret_cast<intptr_t>(data_[static_cast<size_t>(input)])) : 0);
 }

@@ -3,6 +3,7 @@
 
 #include <map>
 #include <memory>
+#include <span>
 #include <set>
 #include <string>
 #include <string_view>
@@ -79,10 +80,11 @@ class Context {
   Status launch(int step, int64_t tokens);
   Status stage_inputs();
   Status run_steps(int begin, int end, int64_t tokens);
-  std::set<std::string> input_sizes_of(int step) const;
+  std::set<std::string> sizes_of(int step) const;
+  std::vector<size_t> symbols_of(int begin, int end) const;  // that the steps' sizes depend on
   std::pair<int, int> find_core(int begin, int end) const;
   Status run_on_gpu(int region, int begin, int end, int64_t tokens);
-  void make_graph_key(int region, int begin, int end, int64_t tokens);
+  void make_graph_key(int region, int begin, int end, int64_t tokens, std::span<const size_t> symbols);
   Status profile_step(int step, const PreparedKernel& kernel, const ops::RunArgs& args);
   Status copy_outputs();
   void find_steps_of_one_thread();
@@ -129,7 +131,12 @@ class Context {
   std::vector<int64_t> graph_key_;
   int64_t served_length_ = 0;  // Executable::served_length of this run
   bool keeps_values_ = false;
-  std::map<int, std::pair<int, int>> cores_;  // by the first step of a run on the device
+  // Of steps that run on the device together: the core, and what the sizes of all and of the core depend on.
+  struct DeviceRun {
+    int head = 0, tail = 0;
+    std::vector<size_t> symbols, core_symbols;
+  };
+  std::map<int, DeviceRun> cores_;  // by the first step
   std::map<int, Buffer> kept_copies_;  // of values on the device
 };
 

@@ -3,7 +3,7 @@
 namespace tenon::runtime {
 
 kernels::Problem problem_of(const engine::Plan& plan, const engine::PlanStep& step) {
-  kernels::Problem problem{.op = step.op, .attrs = step.attrs, .inputs = {}, .present = {}, .constant = {}, .outputs = {}};
+  kernels::Problem problem{.op = step.op, .attrs = step.attrs, .inputs = {}, .present = {}, .constant = {}, .outputs = {}, .before = nullptr};
   for (int in : step.inputs) {
     const engine::PlanValue* value = in < 0 ? nullptr : &plan.values[static_cast<size_t>(in)];
     problem.inputs.push_back(value != nullptr ? value->type : ir::TensorType{});

@@ -118,6 +118,9 @@ FAKE(cuOccupancyMaxActiveClusters, int* count, void*, const LaunchConfig*) { ret
 FAKE(cuTensorMapEncodeTiled, void*, int, unsigned, void*, const uint64_t*, const uint64_t*, const unsigned*, const unsigned*, int, int, int, int) {
   return 0;
 }
+FAKE(cuTensorMapEncodeIm2col, void*, int, unsigned, void*, const uint64_t*, const uint64_t*, const int*, const int*, unsigned, unsigned, const unsigned*, int, int, int, int) {
+  return 0;
+}
 FAKE(cuStreamBeginCapture_v2, Stream, int) { return said("record"); }
 FAKE(cuStreamEndCapture, Stream, void** graph) { return make(graph); }
 FAKE(cuGraphInstantiateWithFlags, void** exec, void*, unsigned long long) { return make(exec); }
