@@ -33,6 +33,15 @@ const Config* find_config(const std::vector<Config>& configs, std::string_view t
 
 }  // namespace
 
+std::string target_name(kernels::Target target, const Machine& machine) {
+  switch (target) {
+    case kernels::Target::kReference: return "reference";
+    case kernels::Target::kCpu: return "cpu";
+    case kernels::Target::kCuda: return fmt::format("sm_{}", machine.compute_capability);
+  }
+  return "";
+}
+
 std::string_view config_origin_name(ConfigOrigin origin) {
   switch (origin) {
     case ConfigOrigin::kEstimated:

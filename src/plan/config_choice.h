@@ -19,6 +19,9 @@ struct Machine {
   uint64_t workspace_limit = 0;  // bytes of scratch that a config may need, looked at when configs are timed; 0: any
 };
 
+// The target that a plan for these is named by: "cpu", "sm_90".
+std::string target_name(kernels::Target target, const Machine& machine);
+
 enum class ConfigOrigin { kEstimated, kShipped, kMeasured };
 std::string_view config_origin_name(ConfigOrigin origin);  // "estimated" …
 

@@ -485,15 +485,6 @@ class Planner {
 
 }  // namespace
 
-std::string target_name(kernels::Target target, const Machine& machine) {
-  switch (target) {
-    case kernels::Target::kReference: return "reference";
-    case kernels::Target::kCpu: return "cpu";
-    case kernels::Target::kCuda: return fmt::format("sm_{}", machine.compute_capability);
-  }
-  return "";
-}
-
 Result<ir::Tensor> PlannedModel::make_weight(int index) const {
   const PendingWeight& pending = weights[static_cast<size_t>(index)];
   TENON_ASSIGN(ir::Tensor tensor, ops::evaluate_constant(*pending.value));

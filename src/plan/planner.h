@@ -26,9 +26,6 @@ struct PlanOptions {
   ExpressionNames* names = nullptr;  // shared with the plans that are to share weights with this one; null: the plan's own
 };
 
-// The target that a plan for these is named by: "cpu", "sm_90".
-std::string target_name(kernels::Target target, const Machine& machine);
-
 // A kernel that was asked before the one that was chosen, and why it cannot run the step.
 struct KernelRejection {
   int step = 0;
