@@ -87,10 +87,6 @@ std::optional<PaddingMask> prove_padding_mask(Value* bias, std::string& reason) 
     reason = "it hides positions that are neither after the query nor beyond a window";
     return std::nullopt;
   }
-  if (mask->root == nullptr && !mask->causal && mask->window == 0) {
-    reason = "it is constant";
-    return std::nullopt;
-  }
   return mask;
 }
 

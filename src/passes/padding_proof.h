@@ -37,7 +37,7 @@ MaskProof evaluate_mask(Value* v, const std::vector<Coordinate>& at, std::option
 
 // A [batch, seq] mask and which of its two values keeps a position; and what is hidden besides, by position.
 struct PaddingMask {
-  Value* root = nullptr;  // null: positions alone decide
+  Value* root = nullptr;  // null: positions alone decide; without causal and window nothing is hidden
   bool keeps_ones = true;
   bool causal = false;  // keys after the query are hidden
   int64_t window = 0;   // w > 0: keys more than w positions away are hidden

@@ -4,7 +4,8 @@
 //   attention(q, x Wk + bk, v)                    ->  attention(q, x Wk, v)         q.bk is the same for every key: softmax drops it
 //   attention(q, k, x Wv + bv) Wo + bo            ->  attention(q, k, x Wv) Wo + (bo + bv Wo)      rows of the softmax sum to 1
 //   attention(q, k, v, bias = -inf after the query)  ->  attention(q, k, v) {causal}            also windows; a padding mask is
-//                                                                                             read by pack-tokens instead
+//                                                                                             read by pack-tokens instead;
+//                                                                                             one that hides nothing goes
 //   layer_norm(x, g, b) W + c, no other reader    ->  layer_norm(x) (diag(g) W) + (c + b W)
 //
 // Order:    before fuse-qkv, which merges the three products.
@@ -105,7 +106,9 @@ Result<bool> fold_mask(Rewriter& rw, Node& node) {
   inputs.push_back(rest);
   TENON_ASSIGN(Value * fused, rw.create(Op::k_attention, inputs, attrs));
   rw.replace(node.output(), fused);
-  return rw.changed(*fused->producer(), fmt::format("causal {}, window {}", attrs.integer("causal"), attrs.integer("window")));
+  const bool hides = attrs.integer("causal") != 0 || attrs.integer("window") > 0;
+  return rw.changed(*fused->producer(), hides ? fmt::format("causal {}, window {}", attrs.integer("causal"), attrs.integer("window"))
+                                              : std::string("a mask that hides nothing"));
 }
 
 Result<bool> fold_norm(Rewriter& rw, Node& node) {
