@@ -42,6 +42,7 @@ class Checker {
     }
     TENON_TRY(place_values());
     TENON_TRY(check_outputs());
+    TENON_TRY(check_absorbed());
     TENON_TRY(check_profiles());
     return std::move(facts_);
   }
@@ -201,7 +202,6 @@ class Checker {
     if (s.kernels.empty()) return bad("no kernel");
     for (const KernelChoice& k : s.kernels)
       if (k.code != -1 && !is_index(k.code, plan_.codes)) return bad("no code {} for {}", k.code, k.kernel);
-    if (absorbs_previous(s)) TENON_TRY(check_absorbed(step));
     const bool variadic = !def.inputs.empty() && def.inputs.back().arity == ops::Arity::kVariadic;
     if (!variadic && s.inputs.size() > def.inputs.size()) return bad("too many inputs");
     for (size_t i = 0; i < def.inputs.size(); ++i) {
@@ -239,20 +239,27 @@ class Checker {
     return {};
   }
 
-  // The step ahead may be left out: nothing but this step reads what it makes.
-  Status check_absorbed(int step) const {
-    if (step == 0 || region_of_step(step - 1) != region_of_step(step)) return bad("no step ahead");
-    const PlanStep& before = plan_.steps[static_cast<size_t>(step) - 1];
-    const auto is_made = [&](int v) {
-      return v >= 0 && std::ranges::any_of(before.outputs, [&](int out) { return root_of(plan_, v) == root_of(plan_, out); });
+  // A step that absorbs may leave out the one ahead: nothing else reads what that makes. After the outputs were checked.
+  Status check_absorbed() const {
+    std::vector<int> readers(plan_.values.size(), 0);  // of each root
+    const auto read = [&](int v) {
+      if (v >= 0) ++readers[static_cast<size_t>(root_of(plan_, v))];
     };
-    bool read = false;
+    for (const PlanStep& s : plan_.steps)
+      for (int in : s.inputs) read(in);
+    for (const PlanOutput& out : plan_.outputs) read(out.value), read(out.packed_value);
+    for (const PlanSymbol& s : plan_.symbols) read(s.value);
+    read(plan_.row_offsets_value);
     for (int i = 0; i < size_of(plan_.steps); ++i) {
-      if (i != step) read = read || std::ranges::any_of(plan_.steps[static_cast<size_t>(i)].inputs, is_made);
+      const PlanStep& step = plan_.steps[static_cast<size_t>(i)];
+      if (!absorbs_previous(step)) continue;
+      if (i == 0 || region_of_step(i - 1) != region_of_step(i)) return bad("{}: no step ahead", describe_step(plan_, i));
+      for (int made : plan_.steps[static_cast<size_t>(i) - 1].outputs) {
+        const int root = root_of(plan_, made);
+        const auto own = std::ranges::count_if(step.inputs, [&](int in) { return in >= 0 && root_of(plan_, in) == root; });
+        if (own != readers[static_cast<size_t>(root)]) return bad("{}: the step ahead is needed elsewhere, too", describe_step(plan_, i));
+      }
     }
-    for (const PlanOutput& out : plan_.outputs) read = read || is_made(out.value) || is_made(out.packed_value);
-    for (const PlanSymbol& s : plan_.symbols) read = read || is_made(s.value);
-    if (read || is_made(plan_.row_offsets_value)) return bad("the step ahead is needed elsewhere, too");
     return {};
   }
 

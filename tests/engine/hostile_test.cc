@@ -180,6 +180,11 @@ TEST_F(Hostile, ForgedPlans) {
       {"packed rows", [](Plan& p) { p.outputs[0].packed_value = 0; }},
       {"row offsets", [](Plan& p) { p.row_offsets_value = 0; }},
       {"length", [](Plan& p) { p.length = ir::Dim::symbol("tokens of nobody"); }},
+      {"no step ahead, outputs beyond", [](Plan& p) {
+         for (auto& s : p.steps) s.kernels[0].absorbs = true;
+         for (auto& out : p.outputs) out.value = out.packed_value = 1 << 20;
+         p.row_offsets_value = 1 << 20;
+       }},
       {"no step ahead", [](Plan& p) { p.steps[0].kernels[0].absorbs = true; }},
       {"a step ahead that others read", [](Plan& p) {
          for (size_t i = 1; i < p.steps.size(); ++i) {
