@@ -111,7 +111,7 @@ double time_launches(const cuda::Device& device, cuda::Stream stream, const Cuda
   const cuda::Compiled compiled = require(cuda::compile(source, kernel.arch(config, capability)));
   cuda::Module module = nullptr;
   cuda::Function function = nullptr;
-  require(cuda::check(api.cuModuleLoadData(&module, compiled.cubin.data()), "loading"));
+  require(cuda::check(api.cuModuleLoadData(&module, compiled.code.data()), "loading"));
   require(cuda::check(api.cuModuleGetFunction(&function, module, source.entry.c_str()), "finding"));
   const auto launcher = require(kernel.load(problem, config, device, function));
 

@@ -79,7 +79,7 @@ std::vector<Candidate> compile_all(const cuda::Device& device, const Problem& pr
       for (size_t c = next++; c < list.size(); c = next++) {
         Candidate& one = list[c];
         const int capability = device.compute_capability();
-        one.cubin = require(cuda::compile(*one.kernel->code(problem, one.config, capability), one.kernel->arch(one.config, capability))).cubin;
+        one.cubin = require(cuda::compile(*one.kernel->code(problem, one.config, capability), one.kernel->arch(one.config, capability))).code;
       }
     });
   }

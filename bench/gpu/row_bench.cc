@@ -111,7 +111,7 @@ class Bench {
     if (!support) require(error(ErrorCode::kUnsupported, "{}", support.reason));
     const kernels::Config config = kernel.configs(p).front();
     const auto source = kernel.code(p, config, device_.compute_capability());
-    const std::string cubin = require(cuda::compile(*source, kernel.arch(config, device_.compute_capability()))).cubin;
+    const std::string cubin = require(cuda::compile(*source, kernel.arch(config, device_.compute_capability()))).code;
     cuda::Module module = nullptr;
     cuda::Function function = nullptr;
     require(cuda::check(api_.cuModuleLoadData(&module, cubin.data()), "loading"));
