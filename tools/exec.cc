@@ -7,6 +7,7 @@
 #include <filesystem>
 #include <limits>
 #include <optional>
+#include <utility>
 
 #include "base/write_file.h"
 #include "builder/builder.h"
@@ -14,6 +15,7 @@
 #include "kernels/cuda/driver.h"
 #include "ops/plugin_host.h"
 #include "runtime/executable.h"
+#include "tools/exec_layers.h"
 #include "tools/exec_report.h"
 #include "tools/random_inputs.h"
 #include "tools/report.h"
@@ -32,7 +34,8 @@ class EngineFilePath {
  public:
   explicit EngineFilePath(const ExecOptions& options) : path_(options.load_engine.empty() ? options.save_engine : options.load_engine) {
     if (!path_.empty()) return;
-    path_ = (std::filesystem::temp_directory_path() / fmt::format("tenon-exec-{}.engine", ::getpid())).string();
+    const std::filesystem::path folder = options.temporary_folder.empty() ? std::filesystem::temp_directory_path() : std::filesystem::path(options.temporary_folder);
+    path_ = (folder / fmt::format("tenon-exec-{}.engine", ::getpid())).string();
     temporary_ = true;
   }
   ~EngineFilePath() {
@@ -99,15 +102,18 @@ Status build_engine(ExecOptions& o, const std::string& path) {
   constexpr int kTimingLevel = 4;
   config.tune = on_gpu && o.optimization_level >= kTimingLevel;
   config.timing_cache = o.timing_cache;
+  config.input_types = o.input_types;
+  config.output_types = o.output_types;
   config.workspace_limit = o.workspace;
   note("=== Device Information ===");
   note(fmt::format("Selected Device: {}", on_gpu ? (*device)->name() : "CPU"));
   note(fmt::format("Precision: {}", config.precision));
   const double begin = seconds_now();
   double parsed = 0;
+  std::string told;
   config.on_progress = [&](std::string_view phase, double) {
     if (parsed == 0 && phase != "import") parsed = seconds_now();
-    if (o.verbose) exec_log('V', fmt::format("[Tenon] {}", phase));
+    if (std::exchange(told, std::string(phase)) != phase && o.verbose) exec_log('V', fmt::format("[Tenon] {}", phase));
   };
   note("Start parsing network model.");
   TENON_ASSIGN(const BuildReport report, builder::build(o.onnx, path, config));
@@ -233,23 +239,24 @@ NamedTensors outputs_of(const Engine& engine, ExecutionContext& context) {
   return outputs;
 }
 
-Status report_layers(const ExecOptions& o, const std::string& path) {
+Status report_layers(const ExecOptions& o, const Engine& engine) {
   if (!o.dump_layers && o.export_layers.empty()) return {};
-  TENON_ASSIGN(const std::string layers, layer_info(path, o.detailed));
+  const std::string layers = layer_info(engine.executable()->plan(), o.detailed);
   if (o.dump_layers) note("Layer Information:\n" + layers);
   return o.export_layers.empty() ? Status() : write_file(o.export_layers, layers);
 }
 
 // Runs after the measured ones, in which each layer is timed alone.
-Status report_profile(const ExecOptions& o, ExecutionContext& context) {
+Status report_profile(const ExecOptions& o, const Engine& engine, ExecutionContext& context) {
   if (!o.dump_profile && o.export_profile.empty()) return {};
   constexpr int kRuns = 20;
   StepTimes steps;
   context.set_profiler(&steps);
   for (int i = 0; i < kRuns; ++i) context.execute();
   context.set_profiler(nullptr);
-  if (o.dump_profile) print_profile(steps, kRuns);
-  return o.export_profile.empty() ? Status() : export_profile(o.export_profile, steps, kRuns);
+  const LayerNames names = layer_names(engine.executable()->plan());
+  if (o.dump_profile) print_profile(steps, names, kRuns);
+  return o.export_profile.empty() ? Status() : export_profile(o.export_profile, steps, names, kRuns);
 }
 
 Status infer(ExecOptions& o, const Engine& engine) {
@@ -272,7 +279,7 @@ Status infer(ExecOptions& o, const Engine& engine) {
     TENON_TRY(dump_raw("input", inputs));
     TENON_TRY(dump_raw("output", outputs));
   }
-  TENON_TRY(report_profile(o, context));
+  TENON_TRY(report_profile(o, engine, context));
   print_times(times, o);
   return o.export_times.empty() ? Status() : export_times(o.export_times, times);
 }
@@ -299,7 +306,7 @@ Status run_exec(ExecOptions& o) {
   note(fmt::format("Loaded engine with size: {:.6g} MiB", mebibytes(engine.executable()->file().file_bytes())));
   note(fmt::format("Engine deserialized in {:.6g} sec.", loaded));
   if (o.dump_profiles) print_engine_profiles(engine);
-  TENON_TRY(report_layers(o, file.path()));
+  TENON_TRY(report_layers(o, engine));
   if (o.time_deserialize || o.skip_inference) {
     note("Skipped inference phase since --skipInference or --timeDeserialize is added.");
     return {};
@@ -323,12 +330,15 @@ int exec(const std::vector<std::string>& arguments) {
     const GivenFlags given = value_or_throw(parse_exec_flags(arguments));
     for (const std::string& notice : given.notices) warn(notice);
     ExecOptions options = value_or_throw(exec_options(given.list));
+    for (const std::string& notice : options.notices) warn(notice);
     if (options.help) {
       fmt::print("{}", exec_help());
       return kSuccess;
     }
+    print_options(options);
     throw_if_error(ops::load_plugin_libraries(options.plugins));
     throw_if_error(run_exec(options));
+    if (options.monitor_memory) note(fmt::format("Peak memory of the process: {:.6g} MiB", mebibytes(peak_resident_bytes())));
   } catch (const std::exception& e) {
     return failed(e.what());
   }

@@ -93,6 +93,24 @@ Result<std::vector<std::pair<std::string, std::string>>> files_of(const GivenFla
   return files;
 }
 
+// "fp16:chw,int32:chw+hwc", or "chw" alone (11): the types; nothing of the model's. Rows stay in order, which is chw.
+Result<std::vector<std::string>> io_types_of(const GivenFlag& flag, std::vector<std::string>& notices) {
+  std::vector<std::string> types;
+  for (const std::string& part : split_list(flag.value)) {
+    const size_t colon = part.find(':');
+    types.push_back(colon == std::string::npos ? "" : part.substr(0, colon));
+    const std::string formats = "+" + part.substr(colon == std::string::npos ? 0 : colon + 1) + "+";
+    constexpr std::array<std::string_view, 13> kFormats = {"chw", "chw2", "chw4", "chw16", "chw32", "hwc", "hwc8", "hwc16", "dhwc", "dhwc8", "cdhw32", "dla_linear", "dla_hwc4"};
+    for (size_t at = 1; at < formats.size();) {
+      const size_t end = formats.find('+', at);
+      if (std::find(kFormats.begin(), kFormats.end(), formats.substr(at, end - at)) == kFormats.end()) return bad_value(flag.name, flag.value, "type:format[+format], such as fp16:chw");
+      at = end + 1;
+    }
+    if (formats.find("+chw+") == std::string::npos) notices.push_back(fmt::format("--{}: {} is taken as chw: tensors lie as the model has them, row by row", flag.name, formats.substr(1, formats.size() - 2)));
+  }
+  return types;
+}
+
 // '*' in the pattern stands for any text, once.
 bool matches(std::string_view pattern, std::string_view name) {
   const size_t star = pattern.find('*');
@@ -192,6 +210,9 @@ Result<ExecOptions> exec_options(std::span<const GivenFlag> given) {
       {"profile", count(profile, 0)},
       {"shapes", [&](const GivenFlag& f) -> Status { TENON_ASSIGN(o.shapes, parse_named_shapes(f.name, f.value)); return {}; }},
       {"loadInputs", [&](const GivenFlag& f) -> Status { TENON_ASSIGN(o.input_files, files_of(f)); return {}; }},
+      {"inputIOFormats", [&](const GivenFlag& f) -> Status { TENON_ASSIGN(o.input_types, io_types_of(f, o.notices)); return {}; }},
+      {"outputIOFormats", [&](const GivenFlag& f) -> Status { TENON_ASSIGN(o.output_types, io_types_of(f, o.notices)); return {}; }},
+      {"tempdir", text(o.temporary_folder)}, {"monitorMemory", on(o.monitor_memory)},
       {"percentile", [&](const GivenFlag& f) -> Status { TENON_ASSIGN(o.percentiles, percentiles_of(f)); return {}; }},
       {"memPoolSize", [&](const GivenFlag& f) -> Status { TENON_ASSIGN(o.workspace, workspace_of(f)); return {}; }},
       {"workspace", [&](const GivenFlag& f) -> Status { TENON_ASSIGN(o.workspace, workspace_of({f.name, "workspace:" + f.value})); return {}; }},

@@ -20,7 +20,9 @@ struct ExecProfile {
 };
 
 struct ExecOptions {
-  std::string onnx, save_engine, load_engine, timing_cache;
+  std::vector<std::string> notices;
+  std::string onnx, save_engine, load_engine, timing_cache, temporary_folder;
+  std::vector<std::string> input_types, output_types;  // BuilderConfig's
   std::map<int, ExecProfile> profiles;  // by their number
   NamedShapes shapes;
   std::vector<std::string> plugins;
@@ -32,7 +34,7 @@ struct ExecOptions {
 
   int iterations = 10, streams = 1, use_profile = -1;
   double warm_up_ms = 200, duration_s = 3, sleep_ms = 0, idle_ms = 0;
-  bool no_data_transfers = false;
+  bool no_data_transfers = false, monitor_memory = false;
 
   bool verbose = false, detailed = false;
   int avg_runs = 10;

@@ -2,6 +2,7 @@
 
 #include <fmt/chrono.h>
 #include <fmt/core.h>
+#include <fmt/ranges.h>
 
 #include <algorithm>
 #include <cmath>
@@ -11,8 +12,6 @@
 #include <numeric>
 
 #include "base/write_file.h"
-#include "engine/reader.h"
-#include "ir/text.h"
 #include "tools/report.h"
 
 namespace tenon::tools {
@@ -38,12 +37,13 @@ struct LayerTime {
   double total, average, median, percent;  // ms
 };
 
-std::vector<LayerTime> layer_times(const StepTimes& steps) {
+std::vector<LayerTime> layer_times(const StepTimes& steps, const LayerNames& names) {
   std::vector<LayerTime> layers;
   double all = 0;
   for (const auto& [name, times] : steps.in_order()) {
     const double total = 1e3 * std::accumulate(times->seconds.begin(), times->seconds.end(), 0.0);
-    layers.push_back({name, total, total / static_cast<double>(times->seconds.size()), 1e3 * times->median(), 0});
+    const auto layer = names.find(name);
+    layers.push_back({layer == names.end() ? name : layer->second, total, total / static_cast<double>(times->seconds.size()), 1e3 * times->median(), 0});
     all += total;
   }
   for (LayerTime& layer : layers) layer.percent = all > 0 ? 100 * layer.total / all : 0;
@@ -74,7 +74,47 @@ void exec_log(char severity, std::string_view text) {
   std::tm local{};
   const std::time_t now = std::time(nullptr);
   localtime_r(&now, &local);
-  fmt::print(severity == 'E' ? stderr : stdout, "[{:%m/%d/%Y-%H:%M:%S}] [{}] {}\n", local, severity, text);
+  std::FILE* const stream = severity == 'E' ? stderr : stdout;
+  fmt::print(stream, "[{:%m/%d/%Y-%H:%M:%S}] [{}] {}\n", local, severity, text);
+  std::fflush(stream);  // who reads a pipe or a log file sees how far it is
+}
+
+void print_options(const ExecOptions& o) {
+  const auto say = [](const std::string& text) { exec_log('I', text); };
+  const auto or_none = [](const std::string& text) { return text.empty() ? std::string("none") : text; };
+  const auto sizes = [](const NamedShapes& shapes) {
+    std::string text;
+    for (const auto& [name, dims] : shapes) text += (text.empty() ? "" : ", ") + name + "=" + join(dims);
+    return text;
+  };
+  say("=== Model Options ===");
+  say(o.onnx.empty() ? "Format: *" : "Format: ONNX");
+  say("Model: " + o.onnx);
+  say("=== Build Options ===");
+  std::string precision = "FP32";
+  for (const auto& [asked, name] : {std::pair{o.fp16, "+FP16"}, {o.bf16, "+BF16"}, {o.int8, "+INT8"}})
+    if (asked || o.best) precision += name;
+  say("Precision: " + precision);
+  for (const auto& [number, profile] : o.profiles) {
+    say(fmt::format("Input build shape (profile {}): min {}; opt {}; max {}", number, or_none(sizes(profile.min)), or_none(sizes(profile.opt)), or_none(sizes(profile.max))));
+  }
+  say("Save engine: " + o.save_engine);
+  say("Load engine: " + o.load_engine);
+  say("Timing cache: " + or_none(o.timing_cache));
+  say("=== Inference Options ===");
+  say("Batch: Explicit");
+  if (!o.shapes.empty()) say("Input inference shape: " + sizes(o.shapes));
+  say(fmt::format("Iterations: {}", o.iterations));
+  say(fmt::format("Duration: {:g}s (+ {:g}ms warm up)", o.duration_s, o.warm_up_ms));
+  say(fmt::format("Sleep time: {:g}ms", o.sleep_ms));
+  say(fmt::format("Idle time: {:g}ms", o.idle_ms));
+  say(fmt::format("Inference Streams: {}", o.streams));
+  say(fmt::format("Data transfers: {}", o.no_data_transfers ? "Disabled" : "Enabled"));
+  say("Skip inference: " + std::string(o.skip_inference ? "Enabled" : "Disabled"));
+  say("=== Reporting Options ===");
+  say("Verbose: " + std::string(o.verbose ? "Enabled" : "Disabled"));
+  say(fmt::format("Averages: {} inferences", o.avg_runs));
+  say(fmt::format("Percentiles: {}", fmt::join(o.percentiles, ",")));
 }
 
 void print_times(const ExecTimes& times, const ExecOptions& options) {
@@ -116,7 +156,7 @@ void print_times(const ExecTimes& times, const ExecOptions& options) {
   exec_log('I', "H2D Latency, D2H Latency: 0, as copies are part of the compute time.");
 }
 
-void print_profile(const StepTimes& steps, int runs) {
+void print_profile(const StepTimes& steps, const LayerNames& names, int runs) {
   exec_log('I', "");
   exec_log('I', fmt::format("=== Profile ({} iterations ) ===", runs));
   exec_log('I', fmt::format("{:>12} {:>12} {:>12} {:>8}   {}", "Time(ms)", "Avg.(ms)", "Median(ms)", "Time(%)", "Layer"));
@@ -124,7 +164,7 @@ void print_profile(const StepTimes& steps, int runs) {
   const auto print = [](const LayerTime& l) {
     exec_log('I', fmt::format("{:>12.2f} {:>12.4f} {:>12.4f} {:>8.1f}   {}", l.total, l.average, l.median, l.percent, l.name));
   };
-  for (const LayerTime& layer : layer_times(steps)) {
+  for (const LayerTime& layer : layer_times(steps, names)) {
     print(layer);
     all.total += layer.total, all.average += layer.average, all.median += layer.median, all.percent += layer.percent;
   }
@@ -141,10 +181,10 @@ Status export_times(const std::string& path, const ExecTimes& times) {
   return write_file(path, list.dump(1) + "\n");
 }
 
-Status export_profile(const std::string& path, const StepTimes& steps, int runs) {
+Status export_profile(const std::string& path, const StepTimes& steps, const LayerNames& names, int runs) {
   Json list = Json::array();
   list.push_back({{"count", runs}});
-  for (const LayerTime& l : layer_times(steps)) {
+  for (const LayerTime& l : layer_times(steps, names)) {
     list.push_back({{"name", l.name}, {"timeMs", l.total}, {"averageMs", l.average}, {"medianMs", l.median}, {"percentage", l.percent}});
   }
   return write_file(path, list.dump(1) + "\n");
@@ -154,36 +194,6 @@ Status export_output(const std::string& path, const NamedTensors& outputs) {
   Json list = Json::array();
   for (const auto& [name, tensor] : outputs) list.push_back({{"name", name}, {"dimensions", join(tensor.shape())}, {"values", values_of(tensor)}});
   return write_file(path, list.dump(1) + "\n");
-}
-
-Result<std::string> layer_info(const std::string& path, bool detailed) {
-  TENON_ASSIGN(const auto file, engine::EngineFile::open(path));
-  const engine::Plan& plan = file->plan();
-  const auto tensors = [&](const std::vector<int>& ids) {
-    Json list = Json::array();
-    for (const int id : ids) {
-      if (id < 0) continue;
-      const engine::PlanValue& value = plan.values[static_cast<size_t>(id)];
-      Json sizes = Json::array();
-      for (const ir::Dim& dim : value.type.shape) sizes.push_back(dim.to_string());
-      list.push_back({{"Name", value.name}, {"Dimensions", sizes}, {"Format/Datatype", std::string(dtype_name(value.type.dtype))}});
-    }
-    return list;
-  };
-  Json layers = Json::array(), bindings = Json::array();
-  for (const engine::PlanStep& step : plan.steps) {
-    const std::string& name = plan.values[static_cast<size_t>(step.outputs[0])].name;
-    if (!detailed) {
-      layers.push_back(name);
-      continue;
-    }
-    const std::string op(ir::op_name(step.op));
-    layers.push_back({{"Name", name}, {"LayerType", op}, {"ParameterType", op}, {"Inputs", tensors(step.inputs)}, {"Outputs", tensors(step.outputs)},
-                      {"TacticName", step.kernels[0].kernel}, {"TacticValue", step.kernels[0].config}, {"StreamId", 0}, {"Metadata", step.origin}, {"Constants", Json::array()}});
-  }
-  for (const auto& in : plan.inputs) bindings.push_back(in.name);
-  for (const auto& out : plan.outputs) bindings.push_back(out.name);
-  return Json{{"Layers", layers}, {"Bindings", bindings}}.dump(1) + "\n";
 }
 
 void dump_tensors(std::string_view kind, const NamedTensors& tensors) {

@@ -77,6 +77,17 @@ void compare(const TensorView& actual, const ir::Tensor& expected, const std::ve
   }
 }
 
+// The same values in another type: an engine's input may have one of its own (BuilderConfig::input_types).
+ir::Tensor converted(const ir::Tensor& tensor, DType to) {
+  if (tensor.dtype() == to) return tensor;
+  std::byte* data = nullptr;
+  ir::Tensor made = value_or_throw(ir::Tensor::allocate(to, tensor.shape(), &data));
+  visit_dtype(to, [&]<class T>() {
+    for (int64_t i = 0; i < tensor.numel(); ++i) reinterpret_cast<T*>(data)[i] = convert<T>(tensor.at(i));
+  });
+  return made;
+}
+
 // For each packed row, its position in [batch * seq]; empty where the model stays padded.
 std::string gather_value(const engine::Plan& plan) {
   for (const engine::PlanStep& step : plan.steps)
@@ -96,9 +107,9 @@ void compare_output(const TensorView& actual, const ir::Tensor& expected, const 
   const int64_t width = expected.numel() / std::max<int64_t>(1, mask->numel());
   for (int64_t row = 0; row < mask->numel(); ++row) {
     if (mask->at(row) == 0) continue;
-    const size_t bytes = static_cast<size_t>(width) * dtype_size(actual.dtype);
-    TensorView one{actual.dtype, {width}, static_cast<std::byte*>(actual.data) + static_cast<size_t>(row) * bytes};
-    compare(one, ir::Tensor(expected.dtype(), {width}, nullptr, expected.data() + static_cast<size_t>(row) * bytes), {}, result);
+    const auto begin = static_cast<size_t>(row * width);  // the engine's output may have a type of its own
+    const TensorView one{actual.dtype, {width}, static_cast<std::byte*>(actual.data) + begin * dtype_size(actual.dtype)};
+    compare(one, ir::Tensor(expected.dtype(), {width}, nullptr, expected.data() + begin * dtype_size(expected.dtype())), {}, result);
   }
 }
 
@@ -166,7 +177,7 @@ int verify(const VerifyArgs& args) {
   for (const auto& in : model.graph->inputs()) {
     const auto* given = find(inputs, in->name());
     if (given == nullptr) throw Error(ErrorCode::kBadInput, "verify: no tensor for input '" + in->name() + "'");
-    reference_inputs.push_back(given->second);
+    reference_inputs.push_back(converted(given->second, in->dtype()));
   }
   std::vector<int64_t> rows;
   if (!gather.empty()) {

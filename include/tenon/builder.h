@@ -47,6 +47,9 @@ struct BuilderConfig {
   // "fp32"; GPUs: "fp16", "bf16", "tf32" (of matrix products); CPUs: "bf16", and "int8" for the factors of matrix products; "best": fp16 on
   // a GPU, bf16 where this processor multiplies bf16, else fp32. Of several targets, those that lack it are built in fp32, with a note.
   std::string precision = "fp32";
+  // Types of inputs and outputs where they are to differ from the model's: "fp32", "fp16", "bf16", "int32", "int64", "int8", "uint8",
+  // "bool" or "" (the model's), in the model's order; one for each, or one for all. Floats stay floats, whole numbers whole numbers.
+  std::vector<std::string> input_types, output_types;
   bool optimize = true;                        // false: the graph as imported, on the reference kernels
   bool gather_masked = true;                   // masked-word checkpoints compute the asked rows only (hf/checkpoint.h)
   // Time the kernels' configs on this machine's GPU or CPU and take the fastest, instead of those that Tenon's own table or estimate

@@ -6,6 +6,7 @@
 #include <set>
 #include <sstream>
 
+#include "builder/io_types.h"
 #include "builder/tuning.h"
 #include "builder/weights_ahead.h"
 #include "engine/writer.h"
@@ -271,6 +272,7 @@ Result<Compiled> compile(ir::Model model, const std::string& folder, const Build
   if (!config.task.empty()) out.model.task = config.task;
   out.imported_text = ir::print(*out.model.graph);
   out.nodes_imported = static_cast<int>(out.model.graph->nodes().size());
+  TENON_TRY(set_io_types(*out.model.graph, config.input_types, config.output_types));
   TENON_ASSIGN(out.tokenizer, find_tokenizer(folder, config, out.model.notes));
   TENON_ASSIGN(const std::vector<TargetChoice> targets, choose_targets(config));
   Workshop shop;

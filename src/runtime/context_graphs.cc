@@ -122,7 +122,7 @@ Status Context::run_on_gpu(int region, int begin, int end, int64_t tokens) {
     return queue_->run(graph_key_, [&] { return run_steps(begin, end, tokens); });
   }
   make_graph_key(region, head, tail, tokens, core_symbols);
-  TENON_TRY(queue_->run_once([&] { return run_steps(begin, head, tokens); }));
+  TENON_TRY(queue_->run_once([&, to = head] { return run_steps(begin, to, tokens); }));
   TENON_TRY(queue_->run(graph_key_, [&, from = head, to = tail] { return run_steps(from, to, tokens); }));
   return run_steps(tail, end, tokens);
 }

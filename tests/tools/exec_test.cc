@@ -131,12 +131,30 @@ TEST_F(Exec, RunsWhatTheOverviewTypes) {
       "         --fp16 --maxBatch=1 --minShapes=input_ids:1x16,attention_mask:1x16 \\\n"
       "         --optShapes=input_ids:1x32,attention_mask:1x32 \\\n"  // 128 and 512 there
       "         --maxShapes=input_ids:1x66,attention_mask:1x66 \\\n"
-      "         --workspace=4096" + kShort).log;
-  EXPECT_THAT(log, HasSubstr("--inputIOFormats has no effect"));
+      "         --workspace=4096 --dumpRawBindingsToFile" + kShort).log;
+  EXPECT_THAT(log, Not(HasSubstr("[W] --inputIOFormats")));
   EXPECT_THAT(log, HasSubstr("--maxBatch has no effect"));
   // An input that the shapes leave out is as large as the others.
   EXPECT_THAT(log, HasSubstr("Input binding for token_type_ids with dimensions 1x32 is created."));
   EXPECT_TRUE(fs::exists(folder_ / "bert_engine.trt"));
+  // The types that were asked for, not the model's i64 and f32; and the values of the model.
+  EXPECT_EQ(fs::file_size(folder_ / "input_ids.input.1x32.i32.raw"), 32u * 4);
+  EXPECT_EQ(fs::file_size(folder_ / "last_hidden_state.output.1x32x32.f16.raw"), 32u * 32 * 2);
+  const Outcome verified = run("tenon verify bert_engine.trt --model bert_model.onnx --batch 1 --seq 20");
+  EXPECT_EQ(verified.code, 0) << verified.log;
+}
+
+TEST_F(Exec, TakesTypesOfInputsAndOutputs) {
+  const std::string exec = "trtexec --onnx=BERT.ONNX --skipInference ";
+  passes(exec + "--inputIOFormats=int32:chw,int64:chw,int32:chw+hwc --outputIOFormats=fp16:chw,bf16:chw --saveEngine=typed.engine");
+  const std::string inspected = run("tenon inspect typed.engine").log;
+  for (const char* text : {"input_ids  i32[", "attention_mask  i64[", "token_type_ids  i32[", "last_hidden_state  f16[", "pooler_output  bf16["})
+    EXPECT_THAT(inspected, HasSubstr(text));
+  EXPECT_THAT(passes(exec + "--inputIOFormats=chw --outputIOFormats=hwc8").log, HasSubstr("hwc8 is taken as chw"));
+  EXPECT_THAT(fails(exec + "--inputIOFormats=int32:chw,int32:chw"), HasSubstr("2 types for 3 inputs: give one for each, or one for all"));
+  EXPECT_THAT(fails(exec + "--inputIOFormats=fp16:chw"), HasSubstr("input input_ids is int64 in the model and cannot be fp16"));
+  EXPECT_THAT(fails(exec + "--outputIOFormats=fp15:chw"), HasSubstr("there is no type \"fp15\""));
+  EXPECT_THAT(fails(exec + "--outputIOFormats=fp16:cwh"), HasSubstr("--outputIOFormats=fp16:cwh: expected type:format"));
 }
 
 TEST_F(Exec, RunsWhatTheProfilingChapterTypes) {
@@ -198,10 +216,16 @@ TEST_F(Exec, WritesItsJsonFiles) {
   EXPECT_EQ(output[0]["values"].size(), 512u);
   const json names = read("names.json");
   EXPECT_TRUE(names["Layers"][0].is_string());
+  EXPECT_THAT(names["Layers"].dump(), HasSubstr("/encoder/layer.0/attention/output/dense/MatMul"));
   EXPECT_EQ(names["Bindings"], json({"input_ids", "attention_mask", "token_type_ids", "last_hidden_state", "pooler_output"}));
   passes("tenon exec --onnx=BERT.ONNX --skipInference --profilingVerbosity=detailed --exportLayerInfo=layers.json");
   for (const json& layer : read("layers.json")["Layers"]) {
     for (const char* key : {"Name", "LayerType", "Inputs", "Outputs", "TacticName"}) EXPECT_TRUE(layer.contains(key)) << key;
+    for (const json& size : layer["Outputs"][0]["Dimensions"]) EXPECT_TRUE(size.is_number_integer()) << layer;
+    if (layer["LayerType"] == "linear") {
+      EXPECT_GT(layer["Weights"]["Count"].get<int>(), 0) << layer;
+      EXPECT_THAT(layer["Metadata"].get<std::string>(), HasSubstr("[ONNX Layer: ")) << layer;
+    }
   }
 }
 
