@@ -1,11 +1,12 @@
-// Speed of cpu.conv.f32 on the layers of ResNet-50, beside the processor's peak measured in the same run.
+// Speed of the kernels of conv on the layers of ResNet-50, beside the processor's peak measured in the same run.
 //
 //   conv_bench [threads] [isa] [batch]
 //
 // Random weights and images; layers run in the order of the network, so that weights stream from memory and images stay
 // in the cache as in a model; each has its bias, relu and, where the network has one, its residual. Times are of the
 // best round (other processes only ever add time), the last column is the median; "%" is of the best rate of
-// multiply-adds on registers.
+// multiply-adds on registers, of which Winograd's kernels do fewer than are counted. "*" marks the kernel that a build
+// chooses, whose time is in the sum.
 #include <fmt/core.h>
 
 #include <algorithm>
@@ -16,9 +17,10 @@
 #include <string>
 #include <vector>
 
-#include "tools/peak.h"
 #include "kernels/cpu/kernels.h"
+#include "kernels/cpu/winograd.h"
 #include "ops/create.h"
+#include "tools/peak.h"
 
 namespace {
 
@@ -79,7 +81,8 @@ using Images = std::vector<Aligned>;
 // A layer with its packed weights.
 class Step {
  public:
-  Step(const Layer& layer, int64_t batch, Isa isa, Images& images, std::mt19937& generator) {
+  Step(const Layer& layer, const cpu::CpuKernel& kernel, int64_t batch, Isa isa, Images& images,
+       std::mt19937& generator) {
     const int64_t out = (layer.size + layer.stride - 1) / layer.stride, pad = layer.kernel / 2;
     const ir::Tensor w = random_tensor({layer.filters, layer.channels, layer.kernel, layer.kernel}, generator);
     bias_ = random_tensor({layer.filters}, generator);
@@ -96,7 +99,7 @@ class Step {
                                    {"channels_last", int64_t{1}},
                                    {"activation", std::string("relu")},
                                    {"activate_sum", int64_t{1}}});
-    Problem problem;
+    Problem& problem = problem_;
     problem.op = ir::Op::k_conv;
     problem.attrs = node->attrs();
     for (size_t i = 0; i < 4; ++i) {
@@ -105,7 +108,7 @@ class Step {
       problem.constant.push_back(i == 1 || i == 2);
     }
     problem.outputs = {node->output()->type()};
-    const cpu::CpuKernel& kernel = cpu::conv_kernel();
+    if (!kernel.supports(problem)) return;
     const ir::Tensor packed = *kernel.prepack(problem, 1, w);
     weights_ = aligned(packed.bytes());
     std::memcpy(weights_.get(), packed.data(), packed.bytes());
@@ -119,6 +122,13 @@ class Step {
         {DType::kF32, shapes_[3], kernel.in_place(problem, 3) && layer.residual ? images[1].get() : images[2].get()}};
   }
 
+  bool runs() const { return launcher_ != nullptr; }
+  // The kernel that a build chooses.
+  std::string_view chosen() const {
+    for (const Kernel* kernel : cpu_kernel_list())
+      if (kernel->supports(problem_)) return kernel->id();
+    return "";
+  }
   size_t workspace(int threads) const {
     return launcher_->workspace({.inputs = inputs_, .outputs = outputs_, .sizes = sizes_}, threads);
   }
@@ -136,6 +146,7 @@ class Step {
 
  private:
   ir::Graph graph_;
+  Problem problem_;
   std::vector<std::vector<int64_t>> shapes_;  // x, w, bias, residual and y
   Aligned weights_{nullptr, std::free};
   ir::Tensor bias_;
@@ -160,41 +171,57 @@ int main(int argc, char** argv) {
     images.push_back(aligned(count * sizeof(float)));
     for (size_t k = 0; k < count; ++k) images.back().get()[k] = std::normal_distribution<float>(0.0f, 0.5f)(generator);
   }
-  std::vector<std::vector<std::unique_ptr<Step>>> layers;
+  const cpu::WinogradKernel two(2, true), four(4, true);
+  struct Row {
+    const Layer& layer;
+    std::string_view kernel;
+    bool is_chosen;
+    std::vector<std::unique_ptr<Step>> steps;
+    std::vector<double> times = {};
+  };
+  std::vector<Row> rows;
   size_t bytes = 64;
   for (const Layer& layer : kLayers) {
-    auto& steps = layers.emplace_back();
-    for (int64_t i = 0; i < layer.count; ++i)
-      steps.push_back(std::make_unique<Step>(layer, batch, isa, images, generator));
-    bytes = std::max(bytes, steps[0]->workspace(pool.threads()));
+    for (const cpu::CpuKernel* kernel :
+         {&cpu::conv_kernel(), static_cast<const cpu::CpuKernel*>(&two), static_cast<const cpu::CpuKernel*>(&four)}) {
+      std::vector<std::unique_ptr<Step>> steps;
+      for (int64_t i = 0; i < layer.count; ++i)
+        steps.push_back(std::make_unique<Step>(layer, *kernel, batch, isa, images, generator));
+      if (!steps[0]->runs()) continue;
+      bytes = std::max(bytes, steps[0]->workspace(pool.threads()));
+      rows.push_back({layer, kernel->id(), steps[0]->chosen() == kernel->id(), std::move(steps)});
+    }
   }
   const Aligned workspace = aligned(bytes);
-  std::vector<std::vector<double>> times(layers.size());
   const int rounds = static_cast<int>(std::max<int64_t>(3, 24 / batch));
   double peak = 0;
   for (int round = 0; round < rounds; ++round) {
     if (round % 8 == 0) peak = std::max(peak, tools::measured_peak(isa, "f32", pool));
-    for (size_t i = 0; i < layers.size(); ++i) {
+    for (Row& row : rows) {
       const double start = tools::pool_seconds(pool);
-      for (const auto& step : layers[i]) step->run(workspace.get(), pool);
-      times[i].push_back(tools::pool_seconds(pool) - start);
+      for (const auto& step : row.steps) step->run(workspace.get(), pool);
+      row.times.push_back(tools::pool_seconds(pool) - start);
     }
   }
-  fmt::print("{}, {} threads, batch {}, peak {:.0f} G/s\n{:<14} {:>6} {:>9} {:>7} {:>5} {:>9}\n", cpu::isa_name(isa),
-             pool.threads(), batch, peak, "layer", "times", "ms", "G/s", "%", "median ms");
+  fmt::print("{}, {} threads, batch {}, peak {:.0f} G/s\n{:<14} {:<24} {:>6} {:>9} {:>7} {:>5} {:>9}\n",
+             cpu::isa_name(isa), pool.threads(), batch, peak, "layer", "kernel", "times", "ms", "G/s", "%",
+             "median ms");
   double all = 0, all_medians = 0, operations = 0;
-  const auto row = [&](const char* name, int64_t count, double best, double median, double work) {
+  const auto print = [&](const char* name, std::string_view kernel, int64_t count, double best, double median,
+                         double work) {
     const double rate = work / best * 1e-9;
-    fmt::print("{:<14} {:>6} {:>9.3f} {:>7.0f} {:>5.0f} {:>9.3f}\n", name, count, 1e3 * best, rate, 100 * rate / peak,
-               1e3 * median);
+    fmt::print("{:<14} {:<24} {:>6} {:>9.3f} {:>7.0f} {:>5.0f} {:>9.3f}\n", name, kernel, count, 1e3 * best, rate,
+               100 * rate / peak, 1e3 * median);
   };
-  for (size_t i = 0; i < layers.size(); ++i) {
-    std::sort(times[i].begin(), times[i].end());
-    const double work = layers[i][0]->operations() * static_cast<double>(kLayers[i].count),
-                 median = times[i][times[i].size() / 2];
-    row(kLayers[i].name, kLayers[i].count, times[i][0], median, work);
-    all += times[i][0], all_medians += median, operations += work;
+  for (Row& row : rows) {
+    std::sort(row.times.begin(), row.times.end());
+    const double work = row.steps[0]->operations() * static_cast<double>(row.layer.count),
+                 median = row.times[row.times.size() / 2];
+    print(row.layer.name, fmt::format("{}{}", row.kernel, row.is_chosen ? " *" : ""), row.layer.count, row.times[0],
+          median, work);
+    if (!row.is_chosen) continue;
+    all += row.times[0], all_medians += median, operations += work;
   }
-  row("all", 53, all, all_medians, operations);
+  print("all", "", 53, all, all_medians, operations);
   return 0;
 }

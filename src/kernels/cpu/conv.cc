@@ -40,16 +40,11 @@ struct ConvGeometry {
     const int64_t own = channels / groups;
     joined = groups == 1 && window.dilation[2] == 1 && own < kFewChannels && window.kernel[2] > 1;
     piece = joined ? own * window.kernel[2] : own;
-    for (const TileShape& shape : code.gather_shapes)
-      if (tile.rows == 0 || idle_panels(shape) < idle_panels(tile)) tile = shape;
+    tile = gather_shape(code, own_panels());
     pieces = joined ? window.kernel[0] * window.kernel[1] : window.kernel_size();
   }
 
   int64_t k() const { return pieces * piece; }
-  // Of the last tile of a group's filters.
-  int64_t idle_panels(const TileShape& shape) const {
-    return ceil_div(own_panels(), shape.panels) * shape.panels - own_panels();
-  }
   int64_t own_filters() const { return filters / groups; }
   int64_t own_panels() const { return ceil_div(own_filters(), kPanel); }
   int64_t tiles_per_block() const {
@@ -168,11 +163,10 @@ class ConvWorker {
         const int64_t next_k = wraps ? k + depth.elements() : k, next = wraps ? panels.begin : p + count;
         const int64_t next_count = next_k < g_.k() ? std::min<int64_t>(g_.tile.panels, panels.end - next) : 0;
         const int64_t next_bytes = std::min(depth.elements(), g_.k() - next_k) * kPanel * 4;
-        const auto* next_panel = reinterpret_cast<const std::byte*>(w_ + (next * g_.k() + next_k) * kPanel);
+        PanelFetch fetch(tiles.end - tiles.begin, w_ + (next * g_.k() + next_k) * kPanel, next_count, next_bytes,
+                         g_.k() * kPanel * 4);
         for (int64_t t = tiles.begin; t < tiles.end; ++t) {
-          run_tile(t, t - tiles.begin, p, count, k, depth,
-                   prefetch_of(t - tiles.begin, tiles.end - tiles.begin, next_panel, next_count, next_bytes,
-                               g_.k() * kPanel * 4),
+          run_tile(t, t - tiles.begin, p, count, k, depth, fetch.next(),
                    p == panels.begin && t + 1 < tiles.end ? rows_ahead(t + 1 - tiles.begin, depth) : Prefetch{});
         }
       }

@@ -69,12 +69,9 @@ class Worker {
         const int64_t next_k = wraps ? k + depth : k, next = wraps ? panels.begin : p + count;
         const int64_t next_count = next_k < g_.k ? std::min<int64_t>(code_.tile_panels, panels.end - next) : 0;
         const int64_t next_bytes = std::min(block_k_, g_.k - next_k) * kPanel * element();
-        for (int64_t t = tiles.begin; t < tiles.end; ++t) {
-          const int64_t i = t - tiles.begin;
-          run_tile(
-              t, packed_ + i * depth * kPackWidth, p, count, own, k, depth,
-              prefetch_of(i, tiles.end - tiles.begin, panel_at(next, next_k), next_count, next_bytes, panel_stride()));
-        }
+        PanelFetch fetch(tiles.end - tiles.begin, panel_at(next, next_k), next_count, next_bytes, panel_stride());
+        for (int64_t t = tiles.begin; t < tiles.end; ++t)
+          run_tile(t, packed_ + (t - tiles.begin) * depth * kPackWidth, p, count, own, k, depth, fetch.next());
       }
     }
   }

@@ -100,9 +100,9 @@ class NarrowWorker {
         for (int i = 0; i < count; ++i)
           vector_code_.widen_int8(panel_at(p + i), layout_.depth / 4, widened_ + i * tile.b_panel_stride);
       }
+      PanelFetch fetch(tiles.end - tiles.begin, panel_at(p + count), next_count, panel_stride(), panel_stride());
       for (int64_t t = tiles.begin; t < tiles.end; ++t) {
-        tile.prefetch = prefetch_of(t - tiles.begin, tiles.end - tiles.begin, panel_at(p + count), next_count,
-                                    panel_stride(), panel_stride());
+        tile.prefetch = fetch.next();
         tile.next_rows = p == panels.begin && t + 1 < tiles.end ? rows_ahead(t + 1) : Prefetch{};
         run_tile(tile, t, p);
       }

@@ -14,6 +14,13 @@ inline Range share(int64_t count, int64_t index, int64_t parts) {
   return {count * index / parts, count * (index + 1) / parts};
 }
 
+// The shape of gathering tiles that leaves the fewest panels of the last tile idle.
+inline TileShape gather_shape(const VectorCode& code, int64_t panels) {
+  const auto idle = [&](const TileShape& s) { return ceil_div(panels, s.panels) * s.panels - panels; };
+  const auto& [usual, wide] = code.gather_shapes;
+  return idle(wide) < idle(usual) ? wide : usual;
+}
+
 // What the slowest thread does when `parts` of the threads share the rows and the others the columns, in panels of
 // which a tile has `group`. Costs are in units of one tile's multiply-adds; `packing` is that of packing a tile of X,
 // which each part of the columns does again.
@@ -46,21 +53,38 @@ inline int row_parts(int64_t tiles, int64_t panels, int64_t group, int64_t tiles
 
 inline constexpr int64_t kCacheLine = 64;  // bytes
 
-// The part that `tile` of `tiles` fetches of the panels that come next.
-inline Prefetch prefetch_of(int64_t tile, int64_t tiles, const std::byte* first, int64_t panels, int64_t panel_bytes,
-                            int64_t stride) {
-  const auto* from = reinterpret_cast<const char*>(first);
-  if (tiles < panels) {  // several panels a tile
-    const int64_t each = ceil_div(panels, tiles), count = std::min(each, panels - tile * each);
-    if (count <= 0) return {};
-    return {from + tile * each * stride, panel_bytes, static_cast<int>(count), stride};
+// Shares the fetching of the panels that come next out to tiles in order.
+class PanelFetch {
+ public:
+  // `first`: the first of them, `stride` bytes before the second.
+  PanelFetch(int64_t tiles, const void* first, int64_t panels, int64_t panel_bytes, int64_t stride)
+      : from_(static_cast<const char*>(first)), left_(panels), stride_(stride), bytes_(panel_bytes) {
+    if (tiles < panels) {
+      each_ = ceil_div(panels, tiles);
+    } else if (panels > 0) {
+      sharers_ = tiles / panels;
+      bytes_ = ceil_div(ceil_div(panel_bytes, kCacheLine), sharers_) * kCacheLine;
+    }
   }
-  if (panels == 0) return {};
-  const int64_t sharers = tiles / panels;
-  if (tile >= sharers * panels) return {};
-  const int64_t part = ceil_div(ceil_div(panel_bytes, kCacheLine), sharers) * kCacheLine;
-  return {from + tile / sharers * stride + tile % sharers * part, part, 1, stride};
-}
+
+  // What the next tile fetches.
+  Prefetch next() {
+    if (left_ <= 0) return {};
+    const Prefetch own{from_ + sharer_ * bytes_, bytes_, static_cast<int>(std::min(each_, left_)), stride_};
+    if (++sharer_ == sharers_) {
+      sharer_ = 0;
+      left_ -= each_;
+      from_ += each_ * stride_;
+    }
+    return own;
+  }
+
+ private:
+  const char* from_;
+  int64_t left_, stride_, bytes_;
+  int64_t each_ = 1;                  // panels of a tile
+  int64_t sharers_ = 1, sharer_ = 0;  // tiles of a panel
+};
 
 // Brings `bytes` of each of `rows` rows near, which will be read when the sums are there: by then nobody waits for
 // them.

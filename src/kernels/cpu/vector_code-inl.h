@@ -6,6 +6,7 @@
 #include "kernels/cpu/factors-inl.h"
 #include "kernels/cpu/gemm-inl.h"
 #include "kernels/cpu/rows-inl.h"
+#include "kernels/cpu/winograd-inl.h"
 
 namespace tenon::kernels::cpu::HWY_NAMESPACE {
 namespace {
@@ -23,6 +24,8 @@ constexpr VectorCode table(Isa isa) {
   t.gather_shapes[0] = {kTileRows, kTilePanels};
   t.gather_shapes[1] = {kWideRows, kWidePanels};
   t.window = window;
+  t.winograd[0] = {4, winograd_input<4>, winograd_output<4>};
+  t.winograd[1] = {2, winograd_input<2>, winograd_output<2>};
   t.epilogue = rounds ? epilogue<true> : epilogue<false>;
   t.transpose_rows = transpose_rows;
   t.row_range = row_range;

@@ -116,6 +116,16 @@ struct WindowTile {
   int pixels = 0;  // that are written
 };
 
+// The transforms of kernels/cpu/winograd.h for tiles of so many outputs squared, of channels side by side.
+// A tile has (outputs + 2)^2 points.
+struct WinogradCode {
+  int outputs = 0;
+  // out[point * stride + c] of the pixels rows[point][c]; channels are filled up to a whole vector.
+  void (*input)(const float* const* rows, int64_t channels, float* out, int64_t stride);
+  // out[pixel * out_stride + c] of sums[point * stride + c]; channels is a multiple of 16.
+  void (*output)(const float* sums, int64_t stride, int64_t channels, float* out, int64_t out_stride);
+};
+
 // C[r, j] = sum over groups of A[r, group] . B[group, j], in s32 for integers (exact), in f32 for bf16 (in an order
 // that depends on neither r nor j).
 struct DotTile {
@@ -267,6 +277,7 @@ struct VectorCode {
   void (*gather)(const GatherTile&);
   TileShape gather_shapes[2];  // the most of a tile, one way or the other
   void (*window)(WindowOp, const WindowTile&);
+  WinogradCode winograd[2];
   void (*epilogue)(const void* sums, int64_t sums_stride, void* y, int64_t y_stride, int rows, int64_t columns,
                    const Epilogue&);
   // out[k * width + r] = x[r * stride + k]; the last row stands for those in [rows, width). width is 8 or 16.
