@@ -4,7 +4,8 @@ and after tenon's, with standard operators and with com.microsoft's; CPU, interl
 
 usage: optimize_peer.py TENON [--rounds 9] [--threads 2] [--cases 1x128,4x64]
 
-Prints for each case the largest difference from the model as exported (a quarter of every row is padding) and milliseconds.
+Prints for each case the largest difference from the model as exported (a quarter of every row is padding), milliseconds (median,
+least, greatest), and the median of the rounds' ratios to what ONNX Runtime's optimizer wrote.
 Needs torch, transformers, onnx and onnxruntime.
 """
 import argparse
@@ -69,9 +70,10 @@ def main():
                     session.run(None, feed)
                     times[name].append(time.perf_counter() - start)
             for name in sessions:
+                ratio = statistics.median(a / b for a, b in zip(times[name], times["onnxruntime"]))
                 worst = float(np.abs(outputs[name] - outputs["exported"]).max())
                 print(f"{case:8} {name:16} {statistics.median(times[name]) * 1e3:8.1f} ms [{min(times[name]) * 1e3:.1f}, {max(times[name]) * 1e3:.1f}]"
-                      f"  off by {worst:.1e}", flush=True)
+                      f"  {ratio:.3f}  off by {worst:.1e}", flush=True)
 
 
 if __name__ == "__main__":
