@@ -28,6 +28,7 @@ struct ConvGeometry {
   ops::Window window;
   int64_t groups = 1, channels = 0, filters = 0;  // of x and y, all groups
   bool joined = false;                            // the taps of the last axis are one piece
+  bool pointwise = false;                         // a pixel of y is made of the same pixel of x
   int64_t pieces = 0, piece = 0;                  // of a row, and elements of each
   TileShape tile;
 
@@ -40,6 +41,7 @@ struct ConvGeometry {
     const int64_t own = channels / groups;
     joined = groups == 1 && window.dilation[2] == 1 && own < kFewChannels && window.kernel[2] > 1;
     piece = joined ? own * window.kernel[2] : own;
+    pointwise = window.kernel_size() == 1 && window.in == window.out && window.before == std::array<int64_t, 3>{};
     tile = gather_shape(code, own_panels());
     pieces = joined ? window.kernel[0] * window.kernel[1] : window.kernel_size();
   }
@@ -117,6 +119,12 @@ class ConvWorker {
   }
 
   void find_rows(Range tiles) const {
+    if (g_.pointwise) {
+      const float* x = rows_.first() + tiles.begin * g_.tile.rows * g_.channels;
+      for (int64_t t = 0; t < tiles.end - tiles.begin; ++t)
+        for (int r = 0; r < g_.tile.rows; ++r, x += g_.channels) scratch_.rows[t * kGatherRows + r] = x;
+      return;
+    }
     WindowRows::Pixel pixel = rows_.pixel(tiles.begin * g_.tile.rows);
     for (int64_t t = tiles.begin; t < tiles.end; ++t) {
       const float** rows = scratch_.rows + (t - tiles.begin) * g_.pieces * kGatherRows;
@@ -196,14 +204,15 @@ class ConvWorker {
                  .finish = last && !through ? c_.finish.at(row, column) : Finish{},
                  .prefetch = next,
                  .next_rows = next_rows};
-    const Epilogue epilogue = c_.epilogue.at(row, column);
-    if (t.accumulate) prefetch_rows(y, g_.filters * 4, rows, columns * 4);
-    prefetch_residual(epilogue, rows, columns);
+    // What is read or written when the sums are there.
+    const auto* residual = static_cast<const float*>(c_.epilogue.residual);
+    if (t.accumulate || residual == nullptr) prefetch_rows(y, g_.filters * 4, rows, columns * 4);
+    if (residual != nullptr) prefetch_rows(residual + row * g_.filters + column, g_.filters * 4, rows, columns * 4);
     if (through && k > 0)
       for (int r = 0; r < rows; ++r) std::copy_n(y + r * g_.filters, columns, t.c + r * t.c_stride);
     code_.gather(t);
     if (through && last)
-      code_.epilogue(t.c, t.c_stride, y, g_.filters, rows, columns, epilogue);
+      code_.epilogue(t.c, t.c_stride, y, g_.filters, rows, columns, c_.epilogue.at(row, column));
     else if (through)
       for (int r = 0; r < rows; ++r) std::copy_n(t.c + r * t.c_stride, columns, y + r * g_.filters);
   }

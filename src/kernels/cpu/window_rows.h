@@ -24,6 +24,8 @@ class WindowRows {
   // `offsets`: room for geometry.kernel_size() elements.
   WindowRows(const ops::Window& geometry, const float* x, int64_t channels, int64_t* offsets);
 
+  const float* first() const { return x_; }  // of the first image
+
   // The taps of a pixel go to rows[0], rows[step] …; those outside of the image are `outside`.
   void find(const Pixel& pixel, const float* outside, const float** rows, int64_t step) const;
   // How many taps of a pixel lie in the image, and how many in the image or its padding.

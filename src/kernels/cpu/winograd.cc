@@ -123,12 +123,13 @@ class WinogradWorker {
     const float* rows[kMostPoints];
     const int64_t top = at.row - g_.window.before[1], left = at.column - g_.window.before[2];
     const int64_t height = g_.window.in[1], width = g_.window.in[2];
-    for (int64_t i = 0; i < g_.side; ++i) {
+    int64_t first = ((at.image * height + top) * width + left) * g_.channels;
+    const bool whole = top >= 0 && top + g_.side <= height && left >= 0 && left + g_.side <= width;
+    for (int64_t i = 0; i < g_.side; ++i, first += width * g_.channels) {
       const bool has_line = top + i >= 0 && top + i < height;
-      const int64_t line = (at.image * height + top + i) * width + left;
       for (int64_t j = 0; j < g_.side; ++j) {
-        const bool inside = has_line && left + j >= 0 && left + j < width;
-        rows[i * g_.side + j] = inside ? c_.x + (line + j) * g_.channels : scratch_.zeros;
+        const bool inside = whole || (has_line && left + j >= 0 && left + j < width);
+        rows[i * g_.side + j] = inside ? c_.x + first + j * g_.channels : scratch_.zeros;
       }
     }
     transforms_.input(rows, g_.channels, scratch_.x + index * g_.row(), g_.x_stride());
@@ -136,24 +137,24 @@ class WinogradWorker {
 
   void multiply(int64_t tiles, int64_t point, int64_t panel, int panels, const float* next_panels,
                 int64_t next_count) const {
-    const float* x = scratch_.x + point * g_.x_stride();
-    float* y = scratch_.y + point * g_.y_stride();
     const int64_t panel_bytes = g_.channels * kPanel * 4;
     PanelFetch fetch(ceil_div(tiles, g_.tile.rows), next_panels, next_count, panel_bytes, panel_bytes);
-    for (int64_t first = 0; first < tiles; first += g_.tile.rows) {
-      const float* rows[kGatherRows];
-      const int used = static_cast<int>(std::min<int64_t>(g_.tile.rows, tiles - first));
-      for (int r = 0; r < used; ++r) rows[r] = x + (first + r) * g_.row();
-      code_.gather({.rows = rows,
-                    .pieces = 1,
-                    .length = g_.channels,
-                    .b = panels_at(point, panel),
-                    .b_panel_stride = g_.channels * kPanel,
-                    .c = y + first * g_.columns(),
-                    .c_stride = g_.columns(),
-                    .rows_used = used,
-                    .panels = panels,
-                    .prefetch = fetch.next()});
+    const float* x = scratch_.x + point * g_.x_stride();
+    const float* rows[kGatherRows];
+    GatherTile t{.rows = rows,
+                 .pieces = 1,
+                 .length = g_.channels,
+                 .b = panels_at(point, panel),
+                 .b_panel_stride = g_.channels * kPanel,
+                 .c = scratch_.y + point * g_.y_stride(),
+                 .c_stride = g_.columns(),
+                 .panels = panels};
+    for (int64_t left = tiles; left > 0; left -= t.rows_used) {
+      t.rows_used = static_cast<int>(std::min<int64_t>(g_.tile.rows, left));
+      for (int r = 0; r < t.rows_used; ++r, x += g_.row()) rows[r] = x;
+      t.prefetch = fetch.next();
+      code_.gather(t);
+      t.c += t.rows_used * t.c_stride;
     }
   }
 
