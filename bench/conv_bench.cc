@@ -8,6 +8,7 @@
 // multiply-adds on registers, of which Winograd's kernels do fewer than are counted. "*" marks the kernel that a build
 // chooses, whose time is in the sum.
 #include <fmt/core.h>
+#include <sys/mman.h>
 
 #include <algorithm>
 #include <cstdlib>
@@ -69,10 +70,14 @@ ir::Tensor random_tensor(std::vector<int64_t> shape, std::mt19937& generator) {
   return t;
 }
 
-// Memory as engines have it: whole cache lines.
+// Memory as runs have it: large pages where the system has them.
 using Aligned = std::unique_ptr<float, void (*)(void*)>;
 Aligned aligned(size_t bytes) {
-  return {static_cast<float*>(std::aligned_alloc(64, (bytes + 63) / 64 * 64)), std::free};
+  constexpr size_t kPage = size_t{2} << 20;
+  const size_t size = (bytes + kPage - 1) / kPage * kPage;
+  Aligned memory(static_cast<float*>(std::aligned_alloc(kPage, size)), std::free);
+  (void)::madvise(memory.get(), size, MADV_HUGEPAGE);
+  return memory;
 }
 
 // Images that all layers share: x, residual and y, which is the residual where it may be.
@@ -110,7 +115,7 @@ class Step {
     problem.outputs = {node->output()->type()};
     if (!kernel.supports(problem)) return;
     const ir::Tensor packed = *kernel.prepack(problem, 1, w);
-    weights_ = aligned(packed.bytes());
+    weights_ = {static_cast<float*>(std::aligned_alloc(64, (packed.bytes() + 63) / 64 * 64)), std::free};
     std::memcpy(weights_.get(), packed.data(), packed.bytes());
     launcher_ = std::move(*kernel.prepare_for(problem, {}, isa));
     pads_ = {pad, pad, pad, pad};

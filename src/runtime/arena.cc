@@ -1,5 +1,7 @@
 #include "runtime/arena.h"
 
+#include <sys/mman.h>
+
 #include <algorithm>
 #include <atomic>
 #include <cstdlib>
@@ -7,6 +9,8 @@
 
 namespace tenon::runtime {
 namespace {
+
+constexpr size_t kHugePage = size_t{2} << 20;
 
 size_t align(size_t n) { return (n + kArenaAlignment - 1) / kArenaAlignment * kArenaAlignment; }
 
@@ -31,8 +35,12 @@ void Buffer::release() {
 
 Status Buffer::allocate(size_t bytes) {
   if (kind_ == Memory::kHost) {
-    data_ = static_cast<std::byte*>(std::aligned_alloc(kArenaAlignment, bytes));
-    return data_ != nullptr ? Status() : error(ErrorCode::kOutOfMemory, "cannot allocate {} bytes", bytes);
+    const size_t alignment = bytes < kHugePage ? kArenaAlignment : kHugePage;
+    data_ = static_cast<std::byte*>(std::aligned_alloc(alignment, (bytes + alignment - 1) / alignment * alignment));
+    if (data_ == nullptr) return error(ErrorCode::kOutOfMemory, "cannot allocate {} bytes", bytes);
+    // Advice only: rows of tensors stand on many pages, more than processors keep addresses of.
+    if (bytes >= kHugePage) (void)::madvise(data_, bytes, MADV_HUGEPAGE);
+    return {};
   }
   TENON_TRY(device_->use());
   if (kind_ == Memory::kPageLocked) {
