@@ -2,7 +2,9 @@
 
 #include <algorithm>
 #include <chrono>
+#include <cstdlib>
 #include <filesystem>
+#include <map>
 #include <set>
 #include <sstream>
 
@@ -224,7 +226,18 @@ struct Workshop {
   plan::KernelCache kernels;
   plan::TimingCache timings;
   plan::ExpressionNames names;
+  std::map<std::string, int64_t> limits;  // of symbols, by name
 };
+
+// What the importers wrote as "limit.<symbol>".
+std::map<std::string, int64_t> limits_of(const ir::Model& model) {
+  constexpr std::string_view kPrefix = "limit.";
+  std::map<std::string, int64_t> limits;
+  for (const auto& [key, value] : model.properties) {
+    if (key.starts_with(kPrefix)) limits[key.substr(kPrefix.size())] = std::atoll(value.c_str());
+  }
+  return limits;
+}
 
 void note(std::vector<std::string>& notes, std::string text) {
   if (std::ranges::find(notes, text) == notes.end()) notes.push_back(std::move(text));
@@ -249,6 +262,7 @@ Result<CompiledPlan> compile_for(const TargetChoice& target, bool one_of_several
   progress(config, "plan", 0);
   options.timings = &shop.timings;
   options.names = &shop.names;
+  options.limits = shop.limits;
   TENON_ASSIGN(out.planned, plan::make_plan(*out.graph, options));
   if (!target.not_tuned.empty()) {
     note(notes, "not tuned: " + target.not_tuned);
@@ -277,6 +291,7 @@ Result<Compiled> compile(ir::Model model, const std::string& folder, const Build
   TENON_ASSIGN(const std::vector<TargetChoice> targets, choose_targets(config));
   Workshop shop;
   TENON_ASSIGN(shop.timings, load_timings(config));
+  shop.limits = limits_of(out.model);
   for (const TargetChoice& target : targets) {
     const bool is_last = &target == &targets.back();
     auto graph = is_last ? std::move(out.model.graph) : out.model.graph->clone();

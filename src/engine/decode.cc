@@ -136,7 +136,7 @@ Status plan_io(const fb::Plan& p, Plan& plan) {
   }));
   TENON_TRY(each(p.symbols(), [&](const fb::Symbol& s) -> Status {
     TENON_ASSIGN(Dim bound, dim(s.bound()));
-    plan.symbols.push_back({text(s.name()), s.input(), s.axis(), s.value(), std::move(bound)});
+    plan.symbols.push_back({text(s.name()), s.input(), s.axis(), s.value(), std::move(bound), s.limit()});
     return {};
   }));
   return each(p.profiles(), [&](const fb::Profile& profile) -> Status {

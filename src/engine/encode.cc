@@ -159,7 +159,7 @@ class Encoder {
     const auto outputs = list(p.outputs, [&](const PlanOutput& out) { return fb::CreateOutput(b_, text(out.name), out.value, out.packed_value); });
     const auto symbols = list(p.symbols, [&](const PlanSymbol& s) {
       const auto name = text(s.name), bound = dim(s.bound);
-      return fb::CreateSymbol(b_, name, s.input, s.axis, s.value, bound);
+      return fb::CreateSymbol(b_, name, s.input, s.axis, s.value, bound, s.limit);
     });
     const auto values = list(p.values, [&](const PlanValue& v) { return encode(v); });
     const auto weights = list(p.weights, [&](const PlanWeight& w) { return encode(w); });

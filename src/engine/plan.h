@@ -80,6 +80,7 @@ struct PlanSymbol {
   int input = -1, axis = 0;
   int value = -1;  // i64 scalar value id
   Dim bound;       // for data symbols: an upper bound over the others
+  int64_t limit = 0;  // an axis of an input may be this long, by the model's tables (of positions …); 0: as long as it likes
 };
 
 struct PlanInput {

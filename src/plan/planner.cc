@@ -108,7 +108,9 @@ class Planner {
       for (size_t axis = 0; axis < shape.size(); ++axis) {
         shape[axis].collect_symbols(needed);
         if (!shape[axis].is_symbol() || !bound.insert(shape[axis].to_string()).second) continue;
-        plan().symbols.push_back({shape[axis].to_string(), static_cast<int>(i), static_cast<int>(axis), -1, 0});
+        const auto limit = options_.limits.find(shape[axis].to_string());
+        const int64_t most = limit == options_.limits.end() ? 0 : limit->second;
+        plan().symbols.push_back({shape[axis].to_string(), static_cast<int>(i), static_cast<int>(axis), -1, 0, most});
       }
     }
     for (const std::string& name : needed) {
@@ -298,7 +300,7 @@ class Planner {
   Status add_data_symbols() {
     for (const auto& [name, data] : graph_.data_symbols) {
       if (!ids_.contains(data.value)) return error(ErrorCode::kUnsupported, "the size {} is a constant value", name);
-      plan().symbols.push_back({name, -1, 0, placed(ids_.at(data.value), Place::kHost), data.bound});
+      plan().symbols.push_back({name, -1, 0, placed(ids_.at(data.value), Place::kHost), data.bound, 0});
     }
     return {};
   }

@@ -23,6 +23,7 @@ struct PlanOptions {
   std::vector<engine::Profile> profiles;
   // What inputs mean (engine::PlanInput::role), by name. Inputs that are not listed are recognised by their usual names.
   std::map<std::string, std::string> roles;
+  std::map<std::string, int64_t> limits = {};  // of symbols (engine::PlanSymbol::limit), by name
   ExpressionNames* names = nullptr;  // shared with the plans that are to share weights with this one; null: the plan's own
 };
 

@@ -204,6 +204,12 @@ Status Inputs::bind_symbols(std::span<int64_t> symbols) {
     if (symbol.input < 0 || symbol_from_[s] >= 0) continue;
     return bad("input \"{}\" is missing", declared(static_cast<size_t>(symbol.input)).name);
   }
+  for (size_t s = 0; s < symbol_from_.size(); ++s) {
+    const engine::PlanSymbol& symbol = executable_.plan().symbols[s];
+    if (symbol.input < 0 || symbol.limit <= 0 || symbols[s] <= symbol.limit) continue;
+    return bad("input \"{}\" has {} = {}, but the model takes at most {}: its tables, of positions for example, end there",
+               declared(static_cast<size_t>(symbol_from_[s])).name, symbol.name, symbols[s], symbol.limit);
+  }
   return {};
 }
 

@@ -41,7 +41,7 @@ TEST(EngineFile, GivesBackWhatWasWritten) {
   const engine::Metadata written = sample_metadata();
   engine::Profile profile{{{"input_ids", {1, 1}, {4, 8}, {8, 64}}}};
   const TemporaryPath path("engine");
-  write_to(path.str(), *graph, {.target = kernels::Target::kCpu, .profiles = {profile}, .roles = {}}, written);
+  write_to(path.str(), *graph, {.target = kernels::Target::kCpu, .profiles = {profile}, .roles = {}, .limits = {{"seq", 64}}}, written);
   const auto file = value_or_throw(EngineFile::open(path.str()));
   const engine::Metadata read = value_or_throw(file->read_texts());
   EXPECT_EQ(read.tenon_version, written.tenon_version);
@@ -57,6 +57,7 @@ TEST(EngineFile, GivesBackWhatWasWritten) {
   EXPECT_EQ(read.plans[0].graph_compiled, written.plans[0].graph_compiled);
   ASSERT_EQ(read.plans[0].decisions.size(), 2u);
   EXPECT_EQ(read.plans[0].decisions[1].reason, "no mask");
+  for (const engine::PlanSymbol& symbol : file->plan().symbols) EXPECT_EQ(symbol.limit, symbol.name == "seq" ? 64 : 0) << symbol.name;
   ASSERT_EQ(read.plans[0].origins.size(), 1u);
   EXPECT_EQ(read.plans[0].origins[0].kind, "packed");
   EXPECT_EQ(file->tokenizer(), written.tokenizer);

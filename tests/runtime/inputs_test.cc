@@ -64,6 +64,18 @@ TEST_F(Inputs, MissingIdsAreNamed) {
   expect_message(c->run(), {"input_ids", "missing"});
 }
 
+TEST_F(Inputs, SizesBeyondTheModelsTablesAreNamed) {
+  plan::PlanOptions options;
+  options.limits["seq"] = 4;
+  executable_ = executable_of(*graph_, options);
+  const auto c = context();
+  const ir::Tensor longest = filled({3, 4}, 1), longer = filled({1, 5}, 1);
+  throw_if_error(set(*c, "input_ids", longest));
+  throw_if_error(c->run());
+  throw_if_error(set(*c, "input_ids", longer));
+  expect_message(c->run(), {"\"input_ids\" has seq = 5", "at most 4"});
+}
+
 TEST_F(Inputs, Int32IsTakenForInt64) {
   const auto a = context(), b = context();
   const ir::Tensor wide = ids({1, 4}, {1, 2, 3, 4});
