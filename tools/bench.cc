@@ -107,7 +107,7 @@ int count_graphs(const std::vector<ExecutionContext>& streams) {
   return count;
 }
 
-// Copies of floats in the GPU's memory.
+// Copies of inputs in the GPU's memory.
 class DeviceTensors {
  public:
   explicit DeviceTensors(const NamedTensors& tensors) : device_(value_or_throw(cuda::Device::open())) {
@@ -129,7 +129,7 @@ class DeviceTensors {
     TENON_TRY(device_->use());
     for (const auto& [name, t] : tensors) {
       const size_t bytes = static_cast<size_t>(t.numel()) * dtype_size(t.dtype());
-      if (!is_float(t.dtype()) || bytes == 0) continue;
+      if (bytes == 0) continue;
       cuda::DevicePtr& data = data_[name];
       TENON_TRY(cuda::check(device_->api().cuMemAlloc(&data, bytes), "allocating memory for inputs"));
       TENON_TRY(cuda::check(device_->api().cuMemcpyHtoDAsync(data, t.data(), bytes, nullptr), "uploading inputs"));

@@ -173,7 +173,7 @@ void add_bench(CLI::App& app, BenchArgs& a) {
   verb->add_option("--without-passes", a.passes_of, "with --profile: the model that the engine was built from, to time it without each pass in turn");
   verb->add_option("--warm", a.warm, "what contexts run before the first batch, on a GPU: none; opt, the profile's usual sizes; all, every bucket of token counts too")
       ->check(CLI::IsMember({"none", "opt", "all"}));
-  verb->add_flag("--inputs-on-device", a.inputs_on_device, "floats are in the GPU's memory before the clock runs");
+  verb->add_flag("--inputs-on-device", a.inputs_on_device, "inputs are in the GPU's memory before the clock runs");
   verb->add_flag("--outputs-on-device", a.outputs_on_device, "leave results in the GPU's memory, as a caller who goes on there would");
   add_common(verb, a);
 }

@@ -92,8 +92,9 @@ class ExecutionContext {
   ExecutionContext& operator=(ExecutionContext&&) noexcept;
   ~ExecutionContext();
 
-  // Gives an input; `tensor.data` is read by execute() and must live until then. Inputs stay set from run to run. Floats
-  // that no step on the host reads may be in the memory of the engine's GPU (TensorView::on_device), at 16 bytes' alignment.
+  // Gives an input; `tensor.data` is read by execute() and must live until then. Inputs stay set from run to run. They
+  // may be in the memory of the engine's GPU (TensorView::on_device), at 16 bytes' alignment and complete before execute():
+  // floats are read there, ids and masks are fetched first, since the host checks and packs by them.
   // int32 is taken where int64 is expected and the other way round, and converted (values that do not fit are refused).
   // Throws bad-input: unknown name, wrong dtype or rank. Sizes are checked by execute(), when all are known.
   void set_input(std::string_view name, const TensorView& tensor);

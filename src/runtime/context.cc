@@ -33,7 +33,10 @@ Result<std::unique_ptr<Context>> Context::create(std::shared_ptr<const Executabl
   std::unique_ptr<Context> context(new Context(std::move(executable), options));
   if (const GpuProgram* gpu = context->executable_->gpu()) {
     TENON_ASSIGN(context->queue_, GpuQueue::create(gpu->device()));
-    for (size_t i = 0; i < context->plan().inputs.size(); ++i) context->staged_inputs_.emplace_back(Memory::kPageLocked, &gpu->device());
+    for (size_t i = 0; i < context->plan().inputs.size(); ++i) {
+      context->staged_inputs_.emplace_back(Memory::kPageLocked, &gpu->device());
+      context->fetched_inputs_.emplace_back(Memory::kPageLocked, &gpu->device());
+    }
     context->find_inputs_of_device();
     const engine::Plan& plan = context->plan();
     if (plan.row_offsets_value >= 0 && plan.tokens.is_symbol()) context->packed_rows_ = context->executable_->symbol_index(plan.tokens.to_string());
@@ -169,8 +172,8 @@ void Context::lay_out_arguments() {
 Status Context::run() {
   const NvtxRange range(step_names_.empty() ? nullptr : "tenon run");
   done_ = false;
+  TENON_TRY(fetch_inputs());
   TENON_TRY(inputs_.bind(symbols_));
-  TENON_TRY(check_inputs_on_device());
   for (size_t i = 0; i < plan().inputs.size(); ++i) data_[i] = inputs_.data(static_cast<int>(i));
   if (queue_ != nullptr) TENON_TRY(stage_inputs());
   for (int r = 0; r < static_cast<int>(regions_.size()); ++r) TENON_TRY(run_region(r));

@@ -89,7 +89,7 @@ class Context {
   Status copy_outputs();
   void find_steps_of_one_thread();
   void find_inputs_of_device();
-  Status check_inputs_on_device() const;
+  Status fetch_inputs();
   void point_uploads();
   void find_unneeded_downloads(bool outputs_on_device);
   void name_steps();
@@ -125,7 +125,7 @@ class Context {
   std::vector<std::string> step_names_;  // for profilers; empty: there is none
   bool replays_graphs_ = true;
   int packed_rows_ = -1;  // the symbol that counts the rows of packed tokens on a GPU; -1: none
-  std::vector<Buffer> staged_inputs_;  // page-locked
+  std::vector<Buffer> staged_inputs_, fetched_inputs_;  // page-locked: for the device, from it
   std::vector<bool> read_by_device_, read_by_host_;  // of the inputs
   std::vector<std::pair<int, int>> uploads_;         // of inputs: the input, its copy on the device
   std::vector<int64_t> graph_key_;

@@ -34,13 +34,24 @@ void Context::find_inputs_of_device() {
   for (const engine::PlanSymbol& symbol : plan().symbols) reads(symbol.value);
 }
 
-Status Context::check_inputs_on_device() const {
-  for (size_t i = 0; i < plan().inputs.size(); ++i) {
-    if (!inputs_.on_device(static_cast<int>(i))) continue;
-    if (queue_ == nullptr) return error(ErrorCode::kBadInput, "input \"{}\" is given in a GPU's memory to an engine for {}", plan().inputs[i].name, plan().target);
-    if (read_by_host_[i]) return error(ErrorCode::kBadInput, "input \"{}\" is given in the GPU's memory, but the host reads it", plan().inputs[i].name);
+// Brings to the host what it reads of inputs in the GPU's memory, all in one round trip: masks decide what is launched, and
+// ids are checked before anything reads by them. Floats that only the device reads stay.
+Status Context::fetch_inputs() {
+  for (int i = 0; i < static_cast<int>(plan().inputs.size()); ++i) {
+    const auto given = inputs_.given_on_device(i);
+    if (!given) continue;
+    const size_t at = static_cast<size_t>(i);
+    const std::string& name = plan().inputs[at].name;
+    if (queue_ == nullptr) return error(ErrorCode::kBadInput, "input \"{}\" is given in a GPU's memory to an engine for {}", name, plan().target);
+    if (is_float(given->dtype) && !read_by_host_[at]) continue;
+    const auto count = checked_numel(given->shape);
+    const auto bytes = count ? checked_mul(*count, static_cast<int64_t>(dtype_size(given->dtype))) : std::nullopt;
+    if (!bytes) return error(ErrorCode::kBadInput, "input \"{}\" is too large", name);
+    TENON_TRY(fetched_inputs_[at].reserve(static_cast<size_t>(*bytes), memory_limit_));
+    if (Status s = queue_->copy(fetched_inputs_[at].data(), given->data, static_cast<size_t>(*bytes)); !s.ok()) return s.with_context("input \"" + name + "\"");
+    inputs_.use_copy(i, fetched_inputs_[at].data());
   }
-  return {};
+  return queue_ != nullptr ? queue_->wait() : Status();
 }
 
 // What was given on the device is read where it is, unless a step writes over its copy.

@@ -106,10 +106,10 @@ Status Inputs::set(std::string_view name, const TensorView& tensor) {
   TENON_TRY(check_tensor(name, tensor, 0, &item));
   if (tensor.on_device) {
     const DType want = declared(static_cast<size_t>(item - items_.data())).type.dtype;
-    if (tensor.dtype != want || !is_float(want)) return bad("input \"{}\" is {} in the GPU's memory; only floats of the engine's type are read there", name, dtype_name(tensor.dtype));
+    if (is_float(want) && tensor.dtype != want) return bad("input \"{}\" is {} in the GPU's memory; floats are not converted there, {} is expected", name, dtype_name(tensor.dtype), dtype_name(want));
     if (reinterpret_cast<uintptr_t>(tensor.data) % 16 != 0) return bad("input \"{}\" is not at a multiple of 16 bytes in the GPU's memory", name);
   }
-  item->on_device = tensor.on_device;
+  item->on_device = tensor.on_device ? tensor.data : nullptr;
   item->source = Source::kPadded;
   item->dtype = tensor.dtype;
   item->shape.assign(tensor.shape.begin(), tensor.shape.end());
@@ -123,12 +123,19 @@ Status Inputs::set_packed(std::string_view name, const TensorView& tensor) {
   if (tensor.on_device) return bad("input \"{}\" is packed and in the GPU's memory: packed rows are read on the host", name);
   if (tensor.shape.empty()) return bad("input \"{}\" has no axes [batch, seq] that rows could be packed along", name);
   item->source = Source::kPacked;
+  item->on_device = nullptr;
   item->dtype = tensor.dtype;
   item->tokens = tensor.shape[0];
   item->shape.assign({0, 0});  // batch and seq come from the row offsets
   item->shape.insert(item->shape.end(), tensor.shape.begin() + 1, tensor.shape.end());
   item->given = tensor.data;
   return {};
+}
+
+std::optional<TensorView> Inputs::given_on_device(int input) const {
+  const Item& item = items_[static_cast<size_t>(input)];
+  if (item.source != Source::kPadded || item.on_device == nullptr) return std::nullopt;
+  return TensorView{.dtype = item.dtype, .shape = item.shape, .data = item.on_device, .on_device = true};
 }
 
 Status Inputs::set_row_offsets(std::span<const int32_t> row_offsets) {

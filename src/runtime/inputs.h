@@ -1,6 +1,7 @@
 // The inputs of a context: checked, given defaults where they are absent, unpacked, converted, and bound to symbols.
 #pragma once
 
+#include <optional>
 #include <span>
 #include <string_view>
 #include <vector>
@@ -34,8 +35,12 @@ class Inputs {
   // True when that is in the GPU's memory.
   bool on_device(int input) const {
     const Item& item = items_[static_cast<size_t>(input)];
-    return item.source == Source::kPadded && item.on_device;
+    return item.source == Source::kPadded && item.on_device != nullptr && item.given == item.on_device;
   }
+  // What was given in the GPU's memory; none: the input is on the host or absent.
+  std::optional<TensorView> given_on_device(int input) const;
+  // For the next bind: a copy of that on the host.
+  void use_copy(int input, const void* data) { items_[static_cast<size_t>(input)].given = data; }
   std::span<const int64_t> shape(int input) const { return items_[static_cast<size_t>(input)].expected; }
   // What set_row_offsets gave; empty: inputs are padded.
   std::span<const int32_t> row_offsets() const { return row_offsets_; }
@@ -50,7 +55,7 @@ class Inputs {
     std::vector<int64_t> shape;  // as given, for packed inputs as unpacked
     int64_t tokens = 0;          // rows of a packed input
     const void* given = nullptr;
-    bool on_device = false;           // `given` is in the GPU's memory
+    void* on_device = nullptr;        // given in the GPU's memory, where `given` points too unless it has been copied
     std::vector<DimProgram> program;  // of the declared shape
     std::vector<int> axis_symbol;     // per axis: the symbol that it is; -1: another size
     std::vector<int64_t> expected;    // the declared shape for this run

@@ -63,7 +63,7 @@ TEST_P(GpuEngine, StaysOnTheGpu) {
   EXPECT_TRUE(seen);
 }
 
-// `uploads`: floats are given in the GPU's memory, which is added there.
+// `uploads`: inputs are given in the GPU's memory, which is added there.
 void set_inputs(ExecutionContext& context, const Engine& engine, const GoldenCase& golden, int shape,
                 std::vector<std::unique_ptr<DeviceBuffer>>* uploads = nullptr) {
   context.clear_inputs();
@@ -71,7 +71,7 @@ void set_inputs(ExecutionContext& context, const Engine& engine, const GoldenCas
     const Tensor* t = golden.find(shape, "in", in.name);
     if (t == nullptr) continue;
     TensorView view{t->dtype(), t->shape(), const_cast<std::byte*>(t->data())};
-    if (uploads != nullptr && is_float(t->dtype())) {
+    if (uploads != nullptr && t->numel() > 0) {
       auto& data = uploads->emplace_back(
           std::make_unique<DeviceBuffer>(static_cast<size_t>(t->numel()) * dtype_size(t->dtype())));
       data->upload(t->data());
@@ -120,7 +120,7 @@ TEST_P(GpuEngine, AgreesWithTheRecordedOutputs) {
       set_inputs(context, engine, golden, shape);
       context.execute();
       std::vector<std::unique_ptr<DeviceBuffer>> uploads;
-      set_inputs(on_device, engine, golden, shape, golden.conv > 0 ? &uploads : nullptr);
+      set_inputs(on_device, engine, golden, shape, &uploads);
       on_device.execute();
       for (const auto& out : golden.outputs) {
         const Tensor* expected = golden.find(shape, "out", out.name);
@@ -178,10 +178,8 @@ TEST(GpuTargets, EachTargetOfOneEngineAgreesWithTheRecordedOutputs) {
 
 // Which graphs were recorded, and when, changes no bit: contexts that were warm from the start, and ones that meet each shape
 // for the first, second and third time.
-TEST(GpuGraphs, WarmAndColdContextsGiveTheSameBits) {
-  if (gpu() == nullptr) GTEST_SKIP() << "no GPU";
-  Random random;
-  SCOPED_TRACE(random.trace());
+// An encoder of ids below 100 that packs its tokens, compiled for the GPU at hand.
+std::shared_ptr<const runtime::Executable> encoder_on_gpu(Random& random) {
   const auto graph = graph_from(packed_encoder(), random);
   passes::PipelineOptions passes;
   passes.precision = DType::kF16;
@@ -193,9 +191,16 @@ TEST(GpuGraphs, WarmAndColdContextsGiveTheSameBits) {
   plan::PlannedModel planned = value_or_throw(plan::make_plan(*graph, options));
   plan::KernelCache cache;
   throw_if_error(plan::compile_codes(planned, cache));
-  const TemporaryPath path("graphs");
+  const TemporaryPath path("encoder");
   value_or_throw(engine::write_engine(path.str(), planned.plan, {}, [&](int i) { return planned.make_weight(i); }));
-  const auto executable = load_from(path.str());
+  return load_from(path.str());
+}
+
+TEST(GpuGraphs, WarmAndColdContextsGiveTheSameBits) {
+  if (gpu() == nullptr) GTEST_SKIP() << "no GPU";
+  Random random;
+  SCOPED_TRACE(random.trace());
+  const auto executable = encoder_on_gpu(random);
   const auto context_with = [&](ContextOptions::Warm warm) {
     ContextOptions context;
     context.warm = warm;
@@ -232,6 +237,48 @@ TEST(GpuGraphs, WarmAndColdContextsGiveTheSameBits) {
   throw_if_error(warm->inputs().set("attention_mask", view_of(mask)));
   throw_if_error(warm->run());
   EXPECT_EQ(warm->graphs_recorded(), before);
+}
+
+TEST(GpuInputs, IdsAndMasksOnTheGpuAreCheckedAndGiveTheSameBits) {
+  if (gpu() == nullptr) GTEST_SKIP() << "no GPU";
+  Random random;
+  SCOPED_TRACE(random.trace());
+  const auto context = value_or_throw(runtime::Context::create(encoder_on_gpu(random)));
+  DeviceBuffer ids_there(8 * 3 * 17), mask_there(8 * 3 * 17);
+  const auto run_there = [&](const Tensor& ids, const Tensor& mask) {
+    for (auto [name, tensor, there] : {std::tuple{"input_ids", &ids, &ids_there}, {"attention_mask", &mask, &mask_there}}) {
+      there->upload(tensor->data());
+      TensorView view = view_of(*tensor);
+      view.data = there->data();
+      view.on_device = true;
+      throw_if_error(context->inputs().set(name, view));
+    }
+    EXPECT_EQ(gpu()->api().cuStreamSynchronize(nullptr), 0);
+    return context->run();
+  };
+  const auto hidden = [&] { return bytes_of(value_or_throw(context->output("hidden"))); };
+  std::vector<int64_t> ones(3 * 17, 1);
+  std::fill(ones.begin() + 17 + 5, ones.begin() + 2 * 17, 0);  // the second row has five tokens
+  const Tensor mask = Tensor::from(DType::kI64, {3, 17}, ones);
+  std::string last;
+  for (int round = 0; round < 3; ++round) {  // what lies there changes from run to run
+    const Tensor ids = random.tensor(DType::kI64, {3, 17}, 0, 99);
+    throw_if_error(run_there(ids, mask));
+    const std::string there = hidden();
+    throw_if_error(context->inputs().set("input_ids", view_of(ids)));
+    throw_if_error(context->inputs().set("attention_mask", view_of(mask)));
+    throw_if_error(context->run());
+    EXPECT_EQ(there, hidden());
+    EXPECT_NE(there, last);
+    last = there;
+  }
+  std::vector<int64_t> wrong(3 * 17, 1);
+  wrong[17 + 9] = 1 << 30;  // hidden
+  throw_if_error(run_there(Tensor::from(DType::kI64, {3, 17}, wrong), mask));
+  wrong[17 + 3] = 100;
+  const Status refused = run_there(Tensor::from(DType::kI64, {3, 17}, wrong), mask);
+  EXPECT_EQ(refused.code(), ErrorCode::kBadInput);
+  EXPECT_THAT(refused.message(), testing::HasSubstr("input \"input_ids\", row 1, column 3: the id 100 is out of range"));
 }
 
 INSTANTIATE_TEST_SUITE_P(Corpus, GpuEngine, testing::ValuesIn(all_cases()),

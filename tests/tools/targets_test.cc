@@ -106,6 +106,12 @@ TEST_F(Targets, EachMachineRunsWhatSuitsItBest) {
   EXPECT_EQ(bench("", 0)["target"], "cpu");
 }
 
+TEST_F(Targets, InputsMayLieOnTheGpu) {
+  write("m.tenon", {90}, false);
+  EXPECT_EQ(bench("--inputs-on-device", 90)["target"], "sm_90");
+  EXPECT_EQ(run("tenon bench m.tenon --inputs-on-device --batch 2 --seq 32", 0).code == 0, false);
+}
+
 // It does not wait for what runs before it, so it must not start early there either.
 TEST_F(Targets, CodeOfAnOlderGpuIsTranslatedAndDoesNotStartEarly) {
   write("m.tenon", {90, 80}, true);
