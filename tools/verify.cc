@@ -1,6 +1,7 @@
 // An engine against its own model: every comparable value, in the order of the layers.
 #include <fmt/core.h>
 
+#include <algorithm>
 #include <cmath>
 #include <cstdio>
 #include <nlohmann/json.hpp>
@@ -88,6 +89,25 @@ ir::Tensor converted(const ir::Tensor& tensor, DType to) {
   return made;
 }
 
+// [N, C, spatial…] as [N, spatial…, C]; other tensors as they are.
+ir::Tensor with_channels_last(const ir::Tensor& tensor) {
+  if (tensor.shape().size() < 3) return tensor;
+  const int64_t images = tensor.shape()[0], channels = tensor.shape()[1];
+  const int64_t pixels = tensor.numel() / std::max<int64_t>(1, images * channels);
+  std::vector<int64_t> shape = tensor.shape();
+  std::rotate(shape.begin() + 1, shape.begin() + 2, shape.end());
+  std::byte* data = nullptr;
+  ir::Tensor made = value_or_throw(ir::Tensor::allocate(tensor.dtype(), shape, &data));
+  visit_dtype(tensor.dtype(), [&]<class T>() {
+    const T* from = reinterpret_cast<const T*>(tensor.data());
+    T* to = reinterpret_cast<T*>(data);
+    for (int64_t n = 0; n < images; ++n)
+      for (int64_t c = 0; c < channels; ++c)
+        for (int64_t p = 0; p < pixels; ++p) to[(n * pixels + p) * channels + c] = from[(n * channels + c) * pixels + p];
+  });
+  return made;
+}
+
 // For each packed row, its position in [batch * seq]; empty where the model stays padded.
 std::string gather_value(const engine::Plan& plan) {
   for (const engine::PlanStep& step : plan.steps)
@@ -163,7 +183,7 @@ int verify(const VerifyArgs& args) {
   ContextOptions options;
   std::vector<const engine::ValueOrigin*> origins;
   for (const engine::ValueOrigin& o : meta.plans[static_cast<size_t>(engine.executable()->plan_index())].origins) {
-    if (!names.contains(o.value) || (o.kind != "same" && o.kind != "packed") || model.graph->find_value(o.source) == nullptr) continue;
+    if (!names.contains(o.value) || (o.kind != "same" && o.kind != "packed" && o.kind != "channels last") || model.graph->find_value(o.source) == nullptr) continue;
     origins.push_back(&o);
     options.keep.push_back(o.value);
   }
@@ -202,10 +222,13 @@ int verify(const VerifyArgs& args) {
       if (it == by_source.end() || !is_float(results[static_cast<size_t>(i)].dtype())) continue;
       LayerResult result{it->second->value, it->first};
       const TensorView kept = context.kept(it->second->value);
+      const ir::Tensor& computed = results[static_cast<size_t>(i)];
       if (it->second->kind == "packed")
-        compare(kept, results[static_cast<size_t>(i)], rows, result);
+        compare(kept, computed, rows, result);
+      else if (it->second->kind == "channels last")
+        compare(kept, with_channels_last(computed), {}, result);
       else
-        compare_output(kept, results[static_cast<size_t>(i)], mask, !gather.empty(), result);
+        compare_output(kept, computed, mask, !gather.empty(), result);
       if (result.comparable) layers.push_back(result);
     }
   };

@@ -22,6 +22,7 @@
 #include "network/network_impl.h"
 #include "onnx/import.h"
 #include "ops/plugin_host.h"
+#include "passes/passes.h"
 #include "runtime/choose_plan.h"
 
 namespace tenon::builder {
@@ -144,12 +145,16 @@ engine::PlanTexts texts_of(const CompiledPlan& plan) {
     texts.decisions.push_back({"plan", fmt::format("step {} {}", r.step, ir::op_name(step.op)), "kernel " + r.kernel + " declined", r.reason});
   }
   for (engine::Decision& d : describe_choices(plan.planned.config_problems)) texts.decisions.push_back(std::move(d));
-  // Values keep their imported names through rewrites that keep their contents (passes/rewriter.h); packed rows carry a suffix.
+  // Values keep their imported names through rewrites that keep their contents (passes/rewriter.h); packed rows and channels
+  // that stand last carry a suffix.
   for (const auto& node : plan.graph->nodes()) {
     for (int i = 0; i < node->num_outputs(); ++i) {
       const std::string& name = node->output(i)->name();
-      const bool packed = name.ends_with(".packed");
-      texts.origins.push_back({name, packed ? name.substr(0, name.size() - 7) : name, packed ? "packed" : "same"});
+      engine::ValueOrigin origin{name, name, "same"};
+      for (const auto& [suffix, kind] : {std::pair<std::string_view, const char*>{".packed", "packed"}, {passes::kChannelsLastSuffix, "channels last"}}) {
+        if (name.ends_with(suffix)) origin = {name, name.substr(0, name.size() - suffix.size()), kind};
+      }
+      texts.origins.push_back(std::move(origin));
     }
   }
   return texts;

@@ -19,7 +19,7 @@ struct Decision {
 struct ValueOrigin {
   std::string value;   // name in the plan
   std::string source;  // name in the imported graph
-  std::string kind;    // "same", "packed" (rows of masked positions left out), "scaled", or "none": not comparable
+  std::string kind;    // "same", "packed" (rows of masked positions left out) or "channels last" (of [N, C, spatial…])
 };
 
 // How a plan came about.

@@ -55,6 +55,14 @@ Result<Value*> first(Rewriter& rw, Value* v) {
   return rw.create(Op::k_transpose, {v}, {{"perm", to_first(v->rank())}});
 }
 
+// first(x) in the place of `v`. x is v with another order of axes, and is called so.
+Result<bool> replace_by_first(Rewriter& rw, Value* v, Value* x) {
+  x->set_name(rw.graph().unique_name(v->name() + kChannelsLastSuffix));
+  TENON_ASSIGN(Value * y, first(rw, x));
+  rw.replace(v, y);
+  return true;
+}
+
 // The place of axis `axis` of first(x) in x.
 int64_t axis_of_last(int64_t axis, int rank) { return axis == 0 ? 0 : axis == 1 ? rank - 1 : axis - 1; }
 
@@ -83,11 +91,8 @@ Result<bool> turn_conv(Rewriter& rw, Node& node) {
     TENON_ASSIGN(inputs[3], last(rw, inputs[3]));
   }
   TENON_ASSIGN(Value * y, rw.create(Op::k_conv, inputs, attrs));
-  Node* made = y->producer();
-  TENON_ASSIGN(y, first(rw, y));
-  rw.absorb_origin(made, &node);
-  rw.replace(node.output(), y);
-  return true;
+  rw.absorb_origin(y->producer(), &node);
+  return replace_by_first(rw, node.output(), y);
 }
 
 // Pooling alone is no reason to change the layout.
@@ -98,9 +103,7 @@ Result<bool> turn_pool(Rewriter& rw, Node& node) {
   Attrs attrs = node.attrs();
   attrs.set("channels_last", int64_t{1});
   TENON_ASSIGN(Value * y, rw.create(node.op(), {under_first(node.input(0))}, attrs));
-  TENON_ASSIGN(y, first(rw, y));
-  rw.replace(node.output(), y);
-  return true;
+  return replace_by_first(rw, node.output(), y);
 }
 
 // ---- How transposes move --------------------------------------------------------------------------------------------
@@ -151,9 +154,7 @@ Result<bool> sink_elementwise(Rewriter& rw, Node& node) {
     if (inputs.back() == nullptr) return rw.no_match();
   }
   TENON_ASSIGN(Value * made, rw.create(node.op(), inputs, node.attrs()));
-  TENON_ASSIGN(made, first(rw, made));
-  rw.replace(node.output(), made);
-  return true;
+  return replace_by_first(rw, node.output(), made);
 }
 
 Result<bool> sink_concat(Rewriter& rw, Node& node) {
@@ -168,9 +169,7 @@ Result<bool> sink_concat(Rewriter& rw, Node& node) {
   Attrs attrs = node.attrs();
   attrs.set("axis", axis_of_last(axis < 0 ? axis + rank : axis, rank));
   TENON_ASSIGN(Value * y, rw.create(Op::k_concat, inputs, attrs));
-  TENON_ASSIGN(y, first(rw, y));
-  rw.replace(node.output(), y);
-  return true;
+  return replace_by_first(rw, node.output(), y);
 }
 
 bool reduces(const Node& node) {
@@ -199,9 +198,7 @@ Result<bool> sink_reduce(Rewriter& rw, Node& node) {
   Attrs attrs = node.attrs();
   attrs.set("axes", std::vector<int64_t>(axes.begin(), axes.end()));
   TENON_ASSIGN(Value * y, rw.create(node.op(), {x}, attrs));
-  if (keeps) {
-    TENON_ASSIGN(y, first(rw, y));
-  }
+  if (keeps) return replace_by_first(rw, node.output(), y);
   rw.replace(node.output(), y);
   return true;
 }
@@ -218,9 +215,7 @@ Result<bool> sink_pad(Rewriter& rw, Node& node) {
     attrs.set(name, std::move(moved));
   }
   TENON_ASSIGN(Value * y, rw.create(Op::k_pad, {x}, attrs));
-  TENON_ASSIGN(y, first(rw, y));
-  rw.replace(node.output(), y);
-  return true;
+  return replace_by_first(rw, node.output(), y);
 }
 
 // [N, C, H, W] -> [N, C, H * W], as before a Transformer's first layer.
@@ -230,9 +225,7 @@ Result<bool> sink_merge(Rewriter& rw, Node& node) {
   const Shape &from = node.input(0)->shape(), &to = node.output()->shape();
   if (to.size() != 3 || to[0] != from[0] || to[1] != from[1]) return rw.no_match();
   TENON_ASSIGN(Value * y, rw.create(Op::k_reshape, {x}, {{"shape", Shape{to[0], to[2], to[1]}}}));
-  TENON_ASSIGN(y, first(rw, y));
-  rw.replace(node.output(), y);
-  return true;
+  return replace_by_first(rw, node.output(), y);
 }
 
 Result<bool> join_reshapes(Rewriter& rw, Node& node) {

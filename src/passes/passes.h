@@ -38,6 +38,8 @@ Status fuse_conv_epilogue(Graph& graph, Decisions& decisions);
 Status fuse_residual_norm(Graph& graph, Decisions& decisions);
 Status fuse_embedding(Graph& graph, Decisions& decisions);
 Status fuse_pointwise(Graph& graph, Decisions& decisions);
+// Values whose channels stand last carry their old name and this.
+inline constexpr char kChannelsLastSuffix[] = ".channels_last";
 Status channels_last(Graph& graph, Decisions& decisions);
 
 // When the engine is to compute in 16 bits: `to` is f16 or bf16.
