@@ -3,10 +3,12 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <cstdlib>
 #include <cstring>
 #include <filesystem>
 #include <limits>
 #include <optional>
+#include <sstream>
 #include <utility>
 
 #include "base/write_file.h"
@@ -15,6 +17,7 @@
 #include "kernels/cuda/driver.h"
 #include "ops/plugin_host.h"
 #include "runtime/executable.h"
+#include "tools/exec_accuracy.h"
 #include "tools/exec_layers.h"
 #include "tools/exec_report.h"
 #include "tools/random_inputs.h"
@@ -281,7 +284,8 @@ Status infer(ExecOptions& o, const Engine& engine) {
   }
   TENON_TRY(report_profile(o, engine, context));
   print_times(times, o);
-  return o.export_times.empty() ? Status() : export_times(o.export_times, times);
+  if (!o.export_times.empty()) TENON_TRY(export_times(o.export_times, times));
+  return check_accuracy(o, outputs);
 }
 
 void print_engine_profiles(const Engine& engine) {
@@ -292,7 +296,22 @@ void print_engine_profiles(const Engine& engine) {
   }
 }
 
+// --device: the driver, opened later, sees that GPU alone.
+Status choose_device(int device) {
+  if (device == 0) return {};
+  const char* const visible = std::getenv("CUDA_VISIBLE_DEVICES");
+  std::vector<std::string> names;
+  std::istringstream list(visible == nullptr ? "" : visible);
+  for (std::string name; std::getline(list, name, ',');) names.push_back(name);
+  if (visible != nullptr && static_cast<size_t>(device) >= names.size()) {
+    return error(ErrorCode::kInvalidArgument, "--device={}: CUDA_VISIBLE_DEVICES names {} GPUs", device, names.size());
+  }
+  ::setenv("CUDA_VISIBLE_DEVICES", visible == nullptr ? std::to_string(device).c_str() : names[static_cast<size_t>(device)].c_str(), 1);
+  return {};
+}
+
 Status run_exec(ExecOptions& o) {
+  TENON_TRY(choose_device(o.device));
   const EngineFilePath file(o);
   if (o.print_version) {
     const auto engine_file = value_or_throw(engine::EngineFile::open(file.path()));

@@ -14,7 +14,6 @@ constexpr FlagUse kUsed = FlagUse::kUsed, kIgnored = FlagUse::kIgnored, kRefused
 constexpr const char* kDla = "there is no DLA";
 constexpr const char* kDebug = "debug tensors: tenon verify finds the first wrong layer";
 constexpr const char* kRoutes = "sweeps of compiler knobs: see tenon tune";
-constexpr const char* kAccuracy = "outputs are compared by tenon verify";
 constexpr const char* kCaffe = "only ONNX models are read: export the model to ONNX";
 constexpr const char* kImplicitBatch = "the batch is an axis of the inputs, given by --shapes";
 constexpr const char* kLayers = "the precision is chosen for the whole model";
@@ -147,12 +146,12 @@ constexpr ExecFlag kFlags[] = {
     {"skipInference", nullptr, "8 10 11", kUsed, "build or load only"},
     {"saveDebugTensors", "spec", "10 11", kIgnored, kDebug},
     {"saveAllDebugTensors", "kinds", "10 11", kIgnored, kDebug},
-    {"loadRefOutputs", "spec", "11", kIgnored, kAccuracy},
-    {"accuracyAlgorithm", "name", "11", kIgnored, kAccuracy},
-    {"accuracyThreshold", "X", "11", kIgnored, kAccuracy},
-    {"atol", "X", "11", kIgnored, kAccuracy},
-    {"rtol", "X", "11", kIgnored, kAccuracy},
-    {"refPair", "N", "11", kIgnored, kAccuracy},
+    {"loadRefOutputs", "output:file", "11", kUsed, "raw files of what the outputs should be; the run fails where they are not"},
+    {"accuracyAlgorithm", "name", "11", kUsed, "how outputs are compared: l0 (part outside atol + rtol |x|), l1, l2, lInf or cos (l0)"},
+    {"accuracyThreshold", "X", "11", kUsed, "greatest loss that passes (1e-5)"},
+    {"atol", "X", "11", kUsed, "of l0 (1e-5)"},
+    {"rtol", "X", "11", kUsed, "of l0 (1e-5)"},
+    {"refPair", "N", "11", kIgnored, "there is one set of inputs and reference outputs"},
     {"tuneBuildRoutes", nullptr, "11", kIgnored, kRoutes},
     {"tuneBuildRouteFile", "file", "11", kIgnored, kRoutes},
     {"tuningSearch", "kind", "11", kIgnored, kRoutes},
@@ -177,7 +176,7 @@ constexpr ExecFlag kFlags[] = {
     {"exportOutput", "file", "8 10 11", kUsed, "the outputs, as JSON"},
     {"exportProfile", "file", "8 10 11", kUsed, "the time of each layer, as JSON"},
     {"exportLayerInfo", "file", "8 10 11", kUsed, "the engine's layers, as JSON"},
-    {"device", "N", "8 10 11", kIgnored, "the first GPU that CUDA_VISIBLE_DEVICES names is used"},
+    {"device", "N", "8 10 11", kUsed, "the GPU to build for and run on, of those that CUDA_VISIBLE_DEVICES names (0)"},
     {"useDLACore", "N", "8 10 11", kIgnored, kDla},
     {"staticPlugins", "file", "8 10 11", kUsed, "library of operators of your own, built against tenon/plugin.h; may repeat"},
     {"dynamicPlugins", "file", "8 10 11", kUsed, "the same"},

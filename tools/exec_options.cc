@@ -87,7 +87,7 @@ Result<std::vector<std::pair<std::string, std::string>>> files_of(const GivenFla
   std::vector<std::pair<std::string, std::string>> files;
   for (const std::string& part : split_list(flag.value)) {
     const size_t colon = part.find(':');
-    if (colon == std::string::npos || colon == 0 || colon + 1 == part.size()) return bad_value(flag.name, flag.value, "input:file[,input:file]");
+    if (colon == std::string::npos || colon == 0 || colon + 1 == part.size()) return bad_value(flag.name, flag.value, "name:file[,name:file]");
     files.emplace_back(part.substr(0, colon), part.substr(colon + 1));
   }
   return files;
@@ -203,6 +203,12 @@ Result<ExecOptions> exec_options(std::span<const GivenFlag> given) {
     if (o.detailed || f.value == "layer_names_only" || f.value == "none" || f.value == "default" || f.value == "verbose") return {};
     return bad_value(f.name, f.value, "layer_names_only, detailed or none");
   };
+  const auto algorithm = [&](const GivenFlag& f) -> Status {
+    o.accuracy_algorithm = f.value;
+    for (const char* known : {"l0", "l1", "l2", "lInf", "cos"})
+      if (f.value == known) return {};
+    return bad_value(f.name, f.value, "l0, l1, l2, lInf or cos");
+  };
   const std::map<std::string_view, Set> setters = {
       {"onnx", text(o.onnx)}, {"saveEngine", text(o.save_engine)}, {"loadEngine", text(o.load_engine)}, {"timingCacheFile", text(o.timing_cache)},
       {"plugins", plugin}, {"staticPlugins", plugin}, {"dynamicPlugins", plugin},
@@ -212,7 +218,9 @@ Result<ExecOptions> exec_options(std::span<const GivenFlag> given) {
       {"loadInputs", [&](const GivenFlag& f) -> Status { TENON_ASSIGN(o.input_files, files_of(f)); return {}; }},
       {"inputIOFormats", [&](const GivenFlag& f) -> Status { TENON_ASSIGN(o.input_types, io_types_of(f, o.notices)); return {}; }},
       {"outputIOFormats", [&](const GivenFlag& f) -> Status { TENON_ASSIGN(o.output_types, io_types_of(f, o.notices)); return {}; }},
-      {"tempdir", text(o.temporary_folder)}, {"monitorMemory", on(o.monitor_memory)},
+      {"loadRefOutputs", [&](const GivenFlag& f) -> Status { TENON_ASSIGN(o.reference_files, files_of(f)); return {}; }},
+      {"accuracyAlgorithm", algorithm}, {"accuracyThreshold", real(o.accuracy_threshold, 0)}, {"atol", real(o.atol, 0)}, {"rtol", real(o.rtol, 0)},
+      {"device", count(o.device, 0)}, {"tempdir", text(o.temporary_folder)}, {"monitorMemory", on(o.monitor_memory)},
       {"percentile", [&](const GivenFlag& f) -> Status { TENON_ASSIGN(o.percentiles, percentiles_of(f)); return {}; }},
       {"memPoolSize", [&](const GivenFlag& f) -> Status { TENON_ASSIGN(o.workspace, workspace_of(f)); return {}; }},
       {"workspace", [&](const GivenFlag& f) -> Status { TENON_ASSIGN(o.workspace, workspace_of({f.name, "workspace:" + f.value})); return {}; }},

@@ -27,6 +27,10 @@ struct ExecOptions {
   NamedShapes shapes;
   std::vector<std::string> plugins;
   std::vector<std::pair<std::string, std::string>> input_files;  // input, raw file
+  std::vector<std::pair<std::string, std::string>> reference_files;  // output, raw file
+  std::string accuracy_algorithm = "l0";
+  double accuracy_threshold = 1e-5, atol = 1e-5, rtol = 1e-5;
+  int device = 0;
   bool fp16 = false, bf16 = false, int8 = false, best = false, no_tf32 = false, cpu_only = false;
   int optimization_level = 3;
   uint64_t workspace = 0;  // bytes; 0: any

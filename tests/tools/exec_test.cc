@@ -250,6 +250,14 @@ TEST_F(Exec, ComputesFromFilesWhatWasRecorded) {
     ASSERT_EQ(values.size(), static_cast<size_t>(expected->numel()));
     const float* e = reinterpret_cast<const float*>(expected->data());
     for (size_t i = 0; i < values.size(); ++i) ASSERT_NEAR(values[i].get<float>(), e[i], c.tolerance) << i;
+    std::ofstream(folder_ / "pooled.raw", std::ios::binary).write(reinterpret_cast<const char*>(e), static_cast<std::streamsize>(expected->bytes()));
+    const std::string checked = "tenon exec --onnx=BERT.ONNX --shapes=" + shapes + kShort + " --loadRefOutputs=pooler_output:pooled.raw --accuracyAlgorithm=";
+    for (const char* algorithm : {"l0 --atol=1e-3", "l1", "l2 --accuracyThreshold=1e-4", "lInf --accuracyThreshold=1e-4", "cos"}) {
+      EXPECT_THAT(passes(checked + algorithm + " --loadInputs=" + files).log, HasSubstr("Accuracy of output pooler_output: " + std::string(algorithm).substr(0, 2)));
+      EXPECT_THAT(fails(checked + algorithm), HasSubstr("output pooler_output is not what --loadRefOutputs says"));  // of random inputs
+    }
+    EXPECT_THAT(fails(checked + "l3"), HasSubstr("expected l0, l1, l2, lInf or cos"));
+    EXPECT_THAT(fails("tenon exec --onnx=BERT.ONNX --shapes=input_ids:1x5 --loadRefOutputs=pooler_output:pooled.raw" + kShort), HasSubstr("pooled.raw: "));
     EXPECT_THAT(fails("tenon exec --onnx=BERT.ONNX --shapes=input_ids:1x5 --loadInputs=input_ids:input_ids.raw"), HasSubstr("input_ids.raw: "));
   }
 }
