@@ -115,7 +115,8 @@ std::vector<StepCost> step_costs(const engine::Plan& plan, const NamedTensors& i
     const auto& def = ops::op_def(step.op);
     if (def.flops != nullptr) cost.flops = def.flops(step.attrs, in, out);
     cost.factors = std::string(dtype_name(in.empty() ? DType::kF32 : in[0].dtype));
-    if (step.op == Op::k_linear && !step.attrs.text("factors").empty()) cost.factors = step.attrs.text("factors");
+    const bool multiplies = step.op == Op::k_linear || step.op == Op::k_conv;
+    if (multiplies && !step.attrs.text("factors").empty()) cost.factors = step.attrs.text("factors");
   }
   return costs;
 }

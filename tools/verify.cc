@@ -40,7 +40,7 @@ Precision precision_of(const engine::Plan& plan) {
     if (p.tolerance > found.tolerance) found = p;
   };
   for (const engine::PlanStep& step : plan.steps) {
-    if (step.op == ir::Op::k_linear) {
+    if (step.op == ir::Op::k_linear || step.op == ir::Op::k_conv) {
       const std::string factors = step.attrs.text("factors");
       if (factors == "int8") meets(kInt8);
       if (factors == "bf16") meets(kBf16);

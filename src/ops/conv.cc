@@ -1,5 +1,6 @@
 #include "ops/activation.h"
 #include "ops/checks.h"
+#include "ops/quantize_rows.h"
 #include "ops/wide.h"
 #include "ops/window.h"
 
@@ -16,7 +17,21 @@ Sizes like_y(const Attrs& attrs, Sizes x) {
   return x;
 }
 
+bool rounds_to_int8(const Attrs& attrs) { return attrs.text("factors") == "int8"; }
+
 Status check_dtypes(const InferContext& c) {
+  if (rounds_to_int8(c.attrs)) {
+    const DType x = c.dtype(0);
+    if (x != DType::kF32 && x != DType::kBF16)
+      return error(ErrorCode::kBadModel, "factors of int8 are made of f32 or bf16, not of {}", dtype_name(x));
+    if (c.attrs.integer("channels_last") == kImageFirst)
+      return error(ErrorCode::kBadModel, "factors of int8 need x in the layout of y");
+    for (const int i : {2, 3})
+      if (c.has(i)) TENON_TRY(require_dtype(c, i, x));
+    return require_dtype(c, 1, DType::kF32);
+  }
+  if (!c.attrs.text("factors").empty())
+    return error(ErrorCode::kBadModel, "unknown factors '{}'", c.attrs.text("factors"));
   if (c.attrs.integer("channels_last") != kImageFirst) return check_same_dtype(c);
   TENON_TRY(check_dtype(c, 0, DTypes::kFloat));
   for (const int i : {2, 3})
@@ -50,7 +65,7 @@ Status infer(InferContext& c) {
   if (!parse_activation(activation)) return error(ErrorCode::kBadModel, "unknown activation '{}'", activation);
   if (!activation.empty() && !is_float(c.dtype(1)))
     return error(ErrorCode::kBadModel, "{} of {}", activation, dtype_name(c.dtype(1)));
-  return c.output(c.dtype(1), std::move(y));
+  return c.output(rounds_to_int8(c.attrs) ? c.dtype(0) : c.dtype(1), std::move(y));
 }
 
 // One plane of y: the filter w [channels, kernel] over `channels` planes of x, `next` apart, whose elements are `step`
@@ -90,6 +105,60 @@ void finish_plane(const Attrs& attrs, const std::vector<A>& sums, const Plane& a
   }
 }
 
+// y from factors of 8 bits (ops/quantize.h): a row is all that a pixel's window sees of a group's channels, zeros
+// beyond the image, a column a filter.
+template <class T>
+Status int8_reference(const Attrs& attrs, const RunArgs& args, const Window& g, const float* x, int64_t x_channels) {
+  const TensorArg w = args.input(1), bias = args.input(2), y = args.output();
+  const bool last = channels_last(attrs);
+  const int64_t channels = w.dim(1), filters = w.dim(0), taps = g.kernel_size(), k = channels * taps;
+  const int64_t own = filters / attrs.integer("group"), images = y.dim(0), pixels = g.out_size();
+  std::vector<int32_t> weights(static_cast<size_t>(filters * k));
+  std::vector<float> steps;
+  for (int64_t f = 0; f < filters; ++f) {
+    const float* from = w.as<const float>() + f * k;
+    const float largest = largest_of_column(from, k, 1, 0);
+    steps.push_back(column_step(largest));
+    for (int64_t i = 0; i < k; ++i) weights[static_cast<size_t>(f * k + i)] = quantize_weight(from[i], largest);
+  }
+  std::vector<float> row(static_cast<size_t>(k));
+  std::vector<std::vector<float>> sums(static_cast<size_t>(filters), std::vector<float>(static_cast<size_t>(pixels)));
+  for (int64_t image = 0; image < images; ++image) {
+    for (int64_t pixel = 0; pixel < pixels; ++pixel) {
+      const std::array<int64_t, 3> at{pixel / (g.out[1] * g.out[2]), pixel / g.out[2] % g.out[1], pixel % g.out[2]};
+      for (int64_t group = 0; group * own < filters; ++group) {
+        g.for_each_tap([&](const std::array<int64_t, 3>& tap, int64_t flat) {
+          bool inside = true;
+          int64_t from = 0;
+          for (size_t i = 0; i < 3; ++i) {
+            const int64_t index = g.at(i, at[i], tap[i]);
+            inside = inside && index >= 0 && index < g.in[i];
+            from = from * g.in[i] + index;
+          }
+          for (int64_t c = 0; c < channels; ++c) {
+            const Plane plane = Plane::of(last, image * x_channels + group * channels + c, x_channels, g.in_size());
+            row[static_cast<size_t>(c * taps + flat)] = inside ? x[plane.offset + from * plane.step] : 0.0f;
+          }
+        });
+        const RowScale scale = scale_of_row(row.data(), k);
+        for (int64_t f = group * own; f < (group + 1) * own; ++f) {
+          int64_t sum = 0;
+          for (int64_t i = 0; i < k; ++i)
+            sum +=
+                (quantize(row[static_cast<size_t>(i)], scale) - scale.zero) * weights[static_cast<size_t>(f * k + i)];
+          sums[static_cast<size_t>(f)][static_cast<size_t>(pixel)] =
+              static_cast<float>(sum) * (scale.step * steps[static_cast<size_t>(f)]) +
+              (bias ? convert<float>(bias.as<const T>()[f]) : 0.0f);
+        }
+      }
+    }
+    for (int64_t f = 0; f < filters; ++f)
+      finish_plane(attrs, sums[static_cast<size_t>(f)], Plane::of(last, image * filters + f, filters, pixels),
+                   args.input(3).as<const T>(), y.as<T>());
+  }
+  return {};
+}
+
 Status reference(const Attrs& attrs, const RunArgs& args) {
   const TensorArg x = args.input(0), w = args.input(1), bias = args.input(2), residual = args.input(3),
                   y = args.output();
@@ -103,6 +172,11 @@ Status reference(const Attrs& attrs, const RunArgs& args) {
   }
   const Window g = Window::of(attrs, args, x_shape, y.shape, w.shape.subspan(2), spatial_axis(attrs));
   const int64_t step = x_last ? x_shape[channel] : 1, next = x_last ? 1 : g.in_size();
+  if (rounds_to_int8(attrs)) {
+    TENON_ASSIGN(const Tensor wide, widen<float>(x));
+    const auto run = y.dtype == DType::kBF16 ? int8_reference<BF16> : int8_reference<float>;
+    return run(attrs, args, g, wide.as<float>(), x_shape[channel]);
+  }
   return visit_number(y.dtype, [&]<class T>() -> Status {
     // Integers wrap.
     using A = std::conditional_t<std::is_integral_v<T>,
@@ -144,11 +218,16 @@ double flops(const Attrs&, std::span<const TensorArg> inputs, std::span<const Te
 OpDef define_conv() {
   std::vector<AttrDef> attrs = window_attrs();
   attrs.push_back({"group", int64_t{1}, false, "channels and filters are divided into this many independent groups"});
-  attrs.push_back({"channels_last", int64_t{0}, false,
-                   "1: all but the weights are [N, spatial…, C], not [N, C, spatial…]; 2: all but x and the weights, and "
-                   "x may be of another float type than they"});
+  attrs.push_back(
+      {"channels_last", int64_t{0}, false,
+       "1: all but the weights are [N, spatial…, C], not [N, C, spatial…]; 2: all but x and the weights, and "
+       "x may be of another float type than they"});
   attrs.push_back({"activation", std::string(), false, "as of linear; also relu6, hard_sigmoid or hard_swish"});
   attrs.push_back({"activate_sum", int64_t{0}, false, "1: the activation comes after the residual, not before it"});
+  attrs.push_back(
+      {"factors", std::string(), false,
+       "'': their own type; int8: x, f32 or bf16, is rounded to 8 bits by pixel of y, what its window sees at a "
+       "time, and w, f32, by filter; summed exactly"});
   return {.summary =
               "y[n, f, o…] = activation(bias[f] + sum over c, k… of w[f, c, k…] x[n, c, o… stride + k… dilation - "
               "pad]) + residual[n, f, o…], zeros beyond x; "

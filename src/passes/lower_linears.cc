@@ -1,13 +1,16 @@
-// Linears with factors of 8 or 16 bits, for CPUs.
+// Linears and convolutions with factors of 8 or 16 bits, for CPUs.
 //
 //   linear(x, w) {factors = ""}   ->   linear(x, w) {factors = "int8"}
+//   conv(x, w) {factors = ""}     ->   conv(x, w) {factors = "int8"}
 //
 // For bf16, and for int8 too, what they read and write becomes bf16, as do attention and norms between them, with casts
 // where others read or feed them. The factors of tf32 (for GPUs) leave all else as it is.
 //
 // Left alone: weights that are computed when run (they could not be packed in advance), and heads, which cost little
-// and decide much: few outputs, or tanh (a pooler). `explain` names them.
+// and decide much: few outputs, or tanh (a pooler); convolutions of few channels (images as they come in) or in groups.
+// `explain` names them.
 #include "ops/interpret.h"
+#include "ops/window.h"
 #include "passes/passes.h"
 
 namespace tenon::passes {
@@ -23,6 +26,21 @@ std::string reason_to_keep(const Node& node) {
   const int64_t k = shape[0].value(), n = shape[1].value();
   if (n < kFewest || k < kFewest) return fmt::format("it is small: {} by {}", k, n);
   if (node.attrs().text("activation") == "tanh") return "tanh marks the pooler of a head";
+  return "";
+}
+
+// The same for a convolution.
+std::string reason_to_keep_conv(const Node& node) {
+  constexpr int64_t kFewest = 16;  // channels and filters
+  if (!ops::is_constant_expression(*node.input(1))) return "its weights are computed when run";
+  const ir::Shape& shape = node.input(1)->shape();
+  if (!ir::all_const(shape)) return "its weights' shape is symbolic";
+  if (node.input(0)->dtype() != DType::kF32) return "its images are not f32";
+  if (!ops::channels_last(node.attrs())) return "its channels are not last";
+  if (node.attrs().integer("group") != 1) return "its filters are in groups";
+  const int64_t filters = shape[0].value(), channels = shape[1].value();
+  if (filters < kFewest || channels < kFewest)
+    return fmt::format("it is small: {} filters of {} channels", filters, channels);
   return "";
 }
 
@@ -49,8 +67,9 @@ Status lower_linears(Graph& graph, const std::string& factors, Decisions& decisi
   for (const auto& node : graph.nodes()) {
     if (ops::is_constant_expression(*node->output())) continue;
     if (stands_between(*node)) lowered.insert(node.get());
-    if (!node->is(Op::k_linear)) continue;
-    const std::string reason = reason_to_keep(*node);
+    const bool is_conv = node->is(Op::k_conv) && !on_gpu;
+    if (!node->is(Op::k_linear) && !is_conv) continue;
+    const std::string reason = is_conv ? reason_to_keep_conv(*node) : reason_to_keep(*node);
     if (reason.empty()) {
       any = true;
       lowered.insert(node.get());

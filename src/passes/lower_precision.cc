@@ -153,7 +153,8 @@ class Lowering {
   // Biases are added to scores that are f32 anyway; weights of 8 bits are made of those of 32.
   static bool stays_wide(const Node& node, size_t input) {
     if (node.is(Op::k_attention)) return input == 8;
-    return node.is(Op::k_linear) && input == 1 && node.attrs().text("factors") == "int8";
+    const bool multiplies = node.is(Op::k_linear) || node.is(Op::k_conv);
+    return multiplies && input == 1 && node.attrs().text("factors") == "int8";
   }
 
   // A node that reads floats and gives none (a comparison), or is to stay as it is, reads what was computed, widened.

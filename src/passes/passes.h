@@ -54,7 +54,7 @@ Status fold_layer_norm(Graph& graph, Decisions& decisions);
 using NodeSet = std::unordered_set<const Node*>;
 Status lower_nodes(Graph& graph, DType to, const NodeSet& nodes);
 
-// Last, for CPUs: linears and what stands between them in bf16, or factors of linears in 8 bits.
+// Last, for CPUs: linears, convolutions and what stands between them in bf16, or their factors in 8 bits.
 Status lower_linears(Graph& graph, const std::string& factors, Decisions& decisions);
 
 }  // namespace tenon::passes

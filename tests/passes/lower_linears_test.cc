@@ -126,5 +126,53 @@ TEST(LowerLinears, RoundsAsTheFactorsSay) {
   }
 }
 
+// Two convolutions with pooling between, behind one of few channels; then one in groups.
+std::unique_ptr<ir::Graph> images(Random& random) {
+  auto graph = std::make_unique<ir::Graph>();
+  const auto conv = [&](ir::Value* x, int64_t channels, int64_t filters, int64_t groups) {
+    ir::Value* w = ops::constant(*graph, random.tensor(DType::kF32, {filters, channels / groups, 3, 3}, -0.2, 0.2));
+    const Attrs attrs{{"channels_last", int64_t{1}},
+                      {"group", groups},
+                      {"pads", ir::to_shape({1, 1, 1, 1})},
+                      {"activation", std::string("relu")}};
+    return (*ops::create(*graph, Op::k_conv, {x, w}, attrs))->output();
+  };
+  ir::Value* x = graph->add_input("x", {DType::kF32, {ir::Dim::symbol("batch"), ir::Dim(8), ir::Dim(8), ir::Dim(3)}});
+  ir::Value* h = conv(conv(x, 3, 16, 1), 16, 32, 1);
+  const Attrs pool{{"kernel_shape", std::vector<int64_t>{2, 2}}, {"channels_last", int64_t{1}}};
+  h = (*ops::create(*graph, Op::k_max_pool, {h}, pool))->output();
+  graph->add_output("y", conv(conv(h, 32, 32, 1), 32, 32, 2));
+  return graph;
+}
+
+TEST(LowerLinears, ConvolutionsToo) {
+  Random random;
+  SCOPED_TRACE(random.trace());
+  for (const char* factors : {"bf16", "int8"}) {
+    SCOPED_TRACE(factors);
+    const auto graph = images(random);
+    const auto original = graph->clone();
+    passes::Decisions decisions;
+    ASSERT_TRUE(passes::lower_linears(*graph, factors, decisions).ok());
+    ASSERT_TRUE(ops::verify(*graph).ok());
+    std::vector<std::string> reasons;
+    for (const auto& d : decisions) reasons.push_back(d.reason);
+    const std::string narrow = fmt::format("factors are {}", factors);
+    EXPECT_THAT(reasons, testing::ElementsAre("it is small: 16 filters of 3 channels", narrow, narrow,
+                                              "its filters are in groups"));
+    const bool int8 = std::string(factors) == "int8";
+    for (const auto& node : graph->nodes()) {
+      if (!node->is(Op::k_conv) || node->output()->dtype() != DType::kBF16) continue;
+      EXPECT_EQ(node->attrs().text("factors"), int8 ? "int8" : "");
+      EXPECT_EQ(node->input(1)->dtype(), int8 ? DType::kF32 : DType::kBF16);
+    }
+    const std::vector<Tensor> inputs{random.tensor(DType::kF32, {2, 8, 8, 3})};
+    const auto expected = ops::interpret(*original, inputs), actual = ops::interpret(*graph, inputs);
+    ASSERT_TRUE(expected.ok() && actual.ok());
+    EXPECT_TRUE(close((*actual)[0], (*expected)[0], {0.1, 0.1}));
+    EXPECT_FALSE((*actual)[0].same_bytes((*expected)[0]));
+  }
+}
+
 }  // namespace
 }  // namespace tenon::test

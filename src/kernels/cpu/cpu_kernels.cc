@@ -12,7 +12,8 @@ std::span<const Kernel* const> cpu_kernel_list() {
       &cast_kernel(),           &pointwise_kernel(),      &reduce_kernel(),          &gather_kernel(),
       &transpose_kernel(),      &expand_kernel(),         &count_tokens_kernel(),    &pack_tokens_kernel(),
       &unpack_tokens_kernel(),  &segment_reduce_kernel(), &depthwise_conv_kernel(),  &winograd_conv_kernel(4),
-      &winograd_conv_kernel(2), &conv_kernel(),           &pool_kernel(),
+      &winograd_conv_kernel(2), &conv_kernel(),           &conv_int8_kernel(),       &conv_bf16_kernel(),
+      &pool_kernel(),
   };
   return kList;
 }

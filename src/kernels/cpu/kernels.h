@@ -11,6 +11,8 @@ const CpuKernel& linear_kernel();
 const CpuKernel& depthwise_conv_kernel();
 const CpuKernel& winograd_conv_kernel(int outputs);  // 2 or 4: WinogradKernel
 const CpuKernel& conv_kernel();
+const CpuKernel& conv_int8_kernel();
+const CpuKernel& conv_bf16_kernel();
 const CpuKernel& pool_kernel();
 const CpuKernel& attention_kernel();
 const CpuKernel& attention_bf16_kernel();

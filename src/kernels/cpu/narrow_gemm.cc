@@ -18,11 +18,12 @@ int64_t block_bytes() { return second_level_cache() * 3 / 8; }
 
 // Where the rows that are multiplied stand, and the scratch of the threads in the workspace.
 struct Layout {
-  Layout(const VectorCode& vector_code, Factors of, bool x_is_bf16, int64_t all_rows, int64_t k, int threads)
+  Layout(const VectorCode& vector_code, Factors of, bool x_is_bf16, int64_t all_rows, int64_t k, int threads,
+         bool has_source)
       : code(of == Factors::kInt8 ? vector_code.int8 : vector_code.bf16) {
     element = code.wide ? 2 : bytes_of(of);
     depth = padded_depth(of, k);
-    direct = x_is_bf16 && of == Factors::kBf16 && depth == k;
+    direct = x_is_bf16 && of == Factors::kBf16 && depth == k && !has_source;
     // An odd number of lines, so that the rows of a tile do not meet in few sets of the cache.
     stride = direct ? k * element : ceil_div(depth * element, kCacheLine) / 2 * 2 * kCacheLine + kCacheLine;
     rows = direct ? all_rows : std::min(all_rows, kChunkRows * threads);
@@ -31,7 +32,8 @@ struct Layout {
                       ? ceil_div(rows * static_cast<int64_t>(sizeof(ops::RowScale)), kCacheLine) * kCacheLine
                       : 0;
     tile_bytes = code.rows * code.panels * kPanel * 4;
-    thread_bytes = tile_bytes + (code.wide ? code.panels * kPanel * depth * element : 0);  // and widened weights
+    widened_bytes = code.wide ? code.panels * kPanel * depth * element : 0;
+    thread_bytes = tile_bytes + widened_bytes + (has_source ? ceil_div(4 * k, kCacheLine) * kCacheLine : 0);
   }
   int64_t tiles_of_block(const Blocking& blocking) const {
     const int64_t most = blocking.rows > 0 ? blocking.rows : block_bytes() / stride;
@@ -45,7 +47,9 @@ struct Layout {
   int64_t depth = 0;    // elements of a row
   int64_t stride = 0;   // bytes from one row to the next
   int64_t rows = 0;     // of a chunk
-  int64_t row_bytes = 0, scale_bytes = 0, tile_bytes = 0, thread_bytes = 0;
+  int64_t row_bytes = 0, scale_bytes = 0, tile_bytes = 0;
+  int64_t widened_bytes = 0;  // of weights
+  int64_t thread_bytes = 0;   // a tile, widened weights and a row of the source
 };
 
 // One thread's part of a chunk of rows.
@@ -140,13 +144,17 @@ class NarrowWorker {
   Epilogue epilogue_;   // of the chunk
 };
 
-// Makes rows [begin, end) of a chunk that begins at row `first`.
-void round_rows(const VectorCode& code, const NarrowGemm& g, const Layout& layout, std::byte* chunk, int64_t first,
-                int64_t begin, int64_t end) {
+// Makes rows [begin, end) of a chunk that begins at row `first`. `room`: for a row of the source.
+void round_rows(const VectorCode& code, const NarrowGemm& g, const Layout& layout, std::byte* chunk, std::byte* room,
+                int64_t first, int64_t begin, int64_t end) {
   auto* scales = reinterpret_cast<ops::RowScale*>(chunk + layout.row_bytes);
   const bool bf16 = g.epilogue.bf16;
   for (int64_t i = begin; i < end; ++i) {
-    const auto* x = static_cast<const std::byte*>(g.x) + (first + i) * g.k * g.epilogue.element();
+    const std::byte* x = room;
+    if (g.source != nullptr)
+      g.source->write(first + i, room);
+    else
+      x = static_cast<const std::byte*>(g.x) + (first + i) * g.k * g.epilogue.element();
     std::byte* out = chunk + i * layout.stride;
     if (g.factors == Factors::kInt8) {
       float low = 0, high = 0;
@@ -167,22 +175,24 @@ void round_rows(const VectorCode& code, const NarrowGemm& g, const Layout& layou
 }  // namespace
 
 size_t narrow_gemm_workspace(const VectorCode& code, Factors factors, bool x_is_bf16, int64_t rows, int64_t k,
-                             int threads) {
-  return Layout(code, factors, x_is_bf16, rows, k, threads).bytes(threads);
+                             int threads, bool has_source) {
+  return Layout(code, factors, x_is_bf16, rows, k, threads, has_source).bytes(threads);
 }
 
 void narrow_gemm(const VectorCode& code, const NarrowGemm& g, void* workspace, ThreadPool* pool) {
   if (g.rows == 0 || g.columns == 0) return;
   const int threads = pool == nullptr ? 1 : pool->threads();
-  const Layout layout(code, g.factors, g.epilogue.bf16, g.rows, g.k, threads);
+  const Layout layout(code, g.factors, g.epilogue.bf16, g.rows, g.k, threads, g.source != nullptr);
   auto* chunk = static_cast<std::byte*>(workspace);
   std::byte* scratch = chunk + layout.row_bytes + layout.scale_bytes;
   const int64_t panels = ceil_div(g.columns, kPanel);
   for (int64_t first = 0; first < g.rows; first += layout.rows) {
     const int64_t rows = std::min(layout.rows, g.rows - first);
     if (!layout.direct)
-      for_range(pool, rows, rows * g.k,
-                [&](int64_t begin, int64_t end, int) { round_rows(code, g, layout, chunk, first, begin, end); });
+      for_range(pool, rows, rows * g.k, [&](int64_t begin, int64_t end, int thread) {
+        std::byte* room = scratch + thread * layout.thread_bytes + layout.tile_bytes + layout.widened_bytes;
+        round_rows(code, g, layout, chunk, room, first, begin, end);
+      });
     const int64_t tiles = ceil_div(rows, layout.code.rows);
     const int row_count = row_parts(tiles, panels, layout.code.panels, layout.tiles_of_block(g.blocking), threads,
                                     kRowFetching, g.blocking);
@@ -212,7 +222,7 @@ double narrow_gemm_cost(const VectorCode& code, Factors factors, int64_t rows, i
                         const Blocking& blocking) {
   constexpr double kThrashing = 0.15;    // of the multiply-adds, when the rows of a block do not stay in the cache
   constexpr double kPerSecond = 2.5e10;  // groups and columns of them that a core multiplies and adds
-  const Layout layout(code, factors, false, rows, k, threads);
+  const Layout layout(code, factors, false, rows, k, threads, false);
   const int64_t tiles = ceil_div(rows, layout.code.rows), panels = ceil_div(columns, kPanel);
   const int64_t of_block = layout.tiles_of_block(blocking);
   const int parts = row_parts(tiles, panels, layout.code.panels, of_block, threads, kRowFetching, blocking);

@@ -11,11 +11,20 @@
 
 namespace tenon::kernels::cpu {
 
+// Rows of X that do not stand in memory as they are.
+class RowSource {
+ public:
+  virtual ~RowSource() = default;
+  // Writes the k elements of a row, of X's type. Called by several threads.
+  virtual void write(int64_t row, std::byte* out) const = 0;
+};
+
 struct NarrowGemm {
   Factors factors = Factors::kInt8;
-  const void* x = nullptr;       // [rows, k]; bf16 where the epilogue is, else f32
-  const std::byte* w = nullptr;  // packed_bytes(factors, k, columns)
-  void* y = nullptr;             // [rows, columns], of the epilogue's type; shares no memory with x or the residual
+  const void* x = nullptr;            // [rows, k]; bf16 where the epilogue is, else f32
+  const RowSource* source = nullptr;  // in place of x
+  const std::byte* w = nullptr;       // packed_bytes(factors, k, columns)
+  void* y = nullptr;  // [rows, columns], of the epilogue's type; shares no memory with x, and may be the residual
   int64_t rows = 0, k = 0, columns = 0;
   Epilogue epilogue;  // the scales are filled in
   Blocking blocking = {};
@@ -23,7 +32,7 @@ struct NarrowGemm {
 
 // Bytes of scratch that `narrow_gemm` needs.
 size_t narrow_gemm_workspace(const VectorCode& code, Factors factors, bool x_is_bf16, int64_t rows, int64_t k,
-                             int threads);
+                             int threads, bool has_source = false);
 // For bf16 the instruction set must have products of bf16: else `gemm` reads the same weights.
 void narrow_gemm(const VectorCode& code, const NarrowGemm& g, void* workspace, ThreadPool* pool);
 

@@ -118,6 +118,7 @@ class DepthwiseKernel final : public CpuKernel {
   Support supports(const Problem& problem) const override {
     if (problem.op != Op::k_conv) return Support::no("computes conv only");
     if (Support s = all_f32(problem); !s) return s;
+    if (!problem.attrs.text("factors").empty()) return Support::no("factors of 8 bits are asked for");
     if (!ops::channels_last(problem.attrs)) return Support::no("the channels are not last");
     if (!is_constant(problem, kW)) return Support::no("the weights are computed when run");
     const ir::Shape& w = problem.inputs[kW].shape;
