@@ -1,3 +1,4 @@
+#include "kernels/cpu/narrow_gemm.h"
 #include "tests/kernels/conv_step.h"
 
 namespace tenon::test {
@@ -117,6 +118,73 @@ TEST(NarrowConvKernel, ThePlainLoopRoundsGroupByGroup) {
     own.inputs[1] = rows_of(*step.inputs[1], 3 * group, 3 * group + 3);
     const Tensor alone = (*run_op(own.op, own.inputs, own.attrs))[0], part = half(both, 3);
     for (int64_t i = 0; i < part.numel(); ++i) ASSERT_EQ(part.at(i), alone.at(i)) << i;
+  }
+}
+
+// Products of bf16 as AVX512-BF16 has them, for machines that lack it.
+void dot_bf16(const kernels::cpu::DotTile& t) {
+  using kernels::cpu::kPanel;
+  for (int r = 0; r < t.rows; ++r) {
+    const auto* a = reinterpret_cast<const BF16*>(t.a + r * t.a_stride);
+    for (int column = 0; column < t.panels * kPanel; ++column) {
+      const auto* b = reinterpret_cast<const BF16*>(t.b + column / kPanel * t.b_panel_stride);
+      float sum = 0;
+      for (int64_t k = 0; k < 2 * t.groups; ++k)
+        sum += static_cast<float>(a[k]) * static_cast<float>(b[(k / 2 * kPanel + column % kPanel) * 2 + k % 2]);
+      static_cast<float*>(t.c)[r * t.c_stride + column] = sum;
+    }
+  }
+}
+
+// Rows of another tensor.
+struct CopiedRows final : kernels::cpu::RowSource {
+  const Tensor& from;
+  explicit CopiedRows(const Tensor& rows) : from(rows) {}
+  void write(int64_t row, std::byte* out) const override {
+    const size_t bytes = from.bytes() / static_cast<size_t>(from.shape()[0]);
+    std::memcpy(out, from.data() + static_cast<size_t>(row) * bytes, bytes);
+  }
+};
+
+TEST(NarrowGemm, RowsOfASourceAreMultipliedLikeRowsInMemory) {
+  using kernels::cpu::Factors;
+  Random random;
+  SCOPED_TRACE(random.trace());
+  constexpr int64_t kColumns = 50;
+  kernels::cpu::VectorCode code = kernels::cpu::vector_code(available_isas().front());
+  if (code.bf16.tile == nullptr) code.bf16 = {.tile = dot_bf16, .rows = 4, .panels = 2};
+  for (const auto& [factors, rows, k] : {std::tuple{Factors::kBf16, 37, 64},
+                                         {Factors::kBf16, 1100, 45},
+                                         {Factors::kInt8, 37, 64},
+                                         {Factors::kInt8, 1100, 45}}) {
+    SCOPED_TRACE(fmt::format("{} rows of {}, {} bytes", rows, k, kernels::cpu::bytes_of(factors)));
+    const Tensor wide = random.tensor(DType::kF32, {rows, k}, -1, 1), w = random.tensor(DType::kF32, {k, kColumns});
+    const Tensor x = filled(DType::kBF16, {rows, k}, [&](int64_t i) { return wide.at(i); });
+    std::vector<std::byte> packed(static_cast<size_t>(kernels::cpu::packed_bytes(factors, k, kColumns)) + 64);
+    std::byte* panels = packed.data() + (64 - reinterpret_cast<uintptr_t>(packed.data()) % 64) % 64;
+    kernels::cpu::pack_narrow(factors, w.as<float>(), k, kColumns, panels);
+    const CopiedRows source(x);
+    const auto multiply = [&](const kernels::cpu::RowSource* from, int threads) {
+      std::byte* y = nullptr;
+      Tensor out = *Tensor::allocate(DType::kBF16, {rows, kColumns}, &y);
+      ThreadPool pool(threads);
+      const size_t bytes = kernels::cpu::narrow_gemm_workspace(code, factors, true, rows, k, threads, from != nullptr);
+      const std::unique_ptr<void, FreeDeleter> workspace(std::aligned_alloc(64, (bytes + 63) / 64 * 64));
+      kernels::cpu::narrow_gemm(code,
+                                {.factors = factors,
+                                 .x = from == nullptr ? x.data() : nullptr,
+                                 .source = from,
+                                 .w = panels,
+                                 .y = y,
+                                 .rows = rows,
+                                 .k = k,
+                                 .columns = kColumns,
+                                 .epilogue = {.bf16 = true}},
+                                workspace.get(), &pool);
+      return out;
+    };
+    const Tensor expected = multiply(nullptr, 1);
+    for (const int threads : {1, 2, 3}) EXPECT_TRUE(multiply(&source, threads).same_bytes(expected)) << threads;
   }
 }
 
