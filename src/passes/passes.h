@@ -20,6 +20,7 @@ Status fuse_layer_norm(Graph& graph, Decisions& decisions);
 Status fuse_gelu(Graph& graph, Decisions& decisions);
 Status fuse_linear(Graph& graph, Decisions& decisions);
 Status fuse_rotary(Graph& graph, Decisions& decisions);
+Status split_interleaved_heads(Graph& graph, Decisions& decisions);
 Status fuse_attention(Graph& graph, Decisions& decisions);
 Status fold_attention_mask(Graph& graph, Decisions& decisions);
 

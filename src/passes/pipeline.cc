@@ -32,6 +32,7 @@ constexpr Pass kPipeline[] = {
     {"fuse-linear", fuse_linear, "matmul by a weight, and its bias -> linear"},
     {"simplify-layout", simplify_layout, "merge and cancel reshapes and transposes, move flattening out of row-wise ops"},
     {"fuse-rotary", fuse_rotary, "rotary position embedding of heads -> of rows"},
+    {"split-interleaved-heads", split_interleaved_heads, "q, k and v that one product gives head by head -> products of their own"},
     {"fuse-attention", fuse_attention, "heads, scores, mask, softmax, context -> attention"},
     {"simplify-layout", simplify_layout, "the head splits that attention absorbed leave reshapes behind"},
     {"fold-constants", fold_constants, "masks and scales that attention absorbed leave constants behind"},

@@ -158,11 +158,15 @@ Result<bool> match_attention(Rewriter& rw, Node& node) {
   if (v_heads->scale != 1) return rw.decline(node, "values are scaled");
 
   Value* bias = nullptr;
+  const Dim batch = q_heads->rows->shape()[0], seq = q_heads->rows->shape()[1];
   for (const Scores::Mask& mask : scores->masks) {
     if (mask.value->rank() > 4) return rw.decline(node, "a mask has more than four axes");
     const bool by_sequence = q->rank() == 3 && mask.value->rank() == 3 && mask.value->shape()[0] != Dim(1);
     if (by_sequence && mask.value->shape()[0] != q->shape()[0]) return rw.decline(node, "a mask is repeated over heads");
-    TENON_ASSIGN(Value * next, bias_of(rw, mask, q_heads->rows->shape()[0], heads));
+    // Where scores are read as [batch * heads] sequences of one head, a mask may still be of [batch, heads].
+    const bool is_other = mask.value->rank() == 4 && mask.value->shape()[0] != Dim(1) && mask.value->shape()[0] != batch;
+    if (is_other) return rw.decline(node, "a mask is of other sequences than the heads");
+    TENON_ASSIGN(Value * next, bias_of(rw, mask, batch, heads));
     if (bias != nullptr) {
       TENON_ASSIGN(next, rw.create(Op::k_add, {next, bias}));
     }
@@ -177,7 +181,6 @@ Result<bool> match_attention(Rewriter& rw, Node& node) {
   for (const Node* part : {const_cast<const Node*>(scores->product), const_cast<const Node*>(softmax)}) rw.absorb_origin(fused->producer(), part);
 
   // Rows are what comes next in every model; a reader of separate heads gets them back as a view.
-  const Dim batch = q_heads->rows->shape()[0], seq = q_heads->rows->shape()[1];
   const Node* made = fused->producer();
   const MergedHeads merged = find_merged_heads(node.output(), batch, Dim(heads), seq, Dim(dim));
   if (merged.rows != nullptr) {
