@@ -8,6 +8,7 @@
 #include <sstream>
 
 #include "engine/reader.h"
+#include "passes/pipeline.h"
 #include "runtime/executable.h"
 #include "tenon/builder.h"
 #include "tools/report.h"
@@ -61,9 +62,11 @@ std::vector<PassWorth> measure_passes(const Engine& engine, const std::string& m
                                       int threads, double seconds_each,
                                       const std::function<void(std::string_view, double)>& progress) {
   const engine::Metadata meta = value_or_throw(engine.executable()->file().read_texts());
+  const std::vector<passes::PassInfo> known = passes::pass_list();
   std::vector<PassWorth> passes;
   for (const engine::Decision& d : meta.plans[static_cast<size_t>(engine.executable()->plan_index())].decisions) {
-    if (d.decision != "applied") continue;
+    const bool is_pass = std::ranges::any_of(known, [&](const passes::PassInfo& info) { return info.name == d.pass; });
+    if (d.decision != "applied" || !is_pass) continue;  // the precision, say, is none
     auto it = std::find_if(passes.begin(), passes.end(), [&](const PassWorth& p) { return p.pass == d.pass; });
     if (it == passes.end()) {
       it = passes.insert(passes.end(), PassWorth{});

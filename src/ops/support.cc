@@ -20,8 +20,38 @@ std::vector<int64_t> broadcast_strides(std::span<const int64_t> shape, std::span
   return strides;
 }
 
+namespace {
+
+// y [rows, columns] = transposed x, whose rows lie `step` apart: through a small square, so that several lines of the
+// cache are read and written at a time, also where rows lie so far apart that few of them fit.
+template <class T>
+void transpose(const T* x, int64_t step, int64_t rows, int64_t columns, T* y) {
+  constexpr int64_t kSide = 64;
+  T square[kSide][kSide];
+  for (int64_t left = 0; left < columns; left += kSide) {
+    for (int64_t top = 0; top < rows; top += kSide) {
+      const int64_t height = std::min(kSide, rows - top), width = std::min(kSide, columns - left);
+      for (int64_t c = 0; c < width; ++c) std::copy_n(x + (left + c) * step + top, height, square[c]);
+      for (int64_t r = 0; r < height; ++r)
+        for (int64_t c = 0; c < width; ++c) y[(top + r) * columns + left + c] = square[c][r];
+    }
+  }
+}
+
+}  // namespace
+
 void copy_view(const TensorArg& src, const StridedView& view, const TensorArg& dst) {
-  visit_width(dst.dtype, [&]<class T>() { copy_view(src.as<T>(), view, dst.shape, dst.as<T>()); });
+  const size_t rank = dst.shape.size();
+  const bool turned = rank >= 2 && view.strides[rank - 1] > 1 && view.strides[rank - 2] == 1;
+  visit_width(dst.dtype, [&]<class T>() {
+    if (!turned) return copy_view(src.as<T>(), view, dst.shape, dst.as<T>());
+    T* y = dst.as<T>();
+    const std::span<const int64_t> outer(view.strides.data(), rank - 1);
+    for_each_row<1>(dst.shape.first(rank - 1), {outer}, [&](const auto& at, const auto&, int64_t rows) {
+      transpose(src.as<T>() + view.offset + at[0], view.strides.back(), rows, dst.shape.back(), y);
+      y += rows * dst.shape.back();
+    });
+  });
 }
 
 Status check_dtype(const InferContext& context, int input, DTypes allowed) {

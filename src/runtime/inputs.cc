@@ -6,6 +6,7 @@
 
 #include <fmt/ranges.h>
 
+#include "base/blocks.h"
 #include "base/checked.h"
 #include "base/log.h"
 
@@ -346,9 +347,7 @@ Status Inputs::check_indices(size_t input) const {
   const int mask = executable_.plan().packing_mask_input;
   const bool maskable = mask >= 0 && std::ranges::equal(shape(mask), item.expected);
   const auto check = [&]<class T>(const T* ids) -> Status {
-    std::make_unsigned_t<T> greatest = 0;  // negative ones are above all limits
-    for (int64_t i = 0; i < count; ++i) greatest = std::max(greatest, static_cast<std::make_unsigned_t<T>>(ids[i]));
-    if (greatest < static_cast<std::make_unsigned_t<T>>(in.limit)) return {};
+    if (all_below(ids, count, in.limit)) return {};
     for (int64_t i = 0; i < count; ++i) {
       if (ids[i] >= 0 && ids[i] < in.limit) continue;
       if (maskable && is_masked(i)) continue;

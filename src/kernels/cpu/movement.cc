@@ -1,5 +1,6 @@
 // Ops that only move elements, of any type: gather, transpose, expand.
 #include <algorithm>
+#include <atomic>
 #include <cstring>
 
 #include "kernels/cpu/kernels.h"
@@ -27,52 +28,69 @@ class GatherLauncher final : public Launcher {
     const int axis = axis_of(attrs_, x.rank());
     const int64_t size = x.dim(axis), count = args.input(1).numel();
     const auto* indices = args.input(1).as<const Index>();
-    Index least = 0, greatest = 0;
-    for (int64_t j = 0; j < count; ++j) {
-      least = std::min(least, indices[j]);
-      greatest = std::max(greatest, indices[j]);
-    }
-    if (count > 0 && (least < -size || greatest >= size)) return reference_error(Op::k_gather, attrs_, args);
     const int64_t outer = size_product(x.shape, 0, axis);
     const int64_t bytes = size_product(x.shape, axis + 1, x.rank()) * static_cast<int64_t>(dtype_size(x.dtype));
+    std::atomic<bool> inside = true;  // of -size … size - 1 are all indices
     for (int64_t o = 0; o < outer; ++o) {
       const auto* from = x.as<const std::byte>() + o * size * bytes;
       auto* to = y.as<std::byte>() + o * count * bytes;
       for_range(args.pool, count, y.numel() / outer, [&](int64_t begin, int64_t end, int) {
-        const auto row_of = [&](int64_t j) { return (indices[j] < 0 ? indices[j] + size : indices[j]) * bytes; };
-        switch (bytes) {  // single elements, such as ids
-          case 8:
-            return gather_elements<8>(indices, size, begin, end, from, to);
-          case 4:
-            return gather_elements<4>(indices, size, begin, end, from, to);
-          default:
-            for (int64_t j = begin; j < end; ++j)
-              std::memcpy(to + j * bytes, from + row_of(j), static_cast<size_t>(bytes));
-        }
+        if (!gather_range(bytes, indices, size, begin, end, from, to)) inside = false;
       });
     }
-    return {};
+    return inside ? Status() : reference_error(Op::k_gather, attrs_, args);
+  }
+
+  // False: an index is out of range.
+  template <class Index>
+  static bool gather_range(int64_t bytes, const Index* indices, int64_t size, int64_t begin, int64_t end,
+                           const std::byte* from, std::byte* to) {
+    switch (bytes) {  // single elements, such as ids
+      case 8:
+        return gather_elements<8>(indices, size, begin, end, from, to);
+      case 4:
+        return gather_elements<4>(indices, size, begin, end, from, to);
+      default:
+        for (int64_t j = begin; j < end; ++j) {
+          if (indices[j] < -size || indices[j] >= size) return false;
+          const int64_t row = indices[j] < 0 ? indices[j] + size : indices[j];
+          std::memcpy(to + j * bytes, from + row * bytes, static_cast<size_t>(bytes));
+        }
+        return true;
+    }
+  }
+
+  static constexpr int64_t kBlock = 32;
+
+  // Whether each of a block's indices follows the one before it.
+  template <class Index>
+  static bool goes_on(const Index* indices) {
+    using Unsigned = std::make_unsigned_t<Index>;
+    Unsigned apart = 0;
+    for (int64_t i = 0; i < kBlock; ++i)
+      apart |= static_cast<Unsigned>(indices[i]) - static_cast<Unsigned>(indices[i - 1]) - 1;
+    return apart == 0;
   }
 
   // The rows of a packed batch follow each other nearly always: whole runs where they do, else a move each.
   template <int kBytes, class Index>
-  static void gather_elements(const Index* indices, int64_t size, int64_t begin, int64_t end, const std::byte* from,
+  static bool gather_elements(const Index* indices, int64_t size, int64_t begin, int64_t end, const std::byte* from,
                               std::byte* to) {
-    constexpr int64_t kRun = 32;
-    for (int64_t j = begin; j < end;) {
-      using Unsigned = std::make_unsigned_t<Index>;
-      const auto first = static_cast<Unsigned>(indices[j]);
-      const int64_t count = std::min(kRun, end - j);
-      Unsigned apart = indices[j] < 0 ? 1 : 0;
-      for (int64_t i = 0; i < count; ++i) apart |= static_cast<Unsigned>(indices[j + i]) - first - static_cast<Unsigned>(i);
-      if (apart == 0) {
-        std::memcpy(to + j * kBytes, from + indices[j] * kBytes, static_cast<size_t>(count * kBytes));
-      } else {
-        for (int64_t i = j; i < j + count; ++i)
-          std::memcpy(to + i * kBytes, from + (indices[i] < 0 ? indices[i] + size : indices[i]) * kBytes, kBytes);
+    for (int64_t j = begin, next = j; j < end; j = next) {
+      next = j + 1;
+      while (indices[j] >= 0 && next + kBlock <= end && goes_on(indices + next)) next += kBlock;
+      if (indices[j] < -size || indices[next - 1] >= size) return false;
+      if (next > j + 1) {
+        std::memcpy(to + j * kBytes, from + indices[j] * kBytes, static_cast<size_t>((next - j) * kBytes));
+        continue;
       }
-      j += count;
+      next = std::min(j + kBlock, end);
+      for (int64_t i = j; i < next; ++i) {
+        if (indices[i] < -size || indices[i] >= size) return false;
+        std::memcpy(to + i * kBytes, from + (indices[i] < 0 ? indices[i] + size : indices[i]) * kBytes, kBytes);
+      }
     }
+    return true;
   }
 
   Attrs attrs_;

@@ -4,6 +4,7 @@
 #include <limits>
 #include <numeric>
 
+#include "base/blocks.h"
 #include "base/dtype.h"
 #include "kernels/cpu/kernels.h"
 
@@ -57,26 +58,28 @@ class Kept {
   std::vector<int64_t> given_;
 };
 
-bool valid_mask(const TensorArg& mask, const Kept& kept) {
-  if (!kept.within(mask.dim(1)) || mask.numel() > std::numeric_limits<int32_t>::max()) return false;
-  if (mask.dtype == DType::kI64) {  // what masks usually are: without a branch per element
-    const auto* bits = mask.as<const uint64_t>();
-    return std::accumulate(bits, bits + mask.numel(), uint64_t{0}, std::bit_or<>()) <= 1;
-  }
-  for (int64_t i = 0; i < mask.numel(); ++i)
-    if (mask_at(mask, i) < 0) return false;
-  return true;
+bool valid_sizes(const TensorArg& mask, const Kept& kept) {
+  return kept.within(mask.dim(1)) && mask.numel() <= std::numeric_limits<int32_t>::max();
 }
 
-// Of a valid mask.
-int64_t count_ones(const TensorArg& mask) {
-  if (mask.dtype == DType::kI64) {
-    const auto* ones = mask.as<const int64_t>();
-    return std::accumulate(ones, ones + mask.numel(), int64_t{0});
+// Of elements begin .. begin + count of a mask; -1: it is wrong.
+int64_t count_ones(const TensorArg& mask, int64_t begin, int64_t count) {
+  if (mask.dtype == DType::kI64) {  // what masks usually are: without a branch per element
+    const auto* bits = mask.as<const uint64_t>() + begin;
+    uint64_t any = 0, sum = 0;
+    in_blocks(count, [&](int64_t i) {
+      any |= bits[i];
+      sum += bits[i];
+    });
+    return any <= 1 ? static_cast<int64_t>(sum) : -1;
   }
-  int64_t count = 0;
-  for (int64_t i = 0; i < mask.numel(); ++i) count += mask_at(mask, i);
-  return count;
+  int64_t ones = 0;
+  for (int64_t i = begin; i < begin + count; ++i) {
+    const int one = mask_at(mask, i);
+    if (one < 0) return -1;
+    ones += one;
+  }
+  return ones;
 }
 
 class CountLauncher final : public Launcher {
@@ -84,9 +87,9 @@ class CountLauncher final : public Launcher {
   explicit CountLauncher(const Problem& problem) : attrs_(problem.attrs), kept_(problem.attrs) {}
   Status launch(const RunArgs& args) const override {
     const TensorArg mask = args.input(0);
-    if (!valid_mask(mask, kept_)) return reference_error(Op::k_count_tokens, attrs_, args);
     const int64_t batch = mask.dim(0), seq = mask.dim(1);
-    int64_t count = count_ones(mask);
+    int64_t count = valid_sizes(mask, kept_) ? count_ones(mask, 0, mask.numel()) : -1;
+    if (count < 0) return reference_error(Op::k_count_tokens, attrs_, args);
     for (int64_t b = 0; b < batch; ++b)
       for (int64_t s = kept_.next(-1, seq); s < seq; s = kept_.next(s, seq)) count += 1 - mask_at(mask, b * seq + s);
     *args.output().as<int64_t>() = count;
@@ -104,7 +107,7 @@ class PackLauncher final : public Launcher {
 
   Status launch(const RunArgs& args) const override {
     const TensorArg mask = args.input(0);
-    if (!valid_mask(mask, kept_)) return reference_error(Op::k_pack_tokens, attrs_, args);
+    if (!valid_sizes(mask, kept_)) return reference_error(Op::k_pack_tokens, attrs_, args);
     if (mask.dtype != DType::kI64) return pack(args, [&](int64_t i) { return mask_at(mask, i); });
     const auto* bits = mask.as<const int64_t>();
     return pack(args, [&](int64_t i) { return bits[i]; });
@@ -127,16 +130,17 @@ class PackLauncher final : public Launcher {
       ++rows;
     };
     for (int64_t b = 0; b < batch; ++b) {
-      const int64_t first = rows;
+      const int64_t first = rows, ones = count_ones(args.input(0), b * seq, seq);
+      if (ones < 0) return reference_error(Op::k_pack_tokens, attrs_, args);
       for (int64_t s = kept_.next(-1, seq); s < seq; s = kept_.next(s, seq))
         if (at(b * seq + s) == 0) add(b, s);
       const int64_t keys = rows;
-      int64_t ones = 0, leading = 0;
-      for (int64_t s = 0; s < seq; ++s) ones += at(b * seq + s);
-      for (int64_t s = 0; s < ones; ++s) leading += at(b * seq + s);
-      if (leading == ones && rows + ones <= capacity) {  // padding at the end, as tokenizers do it
-        std::iota(gather + rows, gather + rows + ones, static_cast<int32_t>(b * seq));
-        std::iota(positions + rows, positions + rows + ones, 0);
+      int64_t leading = 0;
+      if (ones < seq) in_blocks(ones, [&](int64_t s) { leading += at(b * seq + s); });
+      if ((ones == seq || leading == ones) && rows + ones <= capacity) {  // padding at the end, as tokenizers do it
+        const auto cell = static_cast<int32_t>(b * seq);
+        in_blocks(ones, [to = gather + rows, cell](int64_t s) { to[s] = cell + static_cast<int32_t>(s); });
+        in_blocks(ones, [to = positions + rows](int64_t s) { to[s] = static_cast<int32_t>(s); });
         rows += ones;
       } else {
         for (int64_t s = 0; s < seq; ++s)

@@ -65,6 +65,7 @@ const Result<Nvrtc>& nvrtc() {
 
 std::vector<std::string> options_for(const kernels::DeviceSource& source, const std::string& arch) {
   std::vector<std::string> options = {"-arch=" + arch, "-std=c++17", "-default-device"};
+  if (nvrtc_version() >= 13000) options.push_back("--no-cache");  // what its own cache holds comes without the log
   if (!arch.starts_with("compute_")) options.insert(options.end(), {"-lineinfo", "--ptxas-options=-v"});
   for (const std::string& d : source.defines) options.push_back("-D" + d);
   return options;
