@@ -88,6 +88,23 @@ Result<std::vector<OptimizationProfile>> profiles_of(ExecOptions& o, std::span<c
   return profiles;
 }
 
+// Of --layerPrecisions those that there is a choice for.
+std::vector<std::string> fp32_layers_of(const ExecOptions& o, bool on_gpu) {
+  std::vector<std::string> names;
+  if (o.layer_precisions.empty()) return names;
+  if (!o.constrained) warn("--layerPrecisions has no effect without --precisionConstraints=prefer or obey");
+  if (o.constrained && on_gpu) warn("--layerPrecisions has no effect: on a GPU the precision is chosen for the whole model");
+  if (!o.constrained || on_gpu) return names;
+  for (const auto& [name, precision] : o.layer_precisions) {
+    if (precision == "fp32") {
+      names.push_back(name);
+    } else {
+      warn(fmt::format("--layerPrecisions: {}:{} has no effect: layers can be kept in fp32, all others have the precision of the model", name, precision));
+    }
+  }
+  return names;
+}
+
 Status build_engine(ExecOptions& o, const std::string& path) {
   BuilderConfig config;
   if (!o.profiles.empty() || !o.shapes.empty()) {
@@ -105,6 +122,7 @@ Status build_engine(ExecOptions& o, const std::string& path) {
   constexpr int kTimingLevel = 4;
   config.tune = on_gpu && o.optimization_level >= kTimingLevel;
   config.timing_cache = o.timing_cache;
+  config.fp32_layers = fp32_layers_of(o, on_gpu);
   config.input_types = o.input_types;
   config.output_types = o.output_types;
   config.workspace_limit = o.workspace;

@@ -209,6 +209,18 @@ Result<ExecOptions> exec_options(std::span<const GivenFlag> given) {
       if (f.value == known) return {};
     return bad_value(f.name, f.value, "l0, l1, l2, lInf or cos");
   };
+  const auto constraints = [&](const GivenFlag& f) -> Status {
+    o.constrained = f.value == "prefer" || f.value == "obey";
+    return o.constrained || f.value == "none" ? Status() : bad_value(f.name, f.value, "none, prefer or obey");
+  };
+  const auto layers = [&](const GivenFlag& f) -> Status {
+    for (const std::string& part : split_list(f.value)) {
+      const size_t colon = part.rfind(':');
+      if (colon == std::string::npos || colon == 0) return bad_value(f.name, f.value, "layer:precision[,layer:precision]");
+      o.layer_precisions.emplace_back(part.substr(0, colon), part.substr(colon + 1));
+    }
+    return {};
+  };
   const std::map<std::string_view, Set> setters = {
       {"onnx", text(o.onnx)}, {"saveEngine", text(o.save_engine)}, {"loadEngine", text(o.load_engine)}, {"timingCacheFile", text(o.timing_cache)},
       {"plugins", plugin}, {"staticPlugins", plugin}, {"dynamicPlugins", plugin},
@@ -216,6 +228,7 @@ Result<ExecOptions> exec_options(std::span<const GivenFlag> given) {
       {"profile", count(profile, 0)},
       {"shapes", [&](const GivenFlag& f) -> Status { TENON_ASSIGN(o.shapes, parse_named_shapes(f.name, f.value)); return {}; }},
       {"loadInputs", [&](const GivenFlag& f) -> Status { TENON_ASSIGN(o.input_files, files_of(f)); return {}; }},
+      {"precisionConstraints", constraints}, {"layerPrecisions", layers},
       {"inputIOFormats", [&](const GivenFlag& f) -> Status { TENON_ASSIGN(o.input_types, io_types_of(f, o.notices)); return {}; }},
       {"outputIOFormats", [&](const GivenFlag& f) -> Status { TENON_ASSIGN(o.output_types, io_types_of(f, o.notices)); return {}; }},
       {"loadRefOutputs", [&](const GivenFlag& f) -> Status { TENON_ASSIGN(o.reference_files, files_of(f)); return {}; }},

@@ -28,6 +28,8 @@ struct ExecOptions {
   std::vector<std::string> plugins;
   std::vector<std::pair<std::string, std::string>> input_files;  // input, raw file
   std::vector<std::pair<std::string, std::string>> reference_files;  // output, raw file
+  std::vector<std::pair<std::string, std::string>> layer_precisions;  // the model's node, precision
+  bool constrained = false;                                            // they count
   std::string accuracy_algorithm = "l0";
   double accuracy_threshold = 1e-5, atol = 1e-5, rtol = 1e-5;
   int device = 0;

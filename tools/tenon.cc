@@ -73,6 +73,7 @@ void add_build(CLI::App& app, BuildArgs& a) {
   verb->add_option("--min-shapes", a.min_shapes, "least sizes per input, name:AxB[,name:AxB]")->delimiter(',');
   verb->add_option("--opt-shapes", a.opt_shapes, "usual sizes per input")->delimiter(',');
   verb->add_option("--max-shapes", a.max_shapes, "largest sizes per input")->delimiter(',');
+  verb->add_option("--fp32-layers", a.fp32_layers, "nodes of the model, by names with *, whose products --bf16 and --int8 leave in fp32 (CPU)")->delimiter(',');
   verb->add_option("--input-types", a.input_types, "types of the inputs in the engine, one for each or one for all: int32, fp16 …")->delimiter(',');
   verb->add_option("--output-types", a.output_types, "the same of the outputs")->delimiter(',');
   verb->add_option("--tokenizer", a.tokenizer, "folder with tokenizer.json or vocab.txt; default: the model's own");

@@ -29,7 +29,7 @@ struct CommonArgs {
 struct BuildArgs : CommonArgs {
   std::string model, output;
   std::vector<std::string> min_shapes, opt_shapes, max_shapes;  // "input_ids:1x16,attention_mask:1x16"
-  std::vector<std::string> input_types, output_types;
+  std::vector<std::string> input_types, output_types, fp32_layers;
   std::vector<std::string> disabled_passes, patterns;
   std::string dump_passes, tokenizer, task, target = "cpu";
   bool no_optimize = false, all_positions = false, fp16 = false, bf16 = false, int8 = false, tf32 = false, best = false;

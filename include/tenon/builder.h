@@ -47,6 +47,9 @@ struct BuilderConfig {
   // "fp32"; GPUs: "fp16", "bf16", "tf32" (of matrix products); CPUs: "bf16", and "int8" for the factors of matrix products; "best": fp16 on
   // a GPU, bf16 where this processor multiplies bf16, else fp32. Of several targets, those that lack it are built in fp32, with a note.
   std::string precision = "fp32";
+  // Nodes of the model, by names in which * stands for any text, whose products stay in fp32 where `precision` is "bf16" or
+  // "int8" on a CPU.
+  std::vector<std::string> fp32_layers;
   // Types of inputs and outputs where they are to differ from the model's: "fp32", "fp16", "bf16", "int32", "int64", "int8", "uint8",
   // "bool" or "" (the model's), in the model's order; one for each, or one for all. Floats stay floats, whole numbers whole numbers.
   std::vector<std::string> input_types, output_types;

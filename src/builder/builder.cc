@@ -203,6 +203,7 @@ Result<plan::PlanOptions> optimize(ir::Graph& graph, const BuilderConfig& config
     passes::PipelineOptions options;
     options.precision = precision.floats;
     options.factors = precision.factors;
+    options.fp32_layers = config.fp32_layers;
     options.channels_last = target.kind != kernels::Target::kReference;
     options.fold_norms = target.kind == kernels::Target::kCuda && target.machine.compute_capability == 90;
     options.dump_dir = config.dump_passes;

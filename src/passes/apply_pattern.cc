@@ -7,6 +7,7 @@
 #include "ir/pattern.h"
 #include "ir/text.h"
 #include "ops/interpret.h"
+#include "passes/passes.h"
 #include "passes/pattern_file.h"
 
 namespace tenon::passes {
@@ -35,25 +36,6 @@ bool same_value(const AttrValue& a, const AttrValue& b) {
   const auto* list = std::get_if<std::vector<int64_t>>(&b);
   if (std::holds_alternative<Shape>(a) && list != nullptr) return std::get<Shape>(a) == ir::to_shape(*list);
   return ir::same_attr(a, b);
-}
-
-// '*' stands for any text, '?' for one character.
-bool like(std::string_view text, std::string_view glob) {
-  size_t t = 0, g = 0, star = std::string_view::npos, resume = 0;
-  while (t < text.size()) {
-    if (g < glob.size() && glob[g] == '*') {
-      star = g++;
-      resume = t;
-    } else if (g < glob.size() && (glob[g] == '?' || glob[g] == text[t])) {
-      ++g, ++t;
-    } else if (star != std::string_view::npos) {
-      g = star + 1;
-      t = ++resume;
-    } else {
-      return false;
-    }
-  }
-  return glob.find_first_not_of('*', g) == std::string_view::npos;
 }
 
 bool is_operator(const PatternNode& pattern, const Node& node) {
@@ -426,6 +408,24 @@ std::set<std::string> symbols_of(const Graph& graph) {
 }
 
 }  // namespace
+
+bool like(std::string_view text, std::string_view glob) {
+  size_t t = 0, g = 0, star = std::string_view::npos, resume = 0;
+  while (t < text.size()) {
+    if (g < glob.size() && glob[g] == '*') {
+      star = g++;
+      resume = t;
+    } else if (g < glob.size() && (glob[g] == '?' || glob[g] == text[t])) {
+      ++g, ++t;
+    } else if (star != std::string_view::npos) {
+      g = star + 1;
+      t = ++resume;
+    } else {
+      return false;
+    }
+  }
+  return glob.find_first_not_of('*', g) == std::string_view::npos;
+}
 
 Status apply_pattern(Graph& graph, const PatternRule& rule, std::vector<Decision>& decisions) {
   Rewriter rw(graph, rule.name, decisions);

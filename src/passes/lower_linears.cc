@@ -6,9 +6,11 @@
 // For bf16, and for int8 too, what they read and write becomes bf16, as do attention and norms between them, with casts
 // where others read or feed them. The factors of tf32 (for GPUs) leave all else as it is.
 //
-// Left alone: weights that are computed when run (they could not be packed in advance), and heads, which cost little
+// Left alone: what the build names; weights that are computed when run (they could not be packed in advance), and heads, which cost little
 // and decide much: few outputs, or tanh (a pooler); convolutions of few channels (images as they come in) or in groups.
 // `explain` names them.
+#include <algorithm>
+
 #include "ops/interpret.h"
 #include "ops/window.h"
 #include "passes/passes.h"
@@ -44,6 +46,18 @@ std::string reason_to_keep_conv(const Node& node) {
   return "";
 }
 
+// Whether one of the model's nodes that `node` comes of is among `names`.
+bool comes_of(const Node& node, const std::vector<std::string>& names) {
+  const std::string& origin = node.origin();
+  for (size_t at = 0; at < origin.size();) {
+    const size_t end = std::min(origin.find('+', at), origin.size());
+    const std::string_view part = std::string_view(origin).substr(at, end - at);
+    if (std::ranges::any_of(names, [&](const std::string& name) { return like(part, name); })) return true;
+    at = end + 1;
+  }
+  return false;
+}
+
 // An attention or a norm, whose kernels read and write bf16.
 bool stands_between(const Node& node) {
   if (node.input(0) == nullptr || node.input(0)->dtype() != DType::kF32) return false;
@@ -60,7 +74,7 @@ bool stands_between(const Node& node) {
 
 }  // namespace
 
-Status lower_linears(Graph& graph, const std::string& factors, Decisions& decisions) {
+Status lower_linears(Graph& graph, const std::string& factors, Decisions& decisions, const std::vector<std::string>& kept) {
   const bool on_gpu = factors == "tf32";
   NodeSet lowered;
   bool any = false;
@@ -69,7 +83,8 @@ Status lower_linears(Graph& graph, const std::string& factors, Decisions& decisi
     if (stands_between(*node)) lowered.insert(node.get());
     const bool is_conv = node->is(Op::k_conv) && !on_gpu;
     if (!node->is(Op::k_linear) && !is_conv) continue;
-    const std::string reason = is_conv ? reason_to_keep_conv(*node) : reason_to_keep(*node);
+    std::string reason = is_conv ? reason_to_keep_conv(*node) : reason_to_keep(*node);
+    if (reason.empty() && comes_of(*node, kept)) reason = "the build keeps it in 32 bits";
     if (reason.empty()) {
       any = true;
       lowered.insert(node.get());

@@ -56,6 +56,10 @@ using NodeSet = std::unordered_set<const Node*>;
 Status lower_nodes(Graph& graph, DType to, const NodeSet& nodes);
 
 // Last, for CPUs: linears, convolutions and what stands between them in bf16, or their factors in 8 bits.
-Status lower_linears(Graph& graph, const std::string& factors, Decisions& decisions);
+// `kept`: names of nodes of the source model, * standing for any text; what comes of them keeps its 32 bits.
+Status lower_linears(Graph& graph, const std::string& factors, Decisions& decisions, const std::vector<std::string>& kept = {});
+
+// Whether `text` is of the form of `glob`: * stands for any text, ? for one character.
+bool like(std::string_view text, std::string_view glob);
 
 }  // namespace tenon::passes

@@ -187,7 +187,7 @@ Result<PipelineReport> run_pipeline(Graph& graph, const PipelineOptions& options
     if (options.fold_norms) TENON_TRY(run(kFoldLayerNorm, number));
   }
   if (!options.factors.empty() && options.stop_after.empty()) {
-    TENON_TRY(lower_linears(graph, options.factors, report.decisions));
+    TENON_TRY(lower_linears(graph, options.factors, report.decisions, options.fp32_layers));
     if (Status s = ops::verify(graph); verify && !s.ok()) return s.with_context("bug in pass lower-linears");
     if (!options.dump_dir.empty()) TENON_TRY(dump(graph, options.dump_dir, number, "lower-linears"));
   }

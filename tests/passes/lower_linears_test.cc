@@ -1,4 +1,6 @@
 // Which linears take narrow factors, and what that does to a graph's numbers.
+#include <algorithm>
+
 #include "passes/passes.h"
 #include "passes/pipeline.h"
 #include "tests/ops/run_op.h"
@@ -34,6 +36,22 @@ TEST(LowerLinears, LeavesHeadsAndComputedWeightsAsTheyAre) {
   for (const auto& d : decisions) reasons.push_back(d.reason);
   EXPECT_THAT(reasons, testing::ElementsAre("factors are int8", "tanh marks the pooler of a head",
                                             "it is small: 64 by 2", "its weight is computed when run"));
+}
+
+TEST(LowerLinears, LeavesWhatTheBuildNames) {
+  Random random;
+  for (const auto& [name, is_kept] : {std::pair{"/layer.1/*", true},
+                                      {"*MatMul", true},
+                                      {"/layer.1/MatMul+/layer.1/Gelu", false},
+                                      {"/layer.2/*", false}}) {
+    const auto graph = body_and_head(random);
+    const auto first = std::ranges::find_if(graph->nodes(), [](const auto& node) { return node->is(Op::k_linear); });
+    (*first)->set_origin("/layer.1/Gelu+/layer.1/MatMul");
+    passes::Decisions decisions;
+    ASSERT_TRUE(passes::lower_linears(*graph, "int8", decisions, {"other", name}).ok());
+    EXPECT_EQ(decisions[0].reason, is_kept ? "the build keeps it in 32 bits" : "factors are int8") << name;
+    EXPECT_EQ(decisions[0].applied, !is_kept);
+  }
 }
 
 // linear -> attention -> linear -> norm -> pooler, whose input is widened again; the attention's bias stays f32.

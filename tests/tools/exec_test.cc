@@ -157,6 +157,15 @@ TEST_F(Exec, TakesTypesOfInputsAndOutputs) {
   EXPECT_THAT(fails(exec + "--outputIOFormats=fp16:cwh"), HasSubstr("--outputIOFormats=fp16:cwh: expected type:format"));
 }
 
+TEST_F(Exec, TakesPrecisionsOfLayers) {
+  const std::string exec = "trtexec --onnx=BERT.ONNX --int8 --cpuOnly --skipInference --layerPrecisions=";
+  EXPECT_THAT(passes(exec + "*dense*:fp32").log, HasSubstr("without --precisionConstraints=prefer or obey"));
+  EXPECT_THAT(passes(exec + "*dense*:fp32 --precisionConstraints=obey").log, Not(HasSubstr("[W]")));
+  EXPECT_THAT(passes(exec + "a:fp16,b:fp32 --precisionConstraints=prefer").log, HasSubstr("--layerPrecisions: a:fp16 has no effect"));
+  EXPECT_THAT(fails(exec + "fp32"), HasSubstr("expected layer:precision"));
+  EXPECT_THAT(fails(exec + "a:fp32 --precisionConstraints=some"), HasSubstr("expected none, prefer or obey"));
+}
+
 TEST_F(Exec, RunsWhatTheProfilingChapterTypes) {
   passes("trtexec --onnx=BERT.ONNX --saveEngine=model.engine --skipInference");
   const std::string log = passes("trtexec --loadEngine=model.engine \\\n        --dumpProfile \\\n        --exportProfile=profile.json" + kShort).log;
