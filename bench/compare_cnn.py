@@ -2,14 +2,15 @@
 """Times Tenon against ONNX Runtime, OpenVINO and PyTorch on image classifiers on the CPU, interleaved; random weights.
 
 usage: compare_cnn.py TENON [--model resnet50] [--batches 1,8,64] [--rounds 7] [--threads 2] [--size 224]
-                      [--peers onnxruntime,openvino] [--gemm-bench PROGRAM] [--out FILE]
+                      [--peers onnxruntime,openvino] [--precision fp32] [--gemm-bench PROGRAM] [--out FILE]
 
 Models: resnet50 (He et al. 2015, the stride in the 3x3 convolution as is usual now) and mobilenet_v2 (Sandler et al.
 2018), written out in torch.nn and exported in fp32. Each round runs each side in turn on as many threads; a row gives
 min/mean/max of all runs and images a second by the median, and Tenon's share of each peer's time (the median of the
-rounds' shares). With --gemm-bench (the program of that name) also the floor: the model's multiply-adds at the peak rate
-that the processor reached on registers just before. Needs torch, onnx and onnxruntime, and openvino unless --peers
-leaves it out; nothing of this is needed to build or test Tenon.
+rounds' shares). --precision is Tenon's alone: bf16 or int8 stand beside peers in fp32. With --gemm-bench (the program
+of that name) also the floor: the model's multiply-adds at the peak rate that the processor reached on registers just
+before. Needs torch, onnx and onnxruntime, and openvino unless --peers leaves it out; nothing of this is needed to build
+or test Tenon.
 """
 import argparse
 import os
@@ -194,6 +195,7 @@ def main():
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--size", type=int, default=224)
     parser.add_argument("--peers", default="onnxruntime,openvino")
+    parser.add_argument("--precision", default="fp32", choices=["fp32", "bf16", "int8"])
     parser.add_argument("--gemm-bench")
     parser.add_argument("--out")
     args = parser.parse_args()
@@ -208,10 +210,12 @@ def main():
         path, engine = folder / "model.onnx", folder / "model.tenon"
         model = randomize(MODELS[args.model]())
         export(model, path, args.size)
-        subprocess.run([args.tenon, "build", str(path), "-o", str(engine), "--quiet"], check=True, stdout=subprocess.DEVNULL)
+        precision = [] if args.precision == "fp32" else [f"--{args.precision}"]
+        subprocess.run([args.tenon, "build", str(path), "-o", str(engine), "--quiet", *precision], check=True,
+                       stdout=subprocess.DEVNULL)
         work = multiply_adds(model, args.size)
-        say(f"{args.model}, {args.size} x {args.size}, fp32, {args.threads} threads: {work * 1e-9:.2f} G multiply-adds an "
-            f"image")
+        say(f"{args.model}, {args.size} x {args.size}, {args.precision}, {args.threads} threads: "
+            f"{work * 1e-9:.2f} G multiply-adds an image")
         if args.gemm_bench:
             command = [args.gemm_bench, str(args.threads), "best", "f32", "peak"]
             line = subprocess.run(command, check=True, capture_output=True, text=True).stdout.strip()
