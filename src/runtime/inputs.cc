@@ -6,7 +6,6 @@
 
 #include <fmt/ranges.h>
 
-#include "base/blocks.h"
 #include "base/checked.h"
 #include "base/log.h"
 
@@ -347,7 +346,11 @@ Status Inputs::check_indices(size_t input) const {
   const int mask = executable_.plan().packing_mask_input;
   const bool maskable = mask >= 0 && std::ranges::equal(shape(mask), item.expected);
   const auto check = [&]<class T>(const T* ids) -> Status {
-    if (all_below(ids, count, in.limit)) return {};
+    using Unsigned = std::make_unsigned_t<T>;
+    const auto most = static_cast<Unsigned>(std::min<int64_t>(in.limit, std::numeric_limits<T>::max())) - 1;
+    Unsigned signs = 0;  // of the ids, and of what they fall short by: loops of it become vector code
+    for (int64_t i = 0; i < count; ++i) signs |= static_cast<Unsigned>(ids[i]) | (most - static_cast<Unsigned>(ids[i]));
+    if (static_cast<T>(signs) >= 0) return {};
     for (int64_t i = 0; i < count; ++i) {
       if (ids[i] >= 0 && ids[i] < in.limit) continue;
       if (maskable && is_masked(i)) continue;

@@ -4,7 +4,6 @@
 #include <limits>
 #include <numeric>
 
-#include "base/blocks.h"
 #include "base/dtype.h"
 #include "kernels/cpu/kernels.h"
 
@@ -67,10 +66,10 @@ int64_t count_ones(const TensorArg& mask, int64_t begin, int64_t count) {
   if (mask.dtype == DType::kI64) {  // what masks usually are: without a branch per element
     const auto* bits = mask.as<const uint64_t>() + begin;
     uint64_t any = 0, sum = 0;
-    in_blocks(count, [&](int64_t i) {
+    for (int64_t i = 0; i < count; ++i) {
       any |= bits[i];
       sum += bits[i];
-    });
+    }
     return any <= 1 ? static_cast<int64_t>(sum) : -1;
   }
   int64_t ones = 0;
@@ -136,11 +135,10 @@ class PackLauncher final : public Launcher {
         if (at(b * seq + s) == 0) add(b, s);
       const int64_t keys = rows;
       int64_t leading = 0;
-      if (ones < seq) in_blocks(ones, [&](int64_t s) { leading += at(b * seq + s); });
+      for (int64_t s = 0; ones < seq && s < ones; ++s) leading += at(b * seq + s);
       if ((ones == seq || leading == ones) && rows + ones <= capacity) {  // padding at the end, as tokenizers do it
-        const auto cell = static_cast<int32_t>(b * seq);
-        in_blocks(ones, [to = gather + rows, cell](int64_t s) { to[s] = cell + static_cast<int32_t>(s); });
-        in_blocks(ones, [to = positions + rows](int64_t s) { to[s] = static_cast<int32_t>(s); });
+        std::iota(gather + rows, gather + rows + ones, static_cast<int32_t>(b * seq));
+        std::iota(positions + rows, positions + rows + ones, 0);
         rows += ones;
       } else {
         for (int64_t s = 0; s < seq; ++s)
