@@ -1,3 +1,4 @@
+#include <limits>
 #include <numeric>
 
 #include "tests/kernels/run_kernel.h"
@@ -29,6 +30,17 @@ TEST(GatherKernel, NamesTheIndexThatIsOutOfRange) {
   Random random;
   const Tensor x = random.tensor(DType::kF32, {5, 2});
   for (const int32_t wrong : {5, -6}) expect_same_error(gather_kernel(), {Op::k_gather, {x, int32s({0, wrong, 1})}});
+}
+
+// Runs of rising indices are moved whole: they may not leave the table, nor come round to it through the least number.
+TEST(GatherKernel, RefusesRunsThatLeaveTheTable) {
+  Random random;
+  const Tensor x = random.tensor(DType::kF32, {80});
+  for (const int64_t first : {int64_t{40}, int64_t{80}, int64_t{std::numeric_limits<int32_t>::max()} - 20}) {
+    std::vector<int32_t> rising;
+    for (int64_t i = 0; i < 65; ++i) rising.push_back(static_cast<int32_t>(static_cast<uint32_t>(first + i)));
+    expect_same_error(gather_kernel(), {Op::k_gather, {x, Tensor::from(DType::kI32, {65}, rising)}});
+  }
 }
 
 TEST(TransposeKernel, AgreesWithReferenceOnEveryPermutation) {

@@ -79,8 +79,8 @@ class GatherLauncher final : public Launcher {
     for (int64_t j = begin, next = j; j < end; j = next) {
       next = j + 1;
       while (indices[j] >= 0 && next + kBlock <= end && goes_on(indices + next)) next += kBlock;
-      if (indices[j] < -size || indices[next - 1] >= size) return false;
       if (next > j + 1) {
+        if (next - j > size - indices[j]) return false;  // not by the last index, which may have wrapped
         std::memcpy(to + j * kBytes, from + indices[j] * kBytes, static_cast<size_t>((next - j) * kBytes));
         continue;
       }
