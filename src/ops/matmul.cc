@@ -8,6 +8,10 @@ namespace {
 Status infer(InferContext& c) {
   TENON_TRY(check_same_dtype(c));
   TENON_TRY(check_dtype(c, 0, DTypes::kNumber));
+  if (const std::string& factors = c.attrs.text("factors"); !factors.empty()) {
+    if (factors != "tf32") return error(ErrorCode::kBadModel, "unknown factors '{}'", factors);
+    if (c.dtype(0) != DType::kF32) return error(ErrorCode::kBadModel, "factors of {} need f32 inputs", factors);
+  }
   Shape a = c.shape(0), b = c.shape(1);
   if (a.empty() || b.empty()) return error(ErrorCode::kBadModel, "a scalar has no matrix product");
   const bool row = a.size() == 1, column = b.size() == 1;  // vectors stand for one row, one column
@@ -121,6 +125,8 @@ OpDef define_matmul() {
   return {.summary = "y = a b as numpy's matmul: a [..., M, K], b [..., K, N] -> [..., M, N], leading axes broadcast; a vector "
                      "stands for one row or one column",
           .inputs = {{"a"}, {"b"}},
+          .attrs = {{"factors", std::string(), false,
+                     "what a and b may be rounded to before they are multiplied: '' their own type; of f32: tf32"}},
           .infer = infer,
           .flops = flops,
           .reference = reference};

@@ -4,7 +4,8 @@
 //   conv(x, w) {factors = ""}     ->   conv(x, w) {factors = "int8"}
 //
 // For bf16, and for int8 too, what they read and write becomes bf16, as do attention and norms between them, with casts
-// where others read or feed them. The factors of tf32 (for GPUs) leave all else as it is.
+// where others read or feed them. The factors of tf32 (for GPUs) leave all else as it is; products of two computed matrices
+// have them too.
 //
 // Left alone: what the build names; weights that are computed when run (they could not be packed in advance), and heads, which cost little
 // and decide much: few outputs, or tanh (a pooler); convolutions of few channels (images as they come in) or in groups.
@@ -81,6 +82,8 @@ Status lower_linears(Graph& graph, const std::string& factors, Decisions& decisi
   for (const auto& node : graph.nodes()) {
     if (ops::is_constant_expression(*node->output())) continue;
     if (stands_between(*node)) lowered.insert(node.get());
+    if (on_gpu && node->is(Op::k_matmul) && node->input(0)->dtype() == DType::kF32 && !comes_of(*node, kept))
+      node->attrs().set("factors", factors);
     const bool is_conv = node->is(Op::k_conv) && !on_gpu;
     if (!node->is(Op::k_linear) && !is_conv) continue;
     std::string reason = is_conv ? reason_to_keep_conv(*node) : reason_to_keep(*node);

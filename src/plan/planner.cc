@@ -11,6 +11,7 @@
 #include "ops/interpret.h"
 #include "plan/in_place.h"
 #include "plan/input_roles.h"
+#include "plan/placement.h"
 #include "plan/weight_table.h"
 
 namespace tenon::plan {
@@ -128,7 +129,7 @@ class Planner {
       return {};
     }
     const kernels::Problem problem = make_problem(node);
-    const kernels::Kernel* kernel = choose_kernel(problem);
+    const kernels::Kernel* kernel = choose_kernel(problem, stays_on_host(node));
     if (kernel == nullptr) return no_kernel(node);
     const Place place = kernel->on_device() ? Place::kDevice : Place::kHost;
 
@@ -165,14 +166,13 @@ class Planner {
     return problem;
   }
 
-  const kernels::Kernel* choose_kernel(const kernels::Problem& problem) {
+  const kernels::Kernel* choose_kernel(const kernels::Problem& problem, bool on_host) {
     refused_.clear();
-    const bool computes_floats = std::ranges::any_of(problem.outputs, [](const ir::TensorType& t) { return is_float(t.dtype); });
     for (const kernels::Kernel* kernel : kernels::kernel_list(options_.target)) {
       const kernels::CudaKernel* cuda = kernel->as_cuda();
       if (cuda != nullptr && !cuda->runs_on(options_.machine.compute_capability)) continue;
       kernels::Support support = kernel->supports(problem);
-      if (support && kernel->on_device() && !computes_floats) support = kernels::Support::no("integers are computed on the host");
+      if (support && kernel->on_device() && on_host) support = kernels::Support::no("integers are computed on the host");
       if (support) return kernel;
       refused_.emplace_back(kernel, support.reason);
     }

@@ -77,6 +77,27 @@ void expect_all_like_reference(const Step& step, double factor = 1) {
   }
 }
 
+const CudaKernel& in_f32() { return *kernels::cuda::attention_f32_kernel().as_cuda(); }
+
+// The kernel that multiplies in f32 takes what the others leave: f32, and other head sizes.
+TEST(CudaAttentionF32, AgreesWithReferenceInEveryType) {
+  Random random;
+  SCOPED_TRACE(random.trace());
+  using HeadsAndSize = std::pair<int64_t, int64_t>;
+  for (const DType dtype : {DType::kF32, DType::kF16, DType::kBF16}) {
+    for (const auto& [heads, head_dim] : {HeadsAndSize{4, 8}, {3, 24}, {2, 40}, {1, 128}, {2, 64}}) {
+      SCOPED_TRACE(fmt::format("{} {} heads of {}", dtype_name(dtype), heads, head_dim));
+      const Tolerance within = tolerance(dtype) * (dtype == DType::kF32 ? 8 : 3);
+      const Form form{.dtype = dtype, .heads = heads, .head_dim = head_dim};
+      expect_like_reference(in_f32(), packed(random, form, {.lengths = {40, 129, 0, 1, 7}, .hidden = 2, .surplus = 3}), within);
+      Step biased = dense(random, {.dtype = dtype, .heads = heads, .head_dim = head_dim, .causal = true}, 2, 21, 70);
+      biased.inputs.resize(8);
+      biased.inputs.push_back(random.tensor(random.chance(0.5) ? DType::kF32 : dtype, {1, heads, 21, 70}));
+      expect_like_reference(in_f32(), biased, within);
+    }
+  }
+}
+
 class CudaAttention : public testing::TestWithParam<DType> {
  protected:
   Random random_;

@@ -55,6 +55,28 @@ TEST(CudaGather, TakesTuples) {
   }
 }
 
+TEST(CudaGatherElements, AgreesWithReferenceOnEveryAxis) {
+  Random random;
+  SCOPED_TRACE(random.trace());
+  for (const DType dtype : kMovedTypes) {
+    for (int64_t axis = -3; axis < 3; ++axis) {
+      const std::vector<int64_t> shape{random.integer(1, 9), random.integer(1, 9), random.integer(1, 40)};
+      const auto along = static_cast<size_t>((axis + 3) % 3);
+      std::vector<int64_t> taken = shape;  // along other axes no more than there is
+      for (int64_t& n : taken) n = random.integer(1, n);
+      taken[along] = random.integer(1, 50);
+      const auto size = static_cast<double>(shape[along]);
+      const DType ids = random.chance(0.5) ? DType::kI32 : DType::kI64;
+      SCOPED_TRACE(fmt::format("{} axis {} by {}", dtype_name(dtype), axis, dtype_name(ids)));
+      expect_like_reference(device::gather_elements_kernel(),
+                            {Op::k_gather_elements,
+                             {random.tensor(dtype, shape), random.tensor(ids, taken, -size, size - 1)},
+                             {{"axis", axis}}},
+                            {});
+    }
+  }
+}
+
 TEST(CudaGather, ClampsIndices) {
   if (gpu() == nullptr) GTEST_SKIP() << "no GPU";
   Random random;

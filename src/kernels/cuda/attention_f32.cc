@@ -1,4 +1,4 @@
-// attention in f32: the device side is attention_f32.cu.
+// attention in f32, of rows of f32 or of 16 bits: the device side is attention_f32.cu.
 #include "kernels/cuda/attention_problem.h"
 #include "kernels/cuda/kernels.h"
 
@@ -39,9 +39,11 @@ class AttentionF32 final : public CudaKernel {
   std::string_view id() const override { return "cuda.attention.f32"; }
 
   Support supports(const Problem& problem) const override {
-    if (Support s = supports_attention_rows(problem, DType::kF32); !s) return s;
-    const int64_t dim = problem.attrs.integer("head_dim");
-    if (dim % 4 != 0 || dim > 128) return Support::no(fmt::format("head_dim {} is not a multiple of 4 up to 128", dim));
+    const bool wide = problem.op == Op::k_attention && problem.inputs[kQ].dtype == DType::kF32;
+    if (Support s = supports_attention_rows(problem, wide ? DType::kF32 : DType::kF16); !s) return s;
+    const int64_t dim = problem.attrs.integer("head_dim"), vector = wide ? 4 : 8;
+    if (dim % vector != 0 || dim > 128)
+      return Support::no(fmt::format("head_dim {} is not a multiple of {} up to 128", dim, vector));
     return Support::yes();
   }
 

@@ -1,11 +1,12 @@
 // Attention in f32 over packed rows: any length, head_dim a multiple of 4 up to 128, with bias, causal and window. For the
-// precision that it keeps, not for speed: products are ordinary multiply-adds.
+// precision that it keeps, not for speed: products are ordinary multiply-adds. Rows of 16 bits, in which head_dim is a
+// multiple of 8, become f32 on the way to shared memory.
 //
 // A block takes one head of a tile of packed query rows, whatever sequences they belong to, eight rows per warp, and meets
 // those sequences one after the other, as attention_sm80.cu does. Scores: a lane takes a key of the block of 32. Context: a
 // lane takes every 32nd column. The probabilities change hands through shared memory.
 //
-// Macros: ELEMENT (f32), HEAD_DIM, CAUSAL, WINDOW (0: none), BIAS (0: none, 2: f32).
+// Macros: ELEMENT, HEAD_DIM, CAUSAL, WINDOW (0: none), BIAS (0: none, 1: as q, 2: f32).
 #include "matrix.cuh"
 #include "mbarrier.cuh"
 #include "pdl.cuh"
@@ -13,6 +14,8 @@
 #include "visibility.cuh"
 
 namespace {
+
+using T = ELEMENT;
 
 constexpr int kDim = HEAD_DIM, kColumns = (kDim + 31) / 32;  // of a lane
 constexpr int kKeys = 32, kWarps = 8, kRowsOfWarp = 8, kRows = kWarps * kRowsOfWarp;
@@ -26,14 +29,23 @@ struct Shared {
   float p[kRows][kKeys];
 };
 
+// Four neighbours to shared memory, zeros where `valid` is false.
+template <class U>
+TENON_DEVICE void copy_four(float* to, const U* from, bool valid) {
+  const uint2 bits = valid ? *reinterpret_cast<const uint2*>(from) : uint2{};
+  const float2 low = unpack<U>(bits.x), high = unpack<U>(bits.y);
+  *reinterpret_cast<float4*>(to) = {low.x, low.y, high.x, high.y};
+}
+TENON_DEVICE void copy_four(float* to, const f32* from, bool valid) { copy_async(shared_address(to), from, valid); }
+
 // The block of keys from `first` on; zeros behind the last: a garbage value times probability 0 may be NaN.
-TENON_DEVICE void copy_keys(Shared& s, int slot, const float* k, const float* v, const AttentionArgs& a, int first, int end) {
+TENON_DEVICE void copy_keys(Shared& s, int slot, const T* k, const T* v, const AttentionArgs& a, int first, int end) {
   for (int i = static_cast<int>(threadIdx.x); i < kKeys * kDim / 4; i += kWarps * 32) {
     const int row = i / (kDim / 4), column = i % (kDim / 4) * 4;
     const bool valid = first + row < end;
     const int64_t from = valid ? first + row : first;
-    copy_async(shared_address(&s.k[slot][row][column]), k + from * a.k_stride + column, valid);
-    copy_async(shared_address(&s.v[slot][row][column]), v + from * a.v_stride + column, valid);
+    copy_four(&s.k[slot][row][column], k + from * a.k_stride + column, valid);
+    copy_four(&s.v[slot][row][column], v + from * a.v_stride + column, valid);
   }
   copy_async_commit();
 }
@@ -132,15 +144,15 @@ extern "C" __global__ void __launch_bounds__(32 * kWarps) attention(const Attent
   const int head = static_cast<int>(blockIdx.x), lane = static_cast<int>(threadIdx.x % 32);
   const int tile_begin = static_cast<int>(blockIdx.y) * kRows, tile_end = min(tile_begin + kRows, a.q_rows);
   const int64_t kv_column = static_cast<int64_t>(head / a.group) * kDim;
-  const float* const k = static_cast<const float*>(a.k) + kv_column;
-  const float* const v = static_cast<const float*>(a.v) + kv_column;
-  const float* const q = static_cast<const float*>(a.q) + static_cast<int64_t>(head) * kDim;
-  float* const y = static_cast<float*>(a.y) + static_cast<int64_t>(head) * kDim;
+  const T* const k = static_cast<const T*>(a.k) + kv_column;
+  const T* const v = static_cast<const T*>(a.v) + kv_column;
+  const T* const q = static_cast<const T*>(a.q) + static_cast<int64_t>(head) * kDim;
+  T* const y = static_cast<T*>(a.y) + static_cast<int64_t>(head) * kDim;
 
   for (int i = static_cast<int>(threadIdx.x); i < kRows * kDim / 4; i += kWarps * 32) {
     const int row = i / (kDim / 4), column = i % (kDim / 4) * 4;
     const bool valid = tile_begin + row < tile_end;
-    copy_async(shared_address(&s.q[row][column]), q + static_cast<int64_t>(valid ? tile_begin + row : tile_begin) * a.q_stride + column, valid);
+    copy_four(&s.q[row][column], q + static_cast<int64_t>(valid ? tile_begin + row : tile_begin) * a.q_stride + column, valid);
   }
   copy_async_commit();
   if (threadIdx.x < 32) met.collect(a, tile_begin, tile_end);
@@ -181,7 +193,7 @@ extern "C" __global__ void __launch_bounds__(32 * kWarps) attention(const Attent
       const float normalizer = total == 0.f ? 0.f : 1.f / total;  // no visible key: zeros
 #pragma unroll
       for (int c = 0; c < kColumns; ++c) {
-        if (lane + 32 * c < kDim) y[row * a.y_stride + lane + 32 * c] = rows.y[r][c] * normalizer;
+        if (lane + 32 * c < kDim) y[row * a.y_stride + lane + 32 * c] = from_float<T>(rows.y[r][c] * normalizer);
       }
     }
   }

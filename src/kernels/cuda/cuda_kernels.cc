@@ -15,6 +15,7 @@ std::span<const Kernel* const> cuda_kernel_list() {
       &cuda::linear_sm80_kernel(),
       &cuda::linear_narrow_kernel(),
       &cuda::linear_f32_kernel(),
+      &cuda::matmul_kernel(),
       &cuda::conv_sm90_kernel(),
       &cuda::conv_image_kernel(),
       &cuda::plain_conv_kernel(),
@@ -27,6 +28,7 @@ std::span<const Kernel* const> cuda_kernel_list() {
       &cuda::reduce_kernel(),
       &cuda::view_kernel(),
       &cuda::gather_kernel(),
+      &cuda::gather_elements_kernel(),
       &cuda::unpack_tokens_kernel(),
       &cuda::cumsum_kernel(),
   };

@@ -19,6 +19,7 @@ const Kernel& linear_sm90_kernel();  // linear_sm90.cc
 const Kernel& linear_sm80_kernel();  // linear_sm80.cc
 const Kernel& linear_narrow_kernel();  // linear_narrow.cc
 const Kernel& linear_f32_kernel();     // linear_sm80.cc
+const Kernel& matmul_kernel();         // matmul.cc: linear too
 // The text of linear_sm90_kernel's config that is estimated fastest for this many rows of x on a GPU with so many SMs: a
 // planner asks once for each token bucket. The problem must be supported.
 std::string best_linear_config(const Problem& problem, int64_t rows, int multiprocessors);
@@ -36,6 +37,7 @@ const Kernel& softmax_kernel();        // reduce.cc
 const Kernel& reduce_kernel();         // reduce.cc: segment_reduce too
 const Kernel& view_kernel();           // movement.cc: transpose, expand, slice, concat
 const Kernel& gather_kernel();         // movement.cc: gather_nd too
+const Kernel& gather_elements_kernel();  // movement.cc
 const Kernel& unpack_tokens_kernel();  // movement.cc
 const Kernel& cumsum_kernel();         // cumsum.cc
 

@@ -4,15 +4,11 @@
 // A block computes one tile of y. Chunks of 128 bytes of x's and W's rows go through a ring of stages in shared memory,
 // filled by asynchronous copies two chunks ahead; each warp multiplies its part of the tile by mma.sync.
 //
-// f32 is multiplied as tf32 (TERMS 1), or as the sums of two tf32 numbers (TERMS 2): three products then keep all but the
-// last bits of f32, if the sums of chunks are added outside of the tensor cores, which cut instead of rounding (Ootomo and
-// Yokota, "Recovering single precision accuracy from Tensor Cores", 2022).
+// f32 is multiplied in TERMS terms of tf32 (factors.cuh).
 //
 // Macros: ELEMENT, TERMS, COLUMNS (N), DEPTH (K), TILE_M, TILE_N, WARPS_M, WARPS_N, ACTIVATION, HAS_BIAS, HAS_RESIDUAL.
-#include "activation.cuh"
-#include "matrix.cuh"
+#include "factors.cuh"
 #include "pdl.cuh"
-#include "row.cuh"
 #include "tma.cuh"
 
 using T = ELEMENT;
@@ -41,95 +37,31 @@ TENON_DEVICE void copy_tile(uint32_t to, const T* from, int first, int rows, int
 }
 
 using Accumulators = float[kMBlocks][kNBlocks][4];
-constexpr bool kSumsByChunk = sizeof(T) == 4 && TERMS > 1;
-
-// Four registers of factors, ready to be multiplied: 16-bit elements in pairs, or f32 in TERMS terms of tf32.
-template <class U>
-struct Factors {
-  uint32_t bits[4];
-
-  TENON_DEVICE void load(uint32_t address) { load_matrices(bits, address); }
-  // b's registers are `first` and the next.
-  TENON_DEVICE static void multiply(float (&sums)[4], const Factors& a, const Factors& b, int first) {
-    multiply_16x8x16<U>(sums, a.bits, b.bits[first], b.bits[first + 1]);
-  }
-};
-template <>
-struct Factors<f32> {
-  uint32_t bits[TERMS][4];
-
-  TENON_DEVICE void load(uint32_t address) {
-    load_matrices(bits[0], address);
-#pragma unroll
-    for (int i = 0; i < 4; ++i) {
-      float rest = __uint_as_float(bits[0][i]);
-#pragma unroll
-      for (int t = 0; t < TERMS; ++t) {
-        bits[t][i] = round_to_tf32(__float_as_uint(rest));
-        rest -= __uint_as_float(bits[t][i]);
-      }
-    }
-  }
-  // The small products first; that of the two smallest is below the last bits.
-  TENON_DEVICE static void multiply(float (&sums)[4], const Factors& a, const Factors& b, int first) {
-#pragma unroll
-    for (int t = TERMS - 1; t > 0; --t) {
-      multiply_16x8x8_tf32(sums, a.bits[t], b.bits[0][first], b.bits[0][first + 1]);
-      multiply_16x8x8_tf32(sums, a.bits[0], b.bits[t][first], b.bits[t][first + 1]);
-    }
-    multiply_16x8x8_tf32(sums, a.bits[0], b.bits[0][first], b.bits[0][first + 1]);
-  }
-};
+using TileFactors = Factors<T, TERMS>;
 
 // One chunk of this warp's part.
 TENON_DEVICE void multiply_chunk(uint32_t x, uint32_t w, Accumulators& sums) {
   const int lane = threadIdx.x % 32;
 #pragma unroll
   for (int k = 0; k < 128; k += 32) {  // bytes of the rows
-    Factors<T> a[kMBlocks];
+    TileFactors a[kMBlocks];
 #pragma unroll
     for (int i = 0; i < kMBlocks; ++i) a[i].load(x + swizzle_128b(i * 16 + lane % 16, k + lane / 16 * 16));
 #pragma unroll
     for (int j = 0; j < kNBlocks; j += 2) {
-      Factors<T> b;  // two blocks of eight columns of y, each in two halves of k
+      TileFactors b;  // two blocks of eight columns of y, each in two halves of k
       b.load(w + swizzle_128b(j * 8 + lane / 16 * 8 + lane % 8, k + lane / 8 % 2 * 16));
 #pragma unroll
       for (int i = 0; i < kMBlocks; ++i) {
-        Factors<T>::multiply(sums[i][j], a[i], b, 0);
-        Factors<T>::multiply(sums[i][j + 1], a[i], b, 2);
+        TileFactors::multiply(sums[i][j], a[i], b, 0);
+        TileFactors::multiply(sums[i][j + 1], a[i], b, 2);
       }
     }
   }
 }
 
-TENON_DEVICE void add(Accumulators& sums, const Accumulators& part) {
-#pragma unroll
-  for (int i = 0; i < kMBlocks; ++i)
-#pragma unroll
-    for (int j = 0; j < kNBlocks; ++j)
-#pragma unroll
-      for (int q = 0; q < 4; ++q) sums[i][j][q] += part[i][j][q];
-}
-
-// Two neighbours of a row. Of 16 bits: at an even place; of 32: the second may lie behind the last column.
-template <class U>
-struct Pair {
-  TENON_DEVICE static float2 load(const U* from, bool) { return unpack<U>(*reinterpret_cast<const uint32_t*>(from)); }
-  TENON_DEVICE static void store(U* to, float2 v, bool) { *reinterpret_cast<uint32_t*>(to) = pack<U>(v.x, v.y); }
-  TENON_DEVICE static float activated(float x) { return activate<ACTIVATION>(x); }
-};
-template <>
-struct Pair<f32> {
-  TENON_DEVICE static float2 load(const f32* from, bool both) { return {from[0], both ? from[1] : 0.f}; }
-  TENON_DEVICE static void store(f32* to, float2 v, bool both) {
-    to[0] = v.x;
-    if (both) to[1] = v.y;
-  }
-  TENON_DEVICE static float activated(float x) { return activate_exactly<ACTIVATION>(x); }
-};
-
 TENON_DEVICE void finish_pair(T* y, const T* residual, int64_t at, float2 v, float2 bias, bool both) {
-  v = {Pair<T>::activated(v.x + bias.x), Pair<T>::activated(v.y + bias.y)};
+  v = {activated<T, ACTIVATION>(v.x + bias.x), activated<T, ACTIVATION>(v.y + bias.y)};
   if (HAS_RESIDUAL) {
     const float2 r = Pair<T>::load(residual + at, both);
     v = {v.x + r.x, v.y + r.y};
@@ -164,7 +96,7 @@ extern "C" __global__ void __launch_bounds__(kThreads)
     __syncthreads();  // chunk k is there for all; all are done with chunk k - 1, whose stage is filled next
     fetch(k + kStages - 1);
     const uint32_t stage = stages + k % kStages * kStageBytes;
-    if constexpr (kSumsByChunk) {
+    if constexpr (TileFactors::kSumsByChunk) {
       Accumulators part = {};
       multiply_chunk(stage + warp_row * 128, stage + kXBytes + warp_column * 128, part);
       add(sums, part);

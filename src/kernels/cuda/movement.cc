@@ -2,6 +2,7 @@
 #include <algorithm>
 #include <bit>
 #include <numeric>
+#include <utility>
 
 #include "kernels/cpu/strided.h"
 #include "kernels/cuda/device/grid_args.cuh"
@@ -220,6 +221,54 @@ class GatherKernel final : public MovementKernel {
   }
 };
 
+// ---- gather_elements ------------------------------------------------------------------------------------------------
+
+class GatherElementsKernel final : public MovementKernel {
+ public:
+  GatherElementsKernel() : MovementKernel("cuda.gather_elements", "gather_elements") {}
+
+  Support supports(const Problem& p) const override {
+    if (p.op != Op::k_gather_elements) return Support::no("another op");
+    const DType indices = p.inputs[1].dtype;
+    if (indices != DType::kI32 && indices != DType::kI64)
+      return Support::no(fmt::format("indices are {}", dtype_name(indices)));
+    if (dtype_size(p.inputs[0].dtype) > 8) return Support::no(fmt::format("data is {}", dtype_name(p.inputs[0].dtype)));
+    const int axes = p.outputs[0].rank();
+    return axes <= kMostGridAxes ? Support::yes() : Support::no(fmt::format("more than {} axes", kMostGridAxes));
+  }
+
+  Result<std::unique_ptr<Launcher>> load(const Problem& p, const Config&, const Device& device,
+                                         Function function) const override {
+    return make_launcher([attr = p.attrs.integer("axis"), &device, function](const RunArgs& run) -> Status {
+      const TensorArg x = run.input(0), indices = run.input(1), y = run.output();
+      if (y.numel() == 0) return {};
+      if (y.numel() > INT32_MAX) return error(ErrorCode::kUnsupported, "a tensor of more than 2^31 - 1 elements");
+      const int axis = axis_from(attr, x.rank());
+      std::vector<int64_t> strides = dense_strides(x.shape);
+      GatherElementsArgs args = {.x = x.data,
+                                 .indices = indices.data,
+                                 .y = y.data,
+                                 .element = static_cast<int>(dtype_size(x.dtype)),
+                                 .count = static_cast<unsigned>(y.numel()),
+                                 .wide = indices.dtype == DType::kI64,
+                                 .size = x.dim(axis),
+                                 .stride = std::exchange(strides[static_cast<size_t>(axis)], 0)};
+      for (int i = 0; i < x.rank(); ++i)
+        if (i == axis ? x.dim(i) == 0 : y.dim(i) > x.dim(i))
+          return error(ErrorCode::kBadInput, "the indices do not fit the data's shape");
+      cpu::Broadcast grid(y.shape);
+      grid.add_view(strides);
+      grid.merge_axes();
+      args.rank = grid.rank();
+      for (int i = 0; i < args.rank; ++i) {
+        args.sizes[i] = divisor(grid.size(i));
+        args.strides[i] = grid.stride(0, i);
+      }
+      return launch_with(device, function, run, launch_flat(args.count), args);
+    });
+  }
+};
+
 // ---- unpack_tokens --------------------------------------------------------------------------------------------------
 
 class UnpackKernel final : public CudaKernel {
@@ -286,6 +335,11 @@ const Kernel& view_kernel() {
 
 const Kernel& gather_kernel() {
   static const GatherKernel kernel;
+  return kernel;
+}
+
+const Kernel& gather_elements_kernel() {
+  static const GatherElementsKernel kernel;
   return kernel;
 }
 

@@ -22,6 +22,20 @@ struct PointwiseArgs {
   int strides[kMostInputs][kMostGridAxes] = {};
 };
 
+// Products of a [m, k] and b [k, n], dense both, at strides of elements along `rank` axes of batches; y is dense.
+struct MatmulArgs {
+  static constexpr int kSharedBytes = 52 << 10;  // of a block
+  const void *a = nullptr, *b = nullptr;
+  const void *bias = nullptr, *residual = nullptr;  // of linear
+  void* y = nullptr;
+  int m = 0, n = 0, k = 0;
+  int a_unit = 0, b_unit = 0;  // bytes that all rows can be copied by: 16, 4 or 2
+  int pairs = 0;               // y's rows begin where two elements can be written at once
+  int rank = 0;
+  Divisor sizes[kMostGridAxes] = {};
+  long long a_strides[kMostGridAxes] = {}, b_strides[kMostGridAxes] = {};
+};
+
 // Below, a unit is what a thread copies at once: 1, 2, 4, 8 or 16 bytes. Strides, widths and counts are in units.
 
 struct CopyArgs {
@@ -46,6 +60,19 @@ struct GatherArgs {
   int wide = 0;            // they are i64, otherwise i32
   int shared_indices = 0;  // every matrix is read by the same tuples, r % group, otherwise by those of r
   long long sizes[kMostGridAxes] = {}, strides[kMostGridAxes] = {};
+};
+
+// Element i of y is that of x at i's place along all axes but one, where its index says. Strides are in elements.
+struct GatherElementsArgs {
+  const void *x = nullptr, *indices = nullptr;
+  void* y = nullptr;
+  int element = 0;  // bytes
+  unsigned count = 0;
+  int wide = 0;  // indices are i64, otherwise i32
+  int rank = 0;
+  Divisor sizes[kMostGridAxes] = {};
+  long long strides[kMostGridAxes] = {};
+  long long size = 0, stride = 0;  // of x along the axis of the indices
 };
 
 // A row of y is `width` units of a row of x, which are x_width, from unit `column` on.
