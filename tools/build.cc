@@ -23,6 +23,7 @@ int build(const BuildArgs& args) {
   config.input_types = args.input_types;
   config.output_types = args.output_types;
   config.tune = args.tune;
+  config.tactics = args.tactics;
   config.timing_cache = args.timing_cache;
   config.workspace_limit = args.workspace_limit;
   config.on_progress = [&](std::string_view phase, double fraction) { progress.show(phase, fraction); };

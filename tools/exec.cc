@@ -14,7 +14,7 @@
 #include "base/write_file.h"
 #include "builder/builder.h"
 #include "engine/reader.h"
-#include "kernels/cuda/driver.h"
+#include "kernels/cuda/cublaslt.h"
 #include "ops/plugin_host.h"
 #include "runtime/executable.h"
 #include "tools/exec_accuracy.h"
@@ -122,6 +122,11 @@ Status build_engine(ExecOptions& o, const std::string& path) {
   constexpr int kTimingLevel = 4;
   config.tune = on_gpu && o.optimization_level >= kTimingLevel;
   config.timing_cache = o.timing_cache;
+  if (o.cublaslt && config.tune) {
+    const Status found = cuda::cublaslt().status();
+    if (found.ok()) config.tactics = {"cublaslt"};
+    if (!found.ok()) warn("--tacticSources: " + found.message());
+  }
   config.fp32_layers = fp32_layers_of(o, on_gpu);
   config.input_types = o.input_types;
   config.output_types = o.output_types;

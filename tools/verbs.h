@@ -34,13 +34,14 @@ struct BuildArgs : CommonArgs {
   std::string dump_passes, tokenizer, task, target = "cpu";
   bool no_optimize = false, all_positions = false, fp16 = false, bf16 = false, int8 = false, tf32 = false, best = false;
   bool tune = false;
+  std::vector<std::string> tactics;
   std::string timing_cache;
   uint64_t workspace_limit = 0;
 };
 
 struct TuneArgs : CommonArgs {
   std::string model, timing_cache, target = "cuda", kernels = "*";
-  std::vector<std::string> only, disabled_passes;
+  std::vector<std::string> only, disabled_passes, tactics;
   std::vector<std::string> max_shapes;
   int candidates = 8;
   double sustained = 0;  // seconds

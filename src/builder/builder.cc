@@ -174,6 +174,7 @@ engine::Metadata metadata_of(const Compiled& compiled, const BuilderConfig& conf
   for (const CompiledPlan& plan : compiled.plans) {
     if (plan.precision != config.precision) m.build_options["precision for " + plan.planned.plan.target] = plan.precision;
   }
+  for (const std::string& name : config.tactics) m.build_options["tactics"] += name + " ";
   for (const std::string& name : config.disabled_passes) m.build_options["disable-pass"] += name + " ";
   for (const auto& pattern : compiled.plans.front().report.patterns) m.build_options["patterns"] += pattern.name + " ";
   m.graph_imported = compiled.imported_text;
@@ -221,6 +222,9 @@ Result<plan::PlanOptions> optimize(ir::Graph& graph, const BuilderConfig& config
   const bool has_timings = config.tune || !config.timing_cache.empty();
   if (target.kind == kernels::Target::kCpu && has_timings) options.machine = plan::cpu_at_hand();
   options.machine.workspace_limit = config.workspace_limit;
+  if (target.kind == kernels::Target::kCuda) {
+    TENON_ASSIGN(options.machine.tactics, parse_tactics(config.tactics));
+  }
   options.profiles = profiles_of(config);
   return options;
 }
@@ -268,6 +272,9 @@ Result<CompiledPlan> compile_for(const TargetChoice& target, bool one_of_several
   progress(config, "plan", 0);
   options.timings = &shop.timings;
   options.names = &shop.names;
+  if (!config.tactics.empty() && target.kind != kernels::Target::kCuda) note(notes, "tactics are of GPUs");
+  if (!options.machine.tactics.empty() && !config.tune && config.timing_cache.empty())
+    note(notes, "tactics are chosen only where they were timed faster: add --tune, or a --timing-cache of a build with it");
   options.limits = shop.limits;
   TENON_ASSIGN(out.planned, plan::make_plan(*out.graph, options));
   if (!target.not_tuned.empty()) {

@@ -1,8 +1,10 @@
 #include "builder/tuning.h"
 
 #include <filesystem>
+#include <set>
 
 #include "base/log.h"
+#include "kernels/cuda/cublaslt.h"
 #include "plan/cpu_timer.h"
 #include "plan/gpu_timer.h"
 
@@ -28,6 +30,15 @@ std::string timing_text(const plan::Timing& t) {
 }
 
 }  // namespace
+
+Result<std::vector<std::string>> parse_tactics(const std::vector<std::string>& names) {
+  const std::set<std::string> given(names.begin(), names.end());
+  for (const std::string& name : given) {
+    if (name != "cublaslt") return error(ErrorCode::kInvalidArgument, "there are no tactics of \"{}\": cublaslt", name);
+    TENON_TRY(cuda::cublaslt().status());
+  }
+  return std::vector<std::string>(given.begin(), given.end());
+}
 
 Result<plan::TimingCache> load_timings(const BuilderConfig& config) {
   const std::string path = timings_path(config);

@@ -12,6 +12,9 @@
 
 namespace tenon::builder {
 
+// BuilderConfig::tactics, each once and in order. Errors: invalid-argument (another name), no-device (the library cannot be opened).
+Result<std::vector<std::string>> parse_tactics(const std::vector<std::string>& names);
+
 // The timings that a build starts from: of BuilderConfig::timing_cache, or of the user's cache folder when it is to
 // tune. Errors: io.
 Result<plan::TimingCache> load_timings(const BuilderConfig& config);

@@ -87,6 +87,11 @@ class Kernel {
   virtual Support supports(const Problem&) const = 0;
   // Best guess first; never empty for a supported problem.
   virtual std::vector<Config> configs(const Problem&) const { return {Config{}}; }
+  // More of them, which call a library of others ("cublaslt") instead of code of Tenon's: for builds that allow it (--tactics).
+  virtual std::vector<Config> library_configs(const Problem&, std::string_view library) const {
+    (void)library;
+    return {};
+  }
   // The type of what the engine stores for constant input `index`, or nothing to store the tensor as it is. Known before the
   // weights are, so that an engine is laid out, and a foreign one checked, without computing them. The layout depends on the
   // problem, not on the machine at hand nor on the config, so that all configs and instruction sets share it.

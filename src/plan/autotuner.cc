@@ -23,11 +23,14 @@ bool matches(const std::string& pattern, const std::string& text) {
   return ::fnmatch(pattern.c_str(), text.c_str(), 0) == 0;
 }
 
-// What races for one problem at one size.
+// What races for one problem at one size. Configs of libraries stand behind the kernel's own, which win where they are as
+// fast, and are not ranked: none is left out.
 std::vector<Config> candidates(const ConfigProblem& problem, int64_t rows, const Machine& machine,
                                const TuneOptions& options) {
   std::vector<Config> ranked = ranked_configs(*problem.kernel, problem.problem, rows, machine);
+  const std::vector<Config> others = library_configs(*problem.kernel, problem.problem, machine);
   if (!options.only.empty()) {
+    ranked.insert(ranked.end(), others.begin(), others.end());
     std::erase_if(ranked, [&](const Config& c) {
       return std::none_of(options.only.begin(), options.only.end(),
                           [&](const std::string& p) { return matches(p, c.text); });
@@ -35,12 +38,14 @@ std::vector<Config> candidates(const ConfigProblem& problem, int64_t rows, const
     return ranked;
   }
   const auto most = static_cast<size_t>(options.candidates);
-  if (most == 0 || ranked.size() <= most) return ranked;
-  // What would run without timing races too, however it is ranked now.
-  const std::string guess = choose_config(*problem.kernel, problem.problem, rows, machine, nullptr).config.text;
-  const auto it = std::find_if(ranked.begin(), ranked.end(), [&](const Config& c) { return c.text == guess; });
-  if (it != ranked.end() && it - ranked.begin() >= static_cast<std::ptrdiff_t>(most)) ranked[most - 1] = *it;
-  ranked.resize(most);
+  if (most > 0 && ranked.size() > most) {
+    // What would run without timing races too, however it is ranked now.
+    const std::string guess = choose_config(*problem.kernel, problem.problem, rows, machine, nullptr).config.text;
+    const auto it = std::find_if(ranked.begin(), ranked.end(), [&](const Config& c) { return c.text == guess; });
+    if (it != ranked.end() && it - ranked.begin() >= static_cast<std::ptrdiff_t>(most)) ranked[most - 1] = *it;
+    ranked.resize(most);
+  }
+  ranked.insert(ranked.end(), others.begin(), others.end());
   return ranked;
 }
 

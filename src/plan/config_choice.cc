@@ -26,6 +26,13 @@ Dim leading(const Shape& shape) {
   return product;
 }
 
+// The kernel's own and those of libraries.
+std::vector<Config> all_configs(const Kernel& kernel, const Problem& problem, const Machine& machine) {
+  std::vector<Config> configs = kernel.configs(problem);
+  for (Config& config : library_configs(kernel, problem, machine)) configs.push_back(std::move(config));
+  return configs;
+}
+
 const Config* find_config(const std::vector<Config>& configs, std::string_view text) {
   const auto it = std::find_if(configs.begin(), configs.end(), [&](const Config& c) { return c.text == text; });
   return it == configs.end() ? nullptr : &*it;
@@ -114,10 +121,17 @@ std::vector<Config> ranked_configs(const Kernel& kernel, const Problem& problem,
   return ranked;
 }
 
+std::vector<Config> library_configs(const Kernel& kernel, const Problem& problem, const Machine& machine) {
+  std::vector<Config> configs;
+  for (const std::string& library : machine.tactics)
+    for (Config& config : kernel.library_configs(problem, library)) configs.push_back(std::move(config));
+  return configs;
+}
+
 std::string timed_code_name(const Kernel& kernel, const Problem& problem, std::vector<std::string> configs,
                             const Machine& machine) {
   std::sort(configs.begin(), configs.end());
-  const std::vector<Config> all = kernel.configs(problem);
+  const std::vector<Config> all = all_configs(kernel, problem, machine);
   const kernels::CudaKernel* cuda = kernel.as_cuda();
   std::string text = fmt::format("{} SMs", machine.multiprocessors);
   for (const std::string& name : configs) {
@@ -132,8 +146,9 @@ std::string timed_code_name(const Kernel& kernel, const Problem& problem, std::v
 
 TimingKey timing_key(const Kernel& kernel, const std::string& text, int64_t rows, const Machine& machine) {
   const bool stands_in = machine.device.empty() && machine.compute_capability == 90;
-  const std::string limit = machine.workspace_limit > 0 ? fmt::format(" workspace <= {}", machine.workspace_limit) : "";
-  return {std::string(kernel.id()), kernel.version(), stands_in ? kHopper : machine.device, text + limit, rows};
+  std::string given = machine.workspace_limit > 0 ? fmt::format(" workspace <= {}", machine.workspace_limit) : "";
+  for (const std::string& library : machine.tactics) given += " or " + library;
+  return {std::string(kernel.id()), kernel.version(), stands_in ? kHopper : machine.device, text + given, rows};
 }
 
 bool is_current(const TimingEntry& entry, const Kernel& kernel, const Problem& problem, const Machine& machine) {
@@ -146,7 +161,7 @@ bool is_current(const TimingEntry& entry, const Kernel& kernel, const Problem& p
 
 ConfigChoice choose_config(const Kernel& kernel, const Problem& problem, int64_t rows, const Machine& machine,
                            const TimingCache* timings) {
-  const std::vector<Config> configs = kernel.configs(problem);
+  const std::vector<Config> configs = all_configs(kernel, problem, machine);
   TimingKey key = timing_key(kernel, problem_text(problem), rows, machine);
   const TimingEntry* measured = timings != nullptr ? timings->find(key) : nullptr;
   if (measured != nullptr && is_current(*measured, kernel, problem, machine)) {

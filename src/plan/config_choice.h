@@ -17,6 +17,7 @@ struct Machine {
   std::string device;            // "NVIDIA H200"; empty: it is not at hand
   int driver = 0;                // major version of CUDA that the driver has; 0: unknown
   uint64_t workspace_limit = 0;  // bytes of scratch that a config may need, looked at when configs are timed; 0: any
+  std::vector<std::string> tactics;  // libraries of others that configs may call where they were timed faster: "cublaslt"
 };
 
 // The target that a plan for these is named by: "cpu", "sm_90".
@@ -58,6 +59,10 @@ std::string problem_text(const kernels::Problem& problem);
 // What is worth timing at so many rows: the best guess first, then by rising estimate.
 std::vector<kernels::Config> ranked_configs(const kernels::Kernel& kernel, const kernels::Problem& problem,
                                             int64_t rows, const Machine& machine);
+
+// What else is, where libraries are allowed (Machine::tactics).
+std::vector<kernels::Config> library_configs(const kernels::Kernel& kernel, const kernels::Problem& problem,
+                                             const Machine& machine);
 
 // Stands for all that decides the machine code of these configs, in any order.
 std::string timed_code_name(const kernels::Kernel& kernel, const kernels::Problem& problem,

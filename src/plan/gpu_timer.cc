@@ -212,6 +212,11 @@ Result<std::vector<std::string>> GpuTimer::prepare(const ConfigProblem& problem,
     for (size_t i = 0; i < configs.size(); ++i) {
       if (launchers_[i] == nullptr) continue;
       const auto one = seconds(i);
+      if (one.status().code() == ErrorCode::kUnsupported) {  // a library has nothing for these sizes
+        reasons[i] = one.status().message();
+        launchers_[i] = nullptr;
+        continue;
+      }
       if (!one.ok()) return one.status().with_context(fmt::format("{} {}", problem.kernel->id(), configs[i].text));
       warm += *one * launches_;
     }

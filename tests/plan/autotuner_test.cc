@@ -3,6 +3,7 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <filesystem>
 #include <map>
 
@@ -75,6 +76,29 @@ class Autotuner : public testing::Test {
   std::unique_ptr<ir::Graph> graph_;
   PlanOptions options_;
 };
+
+TEST_F(Autotuner, LibrariesRaceBehindTheKernelsOwnConfigsWhereTheyAreAllowed) {
+  FakeTimer timer;
+  TimingCache timings;
+  timer.favourite = "cublaslt";
+  const auto raced = [&] {
+    const PlannedModel planned = plan();
+    const auto results = autotune(planned.config_problems, options_.machine, {}, timer, timings);
+    EXPECT_TRUE(results.ok()) << results.status().message();
+    return results->front().config;
+  };
+  EXPECT_NE(raced(), "cublaslt");
+  options_.machine.tactics = {"cublaslt"};
+  EXPECT_EQ(raced(), "cublaslt");
+  EXPECT_EQ(timer.names.size(), 8u + 4u);
+  const auto chosen = [&] {
+    const PlannedModel planned = plan(&timings);
+    return std::ranges::find(planned.plan.steps, ir::Op::k_linear, &engine::PlanStep::op)->kernels[0].config;
+  };
+  EXPECT_EQ(chosen(), "cublaslt");
+  options_.machine.tactics = {};
+  EXPECT_NE(chosen(), "cublaslt");
+}
 
 TEST(Race, TheFastestWins) {
   const auto result = race(5, [](size_t i) -> Result<double> { return i == 3 ? 1.0 : 2.0 + static_cast<double>(i); });

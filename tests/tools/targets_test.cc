@@ -10,6 +10,7 @@
 #include "engine/writer.h"
 #include "ir/text.h"
 #include "passes/pipeline.h"
+#include "plan/planner.h"
 #include "plan/weight_table.h"
 #include "tests/support/run_program.h"
 #include "tests/support/small_models.h"
@@ -31,9 +32,13 @@ class Targets : public testing::Test {
   void TearDown() override { fs::remove_all(folder_); }
 
   // As the builder does it, with images that no GPU would run instead of what NVRTC makes.
-  void write(const std::string& name, const std::vector<int>& capabilities, bool cpu) const {
+  // `tactics`: timings say that libraries' configs are the fastest, and linears activate nothing, which libraries can do too.
+  void write(const std::string& name, const std::vector<int>& capabilities, bool cpu, const std::vector<std::string>& tactics = {}) const {
     test::Random random;
-    const auto imported = test::graph_from(test::packed_encoder(), random);
+    std::string text = test::packed_encoder();
+    constexpr std::string_view kGelu = "activation = \"gelu\"";
+    for (size_t at = 0; !tactics.empty() && (at = text.find(kGelu)) != text.npos;) text.erase(at, kGelu.size());
+    const auto imported = test::graph_from(text, random);
     plan::ExpressionNames names;
     std::vector<std::unique_ptr<ir::Graph>> graphs;
     std::vector<plan::PlannedModel> made;
@@ -48,6 +53,16 @@ class Targets : public testing::Test {
       options.names = &names;
       options.profiles = {{{{"input_ids", {1, 1}, {2, 32}, {4, 64}}}}};
       made.push_back(value_or_throw(plan::make_plan(graph, options)));
+      options.machine.tactics = tactics;
+      plan::TimingCache timings;
+      options.timings = &timings;
+      for (const plan::ConfigProblem& problem : made.back().config_problems) {
+        const auto others = plan::library_configs(*problem.kernel, problem.problem, options.machine);
+        if (others.empty()) continue;
+        for (const auto& size : problem.sizes)
+          timings.put(plan::timing_key(*problem.kernel, problem.text, size.rows, options.machine), {others.front().text, {}, "", 0});
+      }
+      if (!tactics.empty()) made.back() = value_or_throw(plan::make_plan(graph, options));
       auto& codes = made.back().plan.codes;
       const bool portable = std::ranges::all_of(codes, engine::is_portable);
       for (engine::PlanCode& code : codes) {
@@ -210,6 +225,34 @@ TEST_F(Targets, ProfilersSeeStepsByName) {
   EXPECT_THAT(graphs, HasSubstr("\n  graph\n"));
   EXPECT_GT(calls("record"), 0);
   EXPECT_EQ(ranges(90, "TENON_NVTX=off "), "");
+}
+
+TEST_F(Targets, LibrariesAreOpenedByEnginesThatNeedThem) {
+  write("m.tenon", {80}, false, {"cublaslt"});
+  const std::string without = "TENON_CUBLASLT=/nowhere/libcublasLt.so";
+  const std::string command = "tenon bench m.tenon --warmup 1 --json --quiet --batch 2 --seq 32 --iterations 3";
+  const auto found = run(command, 80);
+  EXPECT_EQ(found.code, 0) << found.log;
+  EXPECT_GT(calls("cublaslt"), 0);
+  EXPECT_EQ(calls("cublaslt without workspace"), 0);
+  const auto missing = run(command, 80, without);
+  EXPECT_NE(missing.code, 0);
+  EXPECT_THAT(missing.log, HasSubstr("cuBLASLt is needed (--tactics cublaslt): /nowhere/libcublasLt.so cannot be opened; set TENON_CUBLASLT to its path"));
+  write("own.tenon", {80}, false);
+  EXPECT_EQ(run("tenon bench own.tenon --quiet --batch 2 --seq 32 --iterations 1", 80, without).code, 0);
+}
+
+TEST_F(Targets, TacticsAreNamedWhenTheyCannotBeHad) {
+  const std::string model = std::string(TENON_SOURCE_DIR) + "/tests/golden/onnx/bert-enc-ts17-mask-types-eager-dyn.onnx";
+  const auto missing = run("tenon build '" + model + "' -o t.tenon --target sm_90 --tactics cublaslt --quiet", 0, "TENON_CUBLASLT=/nowhere/libcublasLt.so");
+  EXPECT_NE(missing.code, 0);
+  EXPECT_THAT(missing.log, HasSubstr("cuBLASLt is needed (--tactics cublaslt): /nowhere/libcublasLt.so cannot be opened"));
+  const auto unknown = run("tenon build '" + model + "' -o t.tenon --target sm_90 --tactics cublas --quiet", 0);
+  EXPECT_NE(unknown.code, 0);
+  EXPECT_THAT(unknown.log, HasSubstr("there are no tactics of \"cublas\": cublaslt"));
+  const auto on_cpu = run("tenon build '" + model + "' -o t.tenon --tactics cublaslt --quiet", 0);
+  EXPECT_EQ(on_cpu.code, 0);
+  EXPECT_THAT(on_cpu.log, HasSubstr("tactics are of GPUs"));
 }
 
 // 16-bit weights of products are packed alike for both GPUs.

@@ -16,6 +16,7 @@ class LinearKernel : public CudaKernel {
   Result<Tensor> prepack(const Problem& problem, int index, const Tensor& w) const override;
   std::string_view packing() const override { return "cuda.linear"; }
   bool in_place(const Problem&, int index) const override { return index == kResidual; }
+  std::vector<Config> library_configs(const Problem& problem, std::string_view library) const override;  // linear_cublaslt.cc
 
  protected:
   enum Input { kX, kW, kBias, kResidual, kXMoments, kResidualMoments, kGamma };
@@ -38,5 +39,9 @@ struct LinearOperands {
 };
 // Errors: bad-input when x's rows do not fit W, or are more than a kernel can count.
 Result<LinearOperands> linear_operands(const RunArgs& args, int64_t depth);
+
+// The configs that call cuBLASLt (linear_cublaslt.cc). Errors: no-device where it cannot be opened, internal.
+bool is_cublaslt(const Config& config);
+Result<std::unique_ptr<Launcher>> load_cublaslt(const Problem& problem, const Config& config, const Device& device);
 
 }  // namespace tenon::kernels::cuda

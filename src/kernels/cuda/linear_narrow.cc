@@ -23,6 +23,8 @@ class LinearNarrow final : public LinearKernel {
     return Support::yes();
   }
 
+  std::vector<Config> library_configs(const Problem&, std::string_view) const override { return {}; }
+
   std::optional<DeviceSource> code(const Problem& problem, const Config&, int) const override {
     DeviceSource source = {.file = "linear_narrow.cu", .entry = "linear_narrow", .defines = problem_defines(problem)};
     for (std::string& text : norm_defines(problem)) source.defines.push_back(std::move(text));

@@ -99,6 +99,7 @@ class LinearSm80 final : public LinearKernel {
 
   Result<std::unique_ptr<Launcher>> load(const Problem& problem, const Config& config, const Device& device,
                                          Function function) const override {
+    if (is_cublaslt(config)) return load_cublaslt(problem, config, device);
     return LinearSm80Launcher::make(*this, config, device, function, depth(problem), columns(problem));
   }
 };
@@ -137,6 +138,7 @@ class LinearF32 final : public LinearKernel {
 
   Result<std::unique_ptr<Launcher>> load(const Problem& problem, const Config& config, const Device& device,
                                          Function function) const override {
+    if (is_cublaslt(config)) return load_cublaslt(problem, config, device);
     return LinearSm80Launcher::make(*this, config, device, function, depth(problem), columns(problem));
   }
 

@@ -107,6 +107,7 @@ class LinearSm90 final : public LinearKernel {
 
   Result<std::unique_ptr<Launcher>> load(const Problem& problem, const Config& config, const Device& device,
                                          Function function) const override {
+    if (is_cublaslt(config)) return load_cublaslt(problem, config, device);
     const Sm90Tile* tile = find_tile(linear_tiles(), config.text);
     if (tile == nullptr) return error(ErrorCode::kInternal, "{} has no config '{}'", id(), config.text);
     TENON_TRY(allow_shared_memory(device, function, *tile, depth(problem)));
