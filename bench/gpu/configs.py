@@ -27,7 +27,7 @@ SIZES = {
     "large": (1024, dict(hidden_size=1024, num_hidden_layers=24, num_attention_heads=16, intermediate_size=4096)),
 }
 PRODUCTS = {"qkv": (1, 3), "out": (1, 1), "ffn1": (1, 4), "ffn2": (4, 1)}  # depth and columns in units of the hidden size
-FEW_ROWS = 512  # tiles that share K (split=N) are worth trying up to here
+FEW_ROWS = 1024  # tiles that share K (split=N) are worth trying up to here
 CONFIGS = [f"tile={m}x{n},schedule={schedule},cluster={cluster}"
            for schedule, tiles in (("cooperative", ((128, 128), (128, 192), (128, 256), (256, 128))),
                                    ("pingpong", ((64, 128), (64, 192), (64, 256), (128, 128), (128, 192))))
@@ -63,7 +63,7 @@ def main():
     parser.add_argument("--models", default="base,large")
     parser.add_argument("--cases", default="8x128,128x128")
     parser.add_argument("--products", default="out,ffn1,ffn2")
-    parser.add_argument("--configs", default="*", help="only those of this form; * stands for any letters")
+    parser.add_argument("--configs", default="*", help="only those of these forms, with ; between them; * stands for any letters")
     parser.add_argument("--target", default="cuda")
     parser.add_argument("--rounds", type=int, default=3)
     args = parser.parse_args()
@@ -84,7 +84,7 @@ def main():
 
                 for product in args.products.split(","):
                     for text in CONFIGS:
-                        if not fnmatch.fnmatch(text, args.configs) or ("split" in text and rows > FEW_ROWS):
+                        if not any(fnmatch.fnmatch(text, form) for form in args.configs.split(";")) or ("split" in text and rows > FEW_ROWS):
                             continue
 
                         def change(entry):

@@ -228,7 +228,7 @@ TEST(CudaTokens, UnpackConvertsAndTakesOneColumn) {
   for (const auto& [from, to] :
        {std::pair{DType::kF16, DType::kF32}, {DType::kBF16, DType::kF32}, {DType::kF32, DType::kF16},
         {DType::kF16, DType::kF16}}) {
-    for (const int64_t width : {2, 9}) {
+    for (const int64_t width : {2, 9, 12, 40}) {
       for (const int64_t column : {int64_t{-1}, int64_t{0}, width - 1}) {
         SCOPED_TRACE(fmt::format("column {} of {}, {} to {}", column, width, dtype_name(from), dtype_name(to)));
         const TokenPacking p = token_packing(random, 5, 33, random.chance(0.5));

@@ -286,13 +286,14 @@ class UnpackKernel final : public CudaKernel {
     const auto name = [&](const TensorType& t) { return floats ? dtype_name(t.dtype) : "f32"; };
     return DeviceSource{.file = "unpack_tokens.cu",
                         .entry = floats ? "unpack_floats" : "unpack_tokens",
-                        .defines = {fmt::format("X={}", name(p.inputs[0])), fmt::format("Y={}", name(p.outputs[0]))}};
+                        .defines = {fmt::format("X={}", name(p.inputs[0])), fmt::format("Y={}", name(p.outputs[0])),
+                                    fmt::format("WIDE={}", floats ? elements_at_once(p) : 1)}};
   }
 
   Result<std::unique_ptr<Launcher>> load(const Problem& p, const Config&, const Device& device,
                                          Function function) const override {
     const bool floats = makes_floats(p);
-    const int64_t column = p.attrs.integer("column");
+    const int64_t column = p.attrs.integer("column"), wide = elements_at_once(p);
     return make_launcher([=, &device](const RunArgs& run) -> Status {
       const TensorArg x = run.input(0), y = run.output();
       if (y.numel() == 0) return {};
@@ -306,8 +307,8 @@ class UnpackKernel final : public CudaKernel {
                          .seq = divisor(y.dim(1)),
                          .rows = static_cast<int>(x.dim(0))};
       if (floats) {
-        args.width = divisor(column < 0 ? row_size : 1);
-        args.x_width = row_size;
+        args.width = divisor(column < 0 ? row_size / wide : 1);
+        args.x_width = row_size / wide;
         args.column = static_cast<int>(std::max<int64_t>(column, 0));
       } else {
         args.unit = common_unit({row_size * size, address(x.data), address(y.data)});
@@ -320,6 +321,16 @@ class UnpackKernel final : public CudaKernel {
   }
 
  private:
+  // Of rows whose size is known: as many as 16 bytes hold of the smaller type.
+  static int elements_at_once(const Problem& p) {
+    constexpr int64_t kMost = 8;
+    int64_t row_size = 1;
+    for (size_t axis = 1; axis < p.inputs[0].shape.size(); ++axis) {
+      const ir::Dim& d = p.inputs[0].shape[axis];
+      row_size *= d.is_const() ? std::gcd(d.value(), kMost) : 1;
+    }
+    return p.attrs.integer("column") >= 0 ? 1 : static_cast<int>(std::gcd(row_size, kMost));
+  }
   // One column, or another type.
   static bool makes_floats(const Problem& p) {
     return p.attrs.integer("column") >= 0 || p.inputs[0].dtype != p.outputs[0].dtype;

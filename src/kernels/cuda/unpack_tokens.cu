@@ -1,6 +1,7 @@
 // unpack_tokens: rows of tokens to their positions in [batch, seq, …], zeros where there is no row.
 //
 //   X, Y   element types of x and y, of unpack_floats
+//   WIDE   elements of a row that unpack_floats moves at once
 #include "divide.cuh"
 #include "pdl.cuh"
 #include "scalar.cuh"
@@ -38,13 +39,22 @@ extern "C" __global__ void unpack_tokens(const __grid_constant__ UnpackArgs args
   if (i < args.count) copy_unit(args.unit, args.x, source_of(args, i), args.y, i);
 }
 
-// Floats that become others; units are elements.
+template <class T>
+struct alignas(sizeof(T) * WIDE) Elements {
+  Stored<T> at[WIDE];
+};
+
+// Floats that become others; units are WIDE elements.
 extern "C" __global__ void unpack_floats(const __grid_constant__ UnpackArgs args) {
   allow_next_kernel();
   wait_for_previous_kernels();
   const unsigned i = blockIdx.x * blockDim.x + threadIdx.x;
   if (i >= args.count) return;
   const long long from = source_of(args, i);
-  const float v = from == kNowhere ? 0.f : static_cast<const Stored<X>*>(args.x)[from].held();
-  static_cast<Stored<Y>*>(args.y)[i] = Stored<Y>::of(v);
+  Elements<X> x = {};
+  if (from != kNowhere) x = static_cast<const Elements<X>*>(args.x)[from];
+  Elements<Y> y;
+#pragma unroll
+  for (int k = 0; k < WIDE; ++k) y.at[k] = Stored<Y>::of(x.at[k].held());
+  static_cast<Elements<Y>*>(args.y)[i] = y;
 }
