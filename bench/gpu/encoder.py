@@ -1,15 +1,17 @@
 #!/usr/bin/env python3
-"""Whole encoders on a GPU, in one run: Tenon fp16 beside PyTorch fp16 (eager, and torch.compile with CUDA graphs).
+"""Whole encoders on a GPU, in one run: Tenon fp16 beside PyTorch fp16 (eager, and compiled), and ONNX Runtime fp16.
 
-usage: encoder.py TENON [--models base,large] [--cases 1x128,1x384,8x128,128x128,32x384] [--compile] [--squad] [--out table.json]
+usage: encoder.py TENON [--models base,large] [--cases 1x128,1x384,8x128,128x128,32x384] [--compile reduce-overhead,max-autotune]
+                  [--ort] [--squad] [--out table.json]
 
 The model is a question-answering BERT of that size with random weights. Prints, for each model: build and load times,
 agreement with PyTorch's fp32 on masked batches of odd lengths (largest error in units of the largest logit, least cosine),
-then for each case the median milliseconds of both and the ratio. Outputs stay on the device on both sides. Tenon's times
-begin with ids and mask on the host, PyTorch's with both on the device. --squad adds the lengths of SQuAD's dev set
-(squad_lengths.txt) in batches of 128, as they arrive and sorted, one and three at a time, with results copied back, beside
-PyTorch padded to 384.
-Needs torch and transformers on a machine with a GPU.
+then for each case the median milliseconds of each and Tenon's ratio to the fastest peer. Outputs stay on the device on all
+sides. Tenon's times begin with ids and mask on the host, the peers' with both on the device. --compile: torch.compile in
+these modes. --ort: ONNX Runtime's CUDA provider with its own transformer optimizer, replayed as CUDA graphs. --squad adds the
+lengths of SQuAD's dev set (squad_lengths.txt) in batches of 128, as they arrive and sorted, one and three at a time, with
+results copied back, beside PyTorch padded to 384 and, with --ort, ONNX Runtime's packing mode (arrival) and sorted batches.
+Needs torch and transformers (--ort: onnx, onnxruntime-gpu) on a machine with a GPU.
 """
 import argparse
 import json
@@ -17,12 +19,16 @@ import os
 import pathlib
 import statistics
 import subprocess
+import sys
 import tempfile
 import time
 
 import numpy as np
 import torch
 from transformers import BertConfig, BertForQuestionAnswering
+
+if "--ort" in sys.argv:
+    import ort_peer
 
 SIZES = {
     "tiny": dict(hidden_size=128, num_hidden_layers=2, num_attention_heads=2, intermediate_size=512),
@@ -62,10 +68,13 @@ def agreement(tenon, engine, model, folder):
     return worst / largest, least
 
 
-def time_torch(model, batch, seq, compiled):
+def time_torch(model, batch, seq, mode=None):
+    """Median milliseconds; `mode`: of torch.compile, None for eager."""
     ids = torch.randint(0, 30000, (batch, seq), device="cuda")
     mask = torch.ones_like(ids)
-    call = torch.compile(model, mode="reduce-overhead") if compiled else model
+    if mode:
+        torch._dynamo.reset()
+    call = torch.compile(model, mode=mode) if mode else model
     times = []
     with torch.inference_mode():
         for i in range(40):
@@ -79,19 +88,23 @@ def time_torch(model, batch, seq, compiled):
     return statistics.median(times)
 
 
-def squad(tenon, engine, model, size, folder):
+def squad(tenon, engine, model, size, folder, ort):
     lengths = [int(n) for n in (pathlib.Path(__file__).parents[1] / "squad_lengths.txt").read_text().split()]
-    padded = time_torch(model, 128, 384, False) / 128 * 1e-3
+    padded = time_torch(model, 128, 384) / 128 * 1e-3
     for order, chosen in (("arrival", lengths), ("sorted", sorted(lengths))):
         path = folder / f"{order}.txt"
         path.write_text("\n".join(map(str, chosen)))
         count = (len(chosen) + 127) // 128
+        peers = {"eager padded to 384": 1 / padded}
+        if ort:
+            fused, packed = ort
+            peers["ort packing mode" if order == "arrival" else "ort"] = ort_peer.texts_per_second(packed if order == "arrival" else fused, chosen, 128)
         for streams in (1, 3):
             bench = [tenon, "bench", engine, "--batch", 128, "--lengths", f"list:{path}", "--streams", streams, "--warmup", count,
                      "--iterations", 2 * count, "--json", "-q"]
             speeds = sorted(json.loads(run(*bench))[0]["texts_per_s"] for _ in range(3))
-            print(f"{size:6} SQuAD {order:8} {streams} streams: tenon {speeds[1]:9.0f} texts/s [{speeds[0]:.0f}, {speeds[2]:.0f}]  "
-                  f"eager padded to 384 {1 / padded:9.0f}  ratio {speeds[1] * padded:5.2f}", flush=True)
+            print(f"{size:6} SQuAD {order:8} {streams} streams: tenon {speeds[1]:9.0f} texts/s [{speeds[0]:.0f}, {speeds[2]:.0f}]"
+                  + "".join(f"  {name} {speed:9.0f}, ratio {speeds[1] / speed:5.2f}" for name, speed in peers.items()), flush=True)
 
 
 def main():
@@ -99,7 +112,8 @@ def main():
     parser.add_argument("tenon", type=pathlib.Path)
     parser.add_argument("--models", default="base,large")
     parser.add_argument("--cases", default="1x128,1x384,8x128,128x128,32x384")
-    parser.add_argument("--compile", action="store_true", help="also torch.compile; a minute per case")
+    parser.add_argument("--compile", default="", help="also torch.compile in these modes; a minute per case")
+    parser.add_argument("--ort", action="store_true", help="also ONNX Runtime's CUDA provider")
     parser.add_argument("--profile", action="store_true", help="times per kernel of the first and the last case")
     parser.add_argument("--squad", action="store_true", help="also the lengths of SQuAD's dev set")
     parser.add_argument("--build", default="", help="more options of `tenon build`")
@@ -117,6 +131,7 @@ def main():
             start = time.time()
             report = json.loads(run(args.tenon, "build", folder / "model", "-o", engine, "--target", "cuda", "--fp16", "--json", *args.build.split()))
             print(f"{size}: build {time.time() - start:.2f} s, {report['steps']} steps, file {report['file_bytes'] / 2**20:.0f} MiB")
+            ort = ort_peer.export(BertForQuestionAnswering.from_pretrained(folder / "model", attn_implementation="eager").eval(), folder) if args.ort else None
             model = model.cuda()
             worst, least = agreement(args.tenon, engine, model, folder)
             print(f"{size}: against PyTorch fp32: largest error {worst:.2e} of the largest logit, least cosine {least:.7f}", flush=True)
@@ -126,17 +141,20 @@ def main():
                 batch, seq = map(int, case.split("x"))
                 bench = [args.tenon, "bench", engine, "--batch", batch, "--seq", seq, "--duration", 1, "--json", "-q", "--outputs-on-device"]
                 ours = [json.loads(run(*bench))[0]["median_s"] * 1e3 for _ in range(2)]
-                theirs = time_torch(half, batch, seq, False)
-                compiled = time_torch(half, batch, seq, True) if args.compile else float("nan")
+                peers = {"eager": time_torch(half, batch, seq)}
+                for mode in filter(None, args.compile.split(",")):
+                    peers[mode] = time_torch(half, batch, seq, mode)
+                if ort:
+                    peers["ort"] = ort_peer.latency(ort[0], batch, seq) * 1e3
                 ours.append(json.loads(run(*bench))[0]["median_s"] * 1e3)
                 median = statistics.median(ours)
-                best = theirs if compiled != compiled else min(theirs, compiled)
-                rows.append(dict(model=size, case=case, tenon_ms=median, spread=[min(ours), max(ours)], eager_ms=theirs,
-                                 compiled_ms=compiled, texts_per_s=batch / median * 1e3))
-                print(f"{size:6} {case:8} tenon {median:8.3f} ms [{min(ours):.3f}, {max(ours):.3f}]  eager {theirs:8.3f}  "
-                      f"compiled {compiled:8.3f}  ratio {median / best:5.2f}  {batch / median * 1e3:9.0f} texts/s", flush=True)
+                rows.append(dict(model=size, case=case, tenon_ms=median, spread=[min(ours), max(ours)], peers_ms=peers,
+                                 texts_per_s=batch / median * 1e3))
+                print(f"{size:6} {case:8} tenon {median:8.3f} ms [{min(ours):.3f}, {max(ours):.3f}]  "
+                      + "  ".join(f"{name} {ms:.3f}" for name, ms in peers.items())
+                      + f"  ratio {median / min(peers.values()):5.2f}  {batch / median * 1e3:9.0f} texts/s", flush=True)
             if args.squad:
-                squad(args.tenon, engine, half, size, folder)
+                squad(args.tenon, engine, half, size, folder, ort)
             if args.profile:
                 for case in (cases[0], cases[-1]):
                     batch, seq = case.split("x")

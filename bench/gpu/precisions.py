@@ -46,7 +46,7 @@ def main():
                 made = [json.loads(run(*bench))[0] for _ in range(3)]
                 ours = statistics.median(m["median_s"] for m in made) * 1e3
                 torch.cuda.reset_peak_memory_stats()
-                theirs = time_torch(peer, batch, seq, False)
+                theirs = time_torch(peer, batch, seq)
                 memory = torch.cuda.max_memory_allocated() / 2**20
                 weights = engine.stat().st_size / 2**20
                 rows.append(dict(precision=precision, case=case, tenon_ms=ours, eager_ms=theirs, error=worst, cosine=least,
