@@ -9,6 +9,7 @@
 #include "engine/writer.h"
 #include "kernels/cuda/kernels.h"
 #include "ops/interpret.h"
+#include "plan/absorb.h"
 #include "plan/in_place.h"
 #include "plan/input_roles.h"
 #include "plan/placement.h"
@@ -39,7 +40,7 @@ class Planner {
     merge_copies();
     cut_regions();
     note_packing();
-    absorb_projections();
+    absorb_steps(plan(), kernels_, problems_, options_.machine, [this](const auto&... of) { return make_choice(of...); });
     reuse_in_place(plan(), kernels_, problems_);
     engine::compute_live_ranges(plan());
     engine::place_weights(plan());
@@ -399,75 +400,6 @@ class Planner {
     }
     if (plan().row_offsets_value >= 0) return;
     for (engine::PlanOutput& out : plan().outputs) out.packed_value = -1;
-  }
-
-  // Attention may be computed with the product ahead of it where that makes its queries, keys and values, nothing else reads
-  // these, and texts are short.
-  void absorb_projections() {
-    const kernels::Kernel& kernel = kernels::cuda::projected_attention_sm90_kernel();
-    for (size_t i = 1; i < plan().steps.size(); ++i) {
-      engine::PlanStep& step = plan().steps[i];
-      const engine::PlanStep& before = plan().steps[i - 1];
-      if (step.op != Op::k_attention || kernels_[i] != &kernels::cuda::attention_sm90_kernel()) continue;
-      if (kernels_[i - 1]->id() != kernel.absorbs()) continue;
-      const auto made = [&](int v) { return v == before.outputs[0]; };
-      const auto readers = std::ranges::count_if(plan().steps, [&](const engine::PlanStep& s) { return std::ranges::any_of(s.inputs, made); });
-      const bool reads_it = made(step.inputs[0]) && made(step.inputs[1]) && made(step.inputs[2]);
-      const bool is_seen = std::ranges::any_of(plan().values, [&](const PlanValue& v) { return made(v.alias_of); }) ||
-                           std::ranges::any_of(plan().outputs, [&](const engine::PlanOutput& out) { return made(out.packed_value); });
-      kernels::Problem problem = problems_[i];
-      problem.before = std::make_shared<const kernels::Problem>(problems_[i - 1]);
-      if (readers != 1 || !reads_it || is_seen || !kernel.supports(problem) || !find_length(step)) continue;
-      absorb(kernel, problem, before, step);
-    }
-  }
-
-  // What says how long the texts are that a step attends over.
-  bool find_length(const engine::PlanStep& attention) {
-    const auto shape_of = [&](int v) { return plan().values[static_cast<size_t>(v)].type.shape; };
-    ir::Shape texts = shape_of(attention.inputs[0]);  // [batch, seq, …], or rows
-    if (texts.size() == 2) {
-      const auto pack = std::ranges::find(plan().steps, Op::k_pack_tokens, &engine::PlanStep::op);
-      if (pack == plan().steps.end()) return false;
-      texts = shape_of(pack->inputs[0]);
-    }
-    if (texts[1].is_const() && texts[1].value() > kernels::cuda::kShortRows) return false;
-    if (plan().length != ir::Dim(0)) return plan().texts == texts[0] && plan().length == texts[1];
-    plan().texts = texts[0];
-    plan().length = texts[1];
-    return true;
-  }
-
-  // Only where the product ahead sums K in one order for all tiles: it does not below `few` tokens, where K is split.
-  void absorb(const kernels::Kernel& kernel, const kernels::Problem& problem, const engine::PlanStep& before, engine::PlanStep& step) {
-    std::vector<engine::KernelChoice> choices;
-    int64_t few = 0;
-    for (const engine::KernelChoice& c : before.kernels) {
-      const std::vector<kernels::Config> configs = kernels::find_kernel(c.kernel)->configs(*problem.before);
-      const auto config = std::ranges::find(configs, c.config, &kernels::Config::text);
-      if (config == configs.end() || config->numerics == "wgmma") continue;
-      if (c.max_tokens == 0) return;
-      few = c.max_tokens;
-    }
-    for (engine::KernelChoice own : step.kernels) {
-      const bool goes_on = own.max_tokens == 0 || own.max_tokens > few;
-      if (goes_on) own.max_tokens = few;
-      if (few > 0) choices.push_back(own);
-      if (goes_on) break;
-    }
-    const int64_t heads = problem.attrs.integer("heads");
-    const int64_t one_turn = options_.machine.multiprocessors / heads * kernels::cuda::kShortRows;
-    for (const int64_t most : {one_turn, int64_t{0}}) {
-      if (most != 0 && most <= few) continue;
-      const kernels::Config config = kernel.config_for(problem, most != 0 ? most : one_turn + 1, options_.machine.multiprocessors);
-      engine::KernelChoice choice = make_choice(kernel, problem, config, most);
-      choice.max_length = kernels::cuda::kShortRows;
-      choice.absorbs = true;
-      choices.push_back(std::move(choice));
-    }
-    for (const engine::KernelChoice& own : step.kernels)
-      if (own.max_tokens == 0 || own.max_tokens > few) choices.push_back(own);
-    step.kernels = std::move(choices);
   }
 
   const ir::Graph& graph_;

@@ -277,7 +277,8 @@ const PreparedKernel& Context::choose(int step, int64_t tokens) const {
   const auto all = executable_->kernels(step);
   const auto it = std::find_if(all.begin(), all.end(), [&](const PreparedKernel& k) {
     const bool short_enough = k.max_length == 0 || (served_length_ > 0 && served_length_ <= k.max_length);
-    return short_enough && (k.max_tokens == 0 || tokens <= k.max_tokens);
+    const bool leaves_out = k.absorbs && keeps_values_;  // a value that is to be kept, perhaps
+    return short_enough && !leaves_out && (k.max_tokens == 0 || tokens <= k.max_tokens);
   });
   return it == all.end() ? all.back() : *it;
 }

@@ -192,8 +192,9 @@ Status Executable::check_packing(const kernels::Kernel& kernel, const kernels::P
     const auto packed = direct ? kernel.packed_type(problem, static_cast<int>(i)) : std::nullopt;
     const engine::PlanWeight* weight =
         root.kind == engine::PlanValue::Kind::kWeight ? &plan().weights[static_cast<size_t>(root.source)] : nullptr;
+    // A kernel that computes the step ahead too, which stands first, packs as the step's own.
     const std::string layout = weight != nullptr ? weight->layout : "";
-    const bool matches = packed ? weight != nullptr && layout == step.kernels[0].kernel && *packed == weight->type : layout.empty();
+    const bool matches = packed ? weight != nullptr && layout == step.kernels.back().kernel && *packed == weight->type : layout.empty();
     if (!matches) return error(ErrorCode::kBadEngine, "weight {} is not as kernel {} packs it", weight != nullptr ? weight->name : "?", kernel.id());
   }
   return {};

@@ -161,6 +161,33 @@ TEST(Planner, AttentionOverShortTextsTakesInTheProductAhead) {
   EXPECT_EQ(x.last_step, static_cast<int>(step - plan.steps.begin()));
 }
 
+// %a is 1.2 MB for each image.
+constexpr const char* kWideImages = R"(
+    graph @main(%x: f32[batch,64,64,8]) {
+      %w1 = constant {name = "w1", value = tensor f32[72,8,1,1]}
+      %w2 = constant {name = "w2", value = tensor f32[72,1,3,3]}
+      %a = conv(%x, %w1) {channels_last = 1, activation = "relu6"}
+      %y = conv(%a, %w2) {channels_last = 1, group = 72, pads = dims[1,1,1,1]}
+      return "y" = %y
+    })";
+
+TEST(Planner, WindowsOverLargeImagesTakeInTheProductAhead) {
+  Random random;
+  const auto graph = graph_from(kWideImages, random);
+  const engine::Plan plan = plan_of(*graph).plan;
+  ASSERT_EQ(plan.steps.size(), 2u);
+  ASSERT_EQ(plan.steps[1].kernels.size(), 2u);
+  EXPECT_TRUE(plan.steps[1].kernels[0].absorbs);
+  EXPECT_EQ(plan.steps[1].kernels[0].kernel, "cpu.conv_pair.f32");
+  EXPECT_EQ(plan.steps[1].kernels[1].kernel, "cpu.depthwise_conv.f32");
+  for (const char* reader : {"%also = exp(%a)\n      return \"also\" = %also,", "return \"a\" = %a,"}) {
+    std::string text = kWideImages;
+    text.replace(text.find("return"), 6, reader);
+    const auto read = graph_from(text.c_str(), random);
+    for (const engine::PlanStep& s : plan_of(*read).plan.steps) EXPECT_FALSE(engine::absorbs_previous(s));
+  }
+}
+
 TEST(Planner, AProductThatOthersReadIsNotTakenIn) {
   Random random;
   std::string text = kHeadsOf64;

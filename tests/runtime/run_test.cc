@@ -54,5 +54,33 @@ TEST(Run, PackedModelAsInterpreted) {
   }
 }
 
+// Windows take in the product ahead of them, unless what it makes is to be kept.
+TEST(Run, ConvolutionsBandByBandAsInterpreted) {
+  Random random;
+  SCOPED_TRACE(random.trace());
+  const auto graph = graph_from(R"(
+    graph @main(%x: f32[batch,64,64,8]) {
+      %w1 = constant {name = "w1", value = tensor f32[72,8,1,1]}
+      %w2 = constant {name = "w2", value = tensor f32[72,1,3,3]}
+      %b = constant {name = "b", value = tensor f32[72]}
+      %a = conv(%x, %w1) {channels_last = 1, activation = "relu6"}
+      %y = conv(%a, %w2, %b) {channels_last = 1, group = 72, pads = dims[1,1,1,1], strides = [2, 1]}
+      return "y" = %y
+    })",
+                                random);
+  const auto executable = executable_of(*graph, {}, 2);
+  ASSERT_TRUE(engine::absorbs_previous(executable->plan().steps.back()));
+  ContextOptions keeps;
+  keeps.keep = {"a"};
+  const auto context = value_or_throw(Context::create(executable)), keeping = value_or_throw(Context::create(executable, keeps));
+  for (const int64_t batch : {1, 3, 0, 2}) {
+    const std::vector<ir::Tensor> inputs{random.tensor(DType::kF32, {batch, 64, 64, 8}, -1, 1)};
+    expect_as_interpreted(*graph, inputs, *context);
+    expect_as_interpreted(*graph, inputs, *keeping);
+    EXPECT_TRUE(tensor_of(value_or_throw(keeping->output("y"))).same_bytes(tensor_of(value_or_throw(context->output("y")))));
+    if (batch == 2) EXPECT_GT(tensor_of(value_or_throw(keeping->kept("a"))).at(0) + 1, 0.0);
+  }
+}
+
 }  // namespace
 }  // namespace tenon::test

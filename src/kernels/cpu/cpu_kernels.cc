@@ -13,7 +13,7 @@ std::span<const Kernel* const> cpu_kernel_list() {
       &transpose_kernel(),      &expand_kernel(),         &count_tokens_kernel(),    &pack_tokens_kernel(),
       &unpack_tokens_kernel(),  &segment_reduce_kernel(), &depthwise_conv_kernel(),  &winograd_conv_kernel(4),
       &winograd_conv_kernel(2), &conv_kernel(),           &conv_int8_kernel(),       &conv_bf16_kernel(),
-      &pool_kernel(),
+      &pool_kernel(),           &conv_pair_kernel(),
   };
   return kList;
 }

@@ -9,6 +9,7 @@ const CpuKernel& linear_int8_kernel();
 const CpuKernel& linear_bf16_kernel();
 const CpuKernel& linear_kernel();
 const CpuKernel& depthwise_conv_kernel();
+const CpuKernel& conv_pair_kernel();
 const CpuKernel& winograd_conv_kernel(int outputs);  // 2 or 4: WinogradKernel
 const CpuKernel& conv_kernel();
 const CpuKernel& conv_int8_kernel();
