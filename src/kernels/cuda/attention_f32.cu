@@ -197,4 +197,10 @@ extern "C" __global__ void __launch_bounds__(32 * kWarps) attention(const Attent
       }
     }
   }
+#pragma unroll 1
+  for (int i = lane; i < kRowsOfWarp * kDim; i += 32) {
+    const int row = warp_begin + i / kDim;
+    const bool lost = row < tile_end && (row < met.first_row || row >= met.last_row);  // of no sequence
+    if (lost) y[static_cast<int64_t>(row) * a.y_stride + i % kDim] = from_float<T>(0.f);
+  }
 }
