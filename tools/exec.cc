@@ -13,8 +13,9 @@
 
 #include "base/write_file.h"
 #include "builder/builder.h"
+#include "builder/tuning.h"
 #include "engine/reader.h"
-#include "kernels/cuda/cublaslt.h"
+#include "kernels/cuda/driver.h"
 #include "ops/plugin_host.h"
 #include "runtime/executable.h"
 #include "tools/exec_accuracy.h"
@@ -122,9 +123,10 @@ Status build_engine(ExecOptions& o, const std::string& path) {
   constexpr int kTimingLevel = 4;
   config.tune = on_gpu && o.optimization_level >= kTimingLevel;
   config.timing_cache = o.timing_cache;
-  if (o.cublaslt && config.tune) {
-    const Status found = cuda::cublaslt().status();
-    if (found.ok()) config.tactics = {"cublaslt"};
+  for (const std::string& library : o.tactics) {
+    if (!config.tune) break;
+    const Status found = builder::parse_tactics({library}).status();
+    if (found.ok()) config.tactics.push_back(library);
     if (!found.ok()) warn("--tacticSources: " + found.message());
   }
   config.fp32_layers = fp32_layers_of(o, on_gpu);

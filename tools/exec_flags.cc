@@ -83,7 +83,7 @@ constexpr ExecFlag kFlags[] = {
     {"noBuilderCache", nullptr, "8 10 11", kIgnored, "nothing is timed unless asked for"},
     {"noCompilationCache", nullptr, "8 10 11", kIgnored, "compiling takes seconds"},
     {"errorOnTimingCacheMiss", nullptr, "8 10 11", kIgnored, "nothing is timed unless asked for"},
-    {"tacticSources", "spec", "8 10 11", kUsed, "+CUBLAS_LT: where configs are timed, cuBLASLt's race too; others have no effect"},
+    {"tacticSources", "spec", "8 10 11", kUsed, "+CUBLAS_LT,+CUDNN: where configs are timed, the libraries' race too; others have no effect"},
     {"heuristic", nullptr, "8", kIgnored, "configs are chosen by table and estimate anyway"},
     {"preview", "spec", "8 10 11", kIgnored, "there are no preview features"},
     {"maxAuxStreams", "N", "8 10 11", kIgnored, "a run uses one stream"},

@@ -111,17 +111,19 @@ Result<std::vector<std::string>> io_types_of(const GivenFlag& flag, std::vector<
   return types;
 }
 
-// "+CUBLAS_LT,-CUDNN": whether cuBLASLt is wanted.
-Result<bool> wants_cublaslt(const GivenFlag& flag, std::vector<std::string>& notices) {
-  bool wanted = false;
+// "+CUBLAS_LT,-CUDNN": BuilderConfig::tactics.
+Result<std::vector<std::string>> tactics_of(const GivenFlag& flag, std::vector<std::string>& notices) {
+  std::vector<std::string> tactics;
   for (const std::string& part : split_list(flag.value)) {
     if (part.size() < 2 || (part[0] != '+' && part[0] != '-')) return bad_value(flag.name, flag.value, "+SOURCE or -SOURCE[,…], such as +CUBLAS_LT");
     const bool on = part[0] == '+';
-    const bool is_cublas = part.ends_with("CUBLAS_LT") || part.ends_with("CUBLAS");
-    if (is_cublas) wanted = on;
-    if (!is_cublas && on) notices.push_back(fmt::format("--{}: {} has no effect: kernels are Tenon's own, or of cuBLASLt", flag.name, part));
+    const std::string source = part.substr(1);
+    const std::string library = source == "CUBLAS_LT" || source == "CUBLAS" ? "cublaslt" : source == "CUDNN" ? "cudnn" : "";
+    std::erase(tactics, library);
+    if (on && !library.empty()) tactics.push_back(library);
+    if (on && library.empty()) notices.push_back(fmt::format("--{}: {} has no effect: kernels are Tenon's own, or of cuBLASLt or cuDNN", flag.name, part));
   }
-  return wanted;
+  return tactics;
 }
 
 // '*' in the pattern stands for any text, once.
@@ -236,7 +238,7 @@ Result<ExecOptions> exec_options(std::span<const GivenFlag> given) {
   };
   const std::map<std::string_view, Set> setters = {
       {"onnx", text(o.onnx)}, {"saveEngine", text(o.save_engine)}, {"loadEngine", text(o.load_engine)}, {"timingCacheFile", text(o.timing_cache)},
-      {"tacticSources", [&](const GivenFlag& f) -> Status { TENON_ASSIGN(o.cublaslt, wants_cublaslt(f, o.notices)); return {}; }},
+      {"tacticSources", [&](const GivenFlag& f) -> Status { TENON_ASSIGN(o.tactics, tactics_of(f, o.notices)); return {}; }},
       {"plugins", plugin}, {"staticPlugins", plugin}, {"dynamicPlugins", plugin},
       {"minShapes", shapes(&ExecProfile::min)}, {"optShapes", shapes(&ExecProfile::opt)}, {"maxShapes", shapes(&ExecProfile::max)},
       {"profile", count(profile, 0)},

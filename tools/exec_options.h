@@ -36,7 +36,7 @@ struct ExecOptions {
   bool fp16 = false, bf16 = false, int8 = false, best = false, no_tf32 = false, cpu_only = false;
   int optimization_level = 3;
   uint64_t workspace = 0;  // bytes; 0: any
-  bool cublaslt = false;   // may be chosen where configs are timed
+  std::vector<std::string> tactics;  // libraries that may be chosen where configs are timed
   bool skip_inference = false, time_deserialize = false, print_version = false, help = false;
 
   int iterations = 10, streams = 1, use_profile = -1;

@@ -67,7 +67,7 @@ void add_build(CLI::App& app, BuildArgs& a) {
   verb->add_flag("--tf32", a.tf32, "32-bit floats whose matrix products the tensor cores round to tf32 (GPU)")->excludes(fp16)->excludes(bf16)->excludes(int8);
   verb->add_flag("--best", a.best, "GPU: fp16; CPU: bf16 where this processor multiplies bf16")->excludes(fp16)->excludes(bf16)->excludes(int8);
   verb->add_flag("--tune", a.tune, "time the kernels' configs on this GPU or CPU (seconds) and take the fastest; default: Tenon's own table");
-  verb->add_option("--tactics", a.tactics, "libraries of others whose kernels race too where --tune times (GPU): cublaslt, for linears.\n"
+  verb->add_option("--tactics", a.tactics, "libraries of others whose kernels race too where --tune times (GPU): cublaslt, for linears; cudnn, for convolutions.\n"
                                            "An engine that has such kernels needs the library")->delimiter(',');
   verb->add_option("--timing-cache", a.timing_cache, "file of timings: read if it is there, with --tune written back; default with\n"
                                                      "--tune: timings.jsonl in the cache folder");
@@ -103,7 +103,7 @@ void add_tune(CLI::App& app, TuneArgs& a) {
   CLI::Option* fp16 = verb->add_flag("--fp16", a.fp16, "compute in 16-bit floats");
   CLI::Option* bf16 = verb->add_flag("--bf16", a.bf16, "compute in bfloat16")->excludes(fp16);
   verb->add_flag("--int8", a.int8, "8-bit matrix products (CPU)")->excludes(fp16)->excludes(bf16);
-  verb->add_option("--tactics", a.tactics, "libraries of others whose kernels race too (GPU): cublaslt, for linears")->delimiter(',');
+  verb->add_option("--tactics", a.tactics, "libraries of others whose kernels race too (GPU): cublaslt, for linears; cudnn, for convolutions")->delimiter(',');
   verb->add_option("--timing-cache", a.timing_cache, "file of timings: what it knows is not timed again, what is new is added; default:\n"
                                                      "timings.jsonl in the cache folder");
   verb->add_option("--kernel", a.kernels, "only kernels of this name; * stands for any letters");

@@ -63,7 +63,7 @@ struct BuilderConfig {
   std::string timing_cache;
   uint64_t workspace_limit = 0;                // bytes of scratch that a kernel may need to be taken when tuning; 0: any
   // GPUs: libraries of others, opened when they are needed, whose kernels may be chosen where they were timed faster (`tune`, or
-  // an earlier build's `timing_cache`): "cublaslt", for linears. The engine then needs the library too.
+  // an earlier build's `timing_cache`): "cublaslt", for linears, "cudnn", for convolutions. The engine then needs the library too.
   std::vector<std::string> tactics;
   std::string tokenizer;                       // folder or file to take the tokenizer from; empty: the model's own folder
   std::string task;                            // what the outputs mean, where the model does not say ("embedding" …)

@@ -13,6 +13,7 @@ constexpr EnvVariable kTable[] = {
      "and bisecting."},
     {"TENON_NVRTC", "", "Path of libnvrtc.so, which builds engines for NVIDIA GPUs; empty: look in the usual places."},
     {"TENON_CUBLASLT", "", "Path of libcublasLt.so, for builds with --tactics cublaslt and their engines; empty: look in the usual places."},
+    {"TENON_CUDNN", "", "The same of libcudnn.so.9, for --tactics cudnn."},
     {"TENON_CACHE", "1", "0: builds keep no compiled GPU kernels and no timings on disk."},
     {"TENON_CACHE_DIR", "", "Folder for compiled GPU kernels and timings; empty: tenon in $XDG_CACHE_HOME or ~/.cache."},
     {"XDG_CACHE_HOME", "", "Folder of caches by the XDG convention; empty: ~/.cache."},

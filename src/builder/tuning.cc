@@ -5,6 +5,7 @@
 
 #include "base/log.h"
 #include "kernels/cuda/cublaslt.h"
+#include "kernels/cuda/cudnn.h"
 #include "plan/cpu_timer.h"
 #include "plan/gpu_timer.h"
 
@@ -34,8 +35,9 @@ std::string timing_text(const plan::Timing& t) {
 Result<std::vector<std::string>> parse_tactics(const std::vector<std::string>& names) {
   const std::set<std::string> given(names.begin(), names.end());
   for (const std::string& name : given) {
-    if (name != "cublaslt") return error(ErrorCode::kInvalidArgument, "there are no tactics of \"{}\": cublaslt", name);
-    TENON_TRY(cuda::cublaslt().status());
+    if (name != "cublaslt" && name != "cudnn")
+      return error(ErrorCode::kInvalidArgument, "there are no tactics of \"{}\": cublaslt or cudnn", name);
+    TENON_TRY(name == "cublaslt" ? cuda::cublaslt().status() : cuda::cudnn().status());
   }
   return std::vector<std::string>(given.begin(), given.end());
 }

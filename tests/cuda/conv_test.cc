@@ -1,3 +1,4 @@
+#include "kernels/cuda/cudnn.h"
 #include "tests/cuda/run_cuda_kernel.h"
 
 namespace tenon::test {
@@ -272,6 +273,57 @@ TEST(CudaPool, NanIsTheGreatest) {
       expect_like_reference(*pool_kernel().as_cuda(), {Op::k_max_pool, {x}, attrs}, {});
     }
   }
+}
+
+// By cuDNN, beside the plain loops; skipped where there is no GPU or no such library.
+TEST(CudaConvCudnn, AgreesWithReference) {
+  if (gpu() == nullptr || gpu()->compute_capability() != 90) GTEST_SKIP() << "no such GPU";
+  if (!cuda::cudnn().ok()) GTEST_SKIP() << cuda::cudnn().status().message();
+  Random random;
+  SCOPED_TRACE(random.trace());
+  const ConvCase cases[] = {{{7, 9}, 2, 40, 64, 1, {1, 1}, {1, 1}, {1, 1}, {0, 0, 0, 0}},
+                            {{8, 7}, 3, 64, 136, 1, {1, 1}, {2, 2}, {1, 1}, {0, 0, 0, 0}},
+                            {{14, 13}, 2, 64, 72, 1, {3, 3}, {1, 1}, {1, 1}, {1, 1, 1, 1}},
+                            {{15, 14}, 1, 128, 64, 1, {3, 3}, {2, 2}, {1, 1}, {1, 1, 1, 1}},
+                            {{20, 11}, 2, 64, 64, 1, {3, 5}, {1, 1}, {2, 1}, {2, 2, 2, 2}}};
+  const auto& kernel = *conv_sm90_kernel().as_cuda();
+  for (const DType dtype : {DType::kF16, DType::kBF16}) {
+    for (const ConvCase& c : cases) {
+      for (const char* activation : {"", "relu"}) {
+        const Step step = conv_step(random, dtype, c, activation, kWithBias);
+        const auto expected = run_op(step.op, step.inputs, step.attrs);
+        ASSERT_TRUE(expected.ok()) << expected.status().message();
+        const auto configs = kernel.library_configs((*build(step))->problem, "cudnn");
+        EXPECT_FALSE(configs.empty());
+        for (const kernels::Config& config : configs) {
+          SCOPED_TRACE(fmt::format("{} {} {} {} to {} '{}'", config.text, dtype_name(dtype), c.image[0], c.channels, c.filters, activation));
+          const auto actual = run_cuda_kernel(kernel, step, config);
+          ASSERT_TRUE(actual.ok()) << actual.status().message();
+          EXPECT_TRUE(close(actual->front(), expected->front(), conv_tolerance(dtype)));
+        }
+      }
+    }
+  }
+}
+
+TEST(CudaConvCudnn, OffersOnlyWhatMeansTheSame) {
+  Random random;
+  const auto offers = [&](const ConvCase& c, const std::string& activation, int extras, std::string_view library = "cudnn") {
+    const Step step = conv_step(random, DType::kF16, c, activation, extras);
+    return !conv_sm90_kernel().library_configs((*build(step))->problem, library).empty();
+  };
+  const ConvCase plain{{9, 9}, 1, 64, 64, 1, {3, 3}, {1, 1}, {1, 1}, {1, 1, 1, 1}};
+  ConvCase uneven = plain, gaps = plain;
+  uneven.pads = {0, 0, 1, 1};
+  gaps.channels = 40;  // packed as 64
+  EXPECT_TRUE(offers(plain, "relu", kWithBias));
+  EXPECT_TRUE(offers(plain, "", kWithBias));
+  EXPECT_FALSE(offers(plain, "relu", kNothing));
+  EXPECT_FALSE(offers(plain, "silu", kWithBias));
+  EXPECT_FALSE(offers(plain, "relu", kWithBias | kWithResidual));
+  EXPECT_FALSE(offers(uneven, "relu", kWithBias));
+  EXPECT_FALSE(offers(gaps, "relu", kWithBias));
+  EXPECT_FALSE(offers(plain, "relu", kWithBias, "cublaslt"));
 }
 
 }  // namespace

@@ -247,9 +247,12 @@ TEST_F(Targets, TacticsAreNamedWhenTheyCannotBeHad) {
   const auto missing = run("tenon build '" + model + "' -o t.tenon --target sm_90 --tactics cublaslt --quiet", 0, "TENON_CUBLASLT=/nowhere/libcublasLt.so");
   EXPECT_NE(missing.code, 0);
   EXPECT_THAT(missing.log, HasSubstr("cuBLASLt is needed (--tactics cublaslt): /nowhere/libcublasLt.so cannot be opened"));
+  const auto no_cudnn = run("tenon build '" + model + "' -o t.tenon --target sm_90 --tactics cudnn --quiet", 0, "TENON_CUDNN=/nowhere/libcudnn.so.9");
+  EXPECT_NE(no_cudnn.code, 0);
+  EXPECT_THAT(no_cudnn.log, HasSubstr("cuDNN is needed (--tactics cudnn): /nowhere/libcudnn.so.9 cannot be opened; set TENON_CUDNN to its path"));
   const auto unknown = run("tenon build '" + model + "' -o t.tenon --target sm_90 --tactics cublas --quiet", 0);
   EXPECT_NE(unknown.code, 0);
-  EXPECT_THAT(unknown.log, HasSubstr("there are no tactics of \"cublas\": cublaslt"));
+  EXPECT_THAT(unknown.log, HasSubstr("there are no tactics of \"cublas\": cublaslt or cudnn"));
   const auto on_cpu = run("tenon build '" + model + "' -o t.tenon --tactics cublaslt --quiet", 0);
   EXPECT_EQ(on_cpu.code, 0);
   EXPECT_THAT(on_cpu.log, HasSubstr("tactics are of GPUs"));

@@ -37,4 +37,10 @@ enum ConvInput { kConvX, kConvW, kConvBias, kConvResidual };
 // ELEMENT, ACTIVATION, ACTIVATE_SUM, HAS_BIAS, HAS_RESIDUAL.
 std::vector<std::string> conv_defines(const Problem& problem);
 
+// The configs that call cuDNN (conv_cudnn.cc), where filters are packed as [filter][element][channel] with so many channels.
+std::vector<Config> cudnn_configs(const Problem& problem, int64_t packed_channels);
+bool is_cudnn(const Config& config);
+// Errors: no-device where it cannot be opened, internal.
+Result<std::unique_ptr<Launcher>> load_cudnn_conv(const Problem& problem, const Config& config, const Device& device);
+
 }  // namespace tenon::kernels::cuda

@@ -140,6 +140,10 @@ class ConvSm90 final : public CudaKernel {
     return configs_for(p, images, multiprocessors).front();
   }
 
+  std::vector<Config> library_configs(const Problem& p, std::string_view library) const override {
+    return library == "cudnn" ? cudnn_configs(p, padded_channels(p, *Window2d::of(p))) : std::vector<Config>();
+  }
+
   std::optional<TensorType> packed_type(const Problem& p, int index) const override {
     if (index != kConvW) return std::nullopt;
     return TensorType{p.inputs[kConvW].dtype, {ir::Dim(filters(p)), ir::Dim(depth(p, *Window2d::of(p)))}};
@@ -181,6 +185,7 @@ class ConvSm90 final : public CudaKernel {
 
   Result<std::unique_ptr<Launcher>> load(const Problem& p, const Config& config, const Device& device,
                                          Function function) const override {
+    if (is_cudnn(config)) return load_cudnn_conv(p, config, device);
     const Sm90Tile* tile = find_tile(conv_tiles(), config.text);
     if (tile == nullptr) return error(ErrorCode::kInternal, "{} has no config '{}'", id(), config.text);
     TENON_TRY(allow_shared_memory(device, function, *tile, depth(p, *Window2d::of(p))));
