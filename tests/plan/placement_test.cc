@@ -1,0 +1,71 @@
+// Where the work of the golden models is done on a GPU.
+#include "plan/placement.h"
+
+#include "onnx/import.h"
+#include "passes/pipeline.h"
+#include "plan/planner.h"
+#include "tests/support/golden.h"
+#include "tests/support/small_models.h"
+
+namespace tenon::test {
+namespace {
+
+// The steps of a golden model that compute floats on the host, as ops and their kernels.
+std::set<std::string> host_steps(const std::string& path, DType precision, int capability, const std::set<std::string>& disabled = {}) {
+  ir::Model model = value_or_throw(onnx::import_file(path));
+  passes::PipelineOptions passes;
+  passes.precision = precision;
+  passes.disabled = disabled;
+  passes.channels_last = true;
+  passes.fold_norms = capability == 90;
+  value_or_throw(passes::run_pipeline(*model.graph, passes));
+  plan::PlanOptions options;
+  options.target = kernels::Target::kCuda;
+  options.machine.compute_capability = capability;
+  const engine::Plan plan = value_or_throw(plan::make_plan(*model.graph, options)).plan;
+  std::set<std::string> found;
+  for (const engine::PlanStep& step : plan.steps) {
+    const bool floats = std::ranges::any_of(step.outputs, [&](int v) { return is_float(plan.values[static_cast<size_t>(v)].type.dtype); });
+    const std::string& kernel = step.kernels[0].kernel;
+    if (floats && !kernel.starts_with("cuda.")) found.insert(fmt::format("{} by {}", ir::op_name(step.op), kernel));
+  }
+  return found;
+}
+
+class Placement : public testing::TestWithParam<GoldenCase> {};
+
+TEST_P(Placement, FloatsAreComputedOnTheGpu) {
+  std::set<std::string> expected;
+  if (GetParam().name.starts_with("mask-refuse-neighbours")) expected = {"pad by reference"};  // it has no kernel
+  for (const auto& [precision, capability] : {std::pair{DType::kF16, 90}, std::pair{DType::kF32, 80}})
+    EXPECT_EQ(host_steps(GetParam().path, precision, capability), expected) << dtype_name(precision) << " on sm_" << capability;
+}
+INSTANTIATE_TEST_SUITE_P(Golden, Placement, testing::ValuesIn(golden_cases("onnx")), [](const auto& c) { return test_name(c.param); });
+
+TEST(PlacementOfParts, AttentionThatIsNotFusedTooStaysOnTheGpu) {
+  for (const GoldenCase& golden : golden_cases("onnx")) {
+    if (!golden.name.starts_with("bert-enc-")) continue;
+    for (const DType precision : {DType::kF16, DType::kF32})
+      EXPECT_THAT(host_steps(golden.path, precision, 90, {"fuse-attention"}), testing::IsEmpty()) << golden.name;
+  }
+}
+
+// Indices are expanded where they are read, unless something else reads them too.
+TEST(PlacementOfParts, IndicesAreExpandedWhereTheyAreRead) {
+  Random random;
+  const auto graph = graph_from(R"(
+    graph @main(%x: f32[batch,5,5], %i: i64[1,5,5]) {
+      %wide = expand(%i) {shape = dims[batch,5,5]}
+      %y = gather_elements(%x, %wide) {axis = -1}
+      %seen = expand(%i) {shape = dims[batch,5,5]}
+      %z = add(%seen, %seen)
+      return "y" = %y, "z" = %z
+    })",
+                                random);
+  std::vector<bool> on_host;
+  for (const auto& node : graph->nodes()) on_host.push_back(plan::stays_on_host(*node));
+  EXPECT_EQ(on_host, (std::vector<bool>{false, false, true, true}));
+}
+
+}  // namespace
+}  // namespace tenon::test
