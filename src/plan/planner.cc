@@ -4,6 +4,7 @@
 #include <cmath>
 #include <set>
 #include <unordered_map>
+#include <unordered_set>
 
 #include "base/checked.h"
 #include "engine/writer.h"
@@ -130,7 +131,7 @@ class Planner {
       return {};
     }
     const kernels::Problem problem = make_problem(node);
-    const kernels::Kernel* kernel = choose_kernel(problem, stays_on_host(node));
+    const kernels::Kernel* kernel = choose_kernel(problem, on_host_.contains(&node));
     if (kernel == nullptr) return no_kernel(node);
     const Place place = kernel->on_device() ? Place::kDevice : Place::kHost;
 
@@ -407,6 +408,7 @@ class Planner {
   PlannedModel model_;
   ExpressionNames own_names_;
   WeightTable weights_;
+  const std::unordered_set<const Node*> on_host_ = host_nodes(graph_);
   std::unordered_map<const Value*, int> ids_;      // all but weights
   std::map<int, int> copies_;                      // of values, on the other device
   std::map<std::string, int> codes_;               // arch and source -> place in plan.codes

@@ -47,7 +47,6 @@ std::string refusals(const plan::PlannedModel& planned, size_t step) {
 TEST_P(GpuEngine, StaysOnTheGpu) {
   const GoldenCase& golden = GetParam();
   if (!golden.packable.value_or(false) && golden.conv == 0) return;
-  if (golden.architecture == "deberta-v2") return;  // its bias has batched products and gathers, which the host computes
   ir::Model model = value_or_throw(builder::import_model(golden.path, false));
   const plan::PlannedModel planned = plan_for_gpu(*model.graph);
   const engine::Plan& plan = planned.plan;

@@ -50,21 +50,49 @@ TEST(PlacementOfParts, AttentionThatIsNotFusedTooStaysOnTheGpu) {
   }
 }
 
+std::vector<bool> on_host(const char* text) {
+  Random random;
+  const auto graph = graph_from(text, random);
+  const auto host = plan::host_nodes(*graph);
+  std::vector<bool> found;
+  for (const auto& node : graph->nodes()) found.push_back(host.contains(node.get()));
+  return found;
+}
+
 // Indices are expanded where they are read, unless something else reads them too.
 TEST(PlacementOfParts, IndicesAreExpandedWhereTheyAreRead) {
-  Random random;
-  const auto graph = graph_from(R"(
+  EXPECT_EQ(on_host(R"(
     graph @main(%x: f32[batch,5,5], %i: i64[1,5,5]) {
       %wide = expand(%i) {shape = dims[batch,5,5]}
       %y = gather_elements(%x, %wide) {axis = -1}
       %seen = expand(%i) {shape = dims[batch,5,5]}
       %z = add(%seen, %seen)
       return "y" = %y, "z" = %z
-    })",
-                                random);
-  std::vector<bool> on_host;
-  for (const auto& node : graph->nodes()) on_host.push_back(plan::stays_on_host(*node));
-  EXPECT_EQ(on_host, (std::vector<bool>{false, false, true, true}));
+    })"),
+            (std::vector<bool>{false, false, true, true}));
+}
+
+TEST(PlacementOfParts, BucketsOfRelativePositionsGoWhereTheyAreRead) {
+  EXPECT_EQ(on_host(R"(
+    graph @main(%i: i64[seq], %table: f32[32,4]) {
+      %column = reshape(%i) {shape = dims[seq,1]}
+      %d = sub(%column, %i)
+      %a = abs(%d)
+      %y = gather(%table, %a)
+      return "y" = %y
+    })"),
+            (std::vector<bool>{false, false, false, false}));
+  // Not where they are a result, where they may fail, or where they are no more than what they are made of.
+  EXPECT_EQ(on_host(R"(
+    graph @main(%i: i64[seq], %j: i64[seq,1], %table: f32[32,4]) {
+      %d = sub(%i, %j)
+      %two = add(%i, %i)
+      %q = div(%d, %two)
+      %y = gather(%table, %q)
+      %z = gather(%table, %two)
+      return "d" = %d, "y" = %y, "z" = %z
+    })"),
+            (std::vector<bool>{true, true, true, false, false}));
 }
 
 }  // namespace
