@@ -4,6 +4,8 @@
 #include <filesystem>
 
 #include "builder/builder.h"
+#include "builder/tuning.h"
+#include "kernels/cuda/cublaslt.h"
 #include "tenon/builder.h"
 #include "tenon/runtime.h"
 #include "tests/cuda/run_cuda_kernel.h"
@@ -173,6 +175,50 @@ TEST(GpuTargets, EachTargetOfOneEngineAgreesWithTheRecordedOutputs) {
     return;
   }
   FAIL() << "the corpus has no bert-seqcls";
+}
+
+// cuBLASLt timed, chosen and run in recorded graphs, wherever it computes a linear at all.
+TEST(GpuTactics, EnginesByALibraryAgreeWithTheRecordedOutputs) {
+  if (gpu() == nullptr) GTEST_SKIP() << "no GPU";
+  if (!cuda::cublaslt().ok()) GTEST_SKIP() << cuda::cublaslt().status().message();
+  const std::vector<GoldenCase> cases = golden_cases("checkpoint");
+  const auto golden = std::ranges::find(cases, "bert-seqcls", &GoldenCase::name);
+  ASSERT_NE(golden, cases.end());
+  const std::string path = testing::TempDir() + "/gpu_tactics.tenon";
+  BuilderConfig config;
+  config.target = "cuda";
+  config.precision = "fp16";
+  config.disabled_passes = {"fold-layer-norm"};  // libraries do not fold them
+  config.tactics = {"cublaslt"};
+  config.timing_cache = testing::TempDir() + "/gpu_tactics.jsonl";
+  std::filesystem::remove(config.timing_cache);
+  config.tune = true;
+  plan::TuneOptions libraries;
+  libraries.only = {"cublaslt*"};
+  const builder::TuneReport tuned = value_or_throw(builder::tune(golden->path, config, libraries));
+  EXPECT_FALSE(tuned.results.empty());
+  for (const plan::TuneResult& r : tuned.results) EXPECT_FALSE(r.timings.empty()) << r.problem->text << ", " << r.rows << " rows";
+  config.tune = false;
+  Builder().build(golden->path, path, config);
+  std::filesystem::remove(config.timing_cache);
+  const auto by_library = [](const engine::PlanStep& s) { return s.kernels[0].config.starts_with("cublaslt"); };
+  EXPECT_GT(std::ranges::count_if(load_from(path)->plan().steps, by_library), 0);
+  const Engine engine = Engine::load(path, {.threads = 1});
+  std::filesystem::remove(path);
+  ExecutionContext context = engine.create_execution_context();
+  for (int turn = 0; turn < 3; ++turn) {  // recorded, then replayed
+    for (int shape = 0; shape < golden->shapes; ++shape) {
+      set_inputs(context, engine, *golden, shape);
+      context.execute();
+      for (const auto& out : golden->outputs) {
+        const Tensor* expected = golden->find(shape, "out", out.name);
+        if (expected == nullptr) continue;
+        const TensorView actual = context.output(out.name);
+        const Tensor tensor(actual.dtype, actual.shape, nullptr, static_cast<const std::byte*>(actual.data));
+        EXPECT_LE(worst_difference(tensor, *expected, golden->valid(shape), out.rows == "tokens"), 0.02) << out.name << ", shape " << shape;
+      }
+    }
+  }
 }
 
 // Which graphs were recorded, and when, changes no bit: contexts that were warm from the start, and ones that meet each shape
