@@ -48,7 +48,7 @@ constexpr Pass kPipeline[] = {
 
     // Exact rewrites of the projections, while q, k and v are still apart.
     {"fold-attention-scale", fold_attention_scale, "scale q's weights once instead of every score"},
-    {"fold-attention-bias", fold_attention_bias, "k's bias cancels in the softmax; v's moves behind the attention"},
+    {"fold-attention-bias", fold_attention_bias, "k's bias cancels in the softmax; v's moves behind the attention; that of the scores is not expanded"},
     {"fold-norm-into-linear", fold_norm_into_linear, "a norm's scale and shift into the products that alone read it"},
     {"fuse-qkv", fuse_qkv, "q, k and v projections of one input -> one product; two rotations -> one"},
 

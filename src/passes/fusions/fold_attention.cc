@@ -3,6 +3,7 @@
 //   attention(x Wq + bq, k, v) {scale = s}        ->  attention(x (s Wq) + s bq, k, v) {scale = 1}
 //   attention(q, x Wk + bk, v)                    ->  attention(q, x Wk, v)         q.bk is the same for every key: softmax drops it
 //   attention(q, k, x Wv + bv) Wo + bo            ->  attention(q, k, x Wv) Wo + (bo + bv Wo)      rows of the softmax sum to 1
+//   attention(q, k, v, bias = expand(b))          ->  attention(q, k, v, bias = b)          it reads b for every text and head itself
 //   attention(q, k, v, bias = -inf after the query)  ->  attention(q, k, v) {causal}            also windows; a padding mask is
 //                                                                                             read by pack-tokens instead;
 //                                                                                             one that hides nothing goes
@@ -50,6 +51,22 @@ Result<bool> drop_key_bias(Rewriter& rw, Node& node) {
   TENON_ASSIGN(Value * unbiased, rw.create(Op::k_linear, {k->input(0), k->input(1)}, k->attrs()));
   rw.replace_changed(node.input(1), unbiased);
   return rw.changed(node, "key bias cancels");
+}
+
+Result<bool> drop_expansion(Rewriter& rw, Node& node) {
+  constexpr int kScoreBias = 8, kScoreAxes = 4;
+  if (!node.is(Op::k_attention) || node.input(kScoreBias) == nullptr || !node.input(kScoreBias)->is(Op::k_expand)) return rw.no_match();
+  Value* bias = node.input(kScoreBias)->producer()->input(0);
+  if (bias->rank() < kScoreAxes) {
+    Shape shape(static_cast<size_t>(kScoreAxes - bias->rank()), Dim(1));
+    shape.insert(shape.end(), bias->shape().begin(), bias->shape().end());
+    TENON_ASSIGN(bias, rw.create(Op::k_reshape, {bias}, {{"shape", shape}}));
+  }
+  std::vector<Value*> inputs(node.inputs().begin(), node.inputs().end());
+  inputs[kScoreBias] = bias;
+  TENON_ASSIGN(Value * fused, rw.create(Op::k_attention, inputs, node.attrs()));
+  rw.replace(node.output(), fused);
+  return rw.changed(*fused->producer(), "a bias of scores is read as it was before it was expanded");
 }
 
 // c + v W as a constant expression: v [n], W [n, m], c [m] or null.
@@ -138,7 +155,8 @@ Result<bool> fold_norm(Rewriter& rw, Node& node) {
 Status fold_attention_scale(Graph& graph, Decisions& decisions) { return apply_rules(graph, "fold-attention-scale", {fold_scale}, decisions); }
 
 Status fold_attention_bias(Graph& graph, Decisions& decisions) {
-  return apply_rules(graph, "fold-attention-bias", {drop_key_bias, move_value_bias}, decisions);
+  TENON_TRY(apply_rules(graph, "fold-attention-bias", {drop_key_bias, move_value_bias, drop_expansion}, decisions));
+  return eliminate_dead_code(graph, decisions);
 }
 
 Status fold_attention_mask(Graph& graph, Decisions& decisions) {
