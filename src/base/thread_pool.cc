@@ -26,6 +26,8 @@ void relax() {
 #endif
 }
 
+uint64_t packed(auto begin, auto end) { return static_cast<uint64_t>(begin) << 32 | static_cast<uint64_t>(end); }
+
 template <class Ready>
 bool spin_until(Ready ready) {
   const auto deadline = std::chrono::steady_clock::now() + kSpin;
@@ -54,8 +56,7 @@ int ThreadPool::available() {
   return count;
 }
 
-ThreadPool::ThreadPool(int threads) {
-  if (threads <= 0) threads = available();
+ThreadPool::ThreadPool(int threads) : shares_(static_cast<size_t>(threads > 0 ? threads : threads = available())) {
   for (int i = 1; i < threads; ++i) workers_.emplace_back([this, i] { work(i); });
 }
 
@@ -83,6 +84,10 @@ void ThreadPool::run(int64_t count, Function function, void* body) {
     return;
   }
   std::lock_guard serialize(callers_);
+  run_on_workers(count, function, body);
+}
+
+void ThreadPool::run_on_workers(int64_t count, Function function, void* body) {
   function_ = function;
   body_ = body;
   count_ = count;
@@ -96,6 +101,42 @@ void ThreadPool::run(int64_t count, Function function, void* body) {
   run_chunk(0);
   // The workers are at most one chunk behind: spin, but yield the core when they were descheduled.
   while (!spin_until([this] { return pending_.load(std::memory_order_acquire) == 0; })) std::this_thread::yield();
+}
+
+void ThreadPool::share(int64_t count, TaskFunction function, void* body) {
+  if (count <= 0) return;
+  if (workers_.empty() || inside_loop || count == 1) {
+    Tasks all(count);
+    function(body, all, 0);
+    return;
+  }
+  std::lock_guard serialize(callers_);
+  for (int64_t i = 0; i < threads(); ++i)
+    shares_[static_cast<size_t>(i)].range.store(packed(count * i / threads(), count * (i + 1) / threads()),
+                                                std::memory_order_relaxed);
+  const auto start = [&](int64_t, int64_t, int thread) {
+    Tasks tasks(shares_, thread);
+    function(body, tasks, thread);
+  };
+  run_on_workers(
+      threads(),
+      [](void* f, int64_t begin, int64_t end, int thread) { (*static_cast<decltype(start)*>(f))(begin, end, thread); },
+      const_cast<void*>(static_cast<const void*>(&start)));
+}
+
+int64_t Tasks::next_shared() {
+  for (size_t i = 0; i < shares_.size(); ++i) {
+    std::atomic<uint64_t>& range = shares_[(own_ + i) % shares_.size()].range;
+    uint64_t seen = range.load(std::memory_order_relaxed);
+    while (true) {
+      const uint64_t begin = seen >> 32, end = seen & 0xffffffffu;
+      if (begin >= end) break;
+      const uint64_t rest = i == 0 ? packed(begin + 1, end) : packed(begin, end - 1);
+      if (range.compare_exchange_weak(seen, rest, std::memory_order_relaxed))
+        return static_cast<int64_t>(i == 0 ? begin : end - 1);
+    }
+  }
+  return -1;
 }
 
 void ThreadPool::work(int index) {

@@ -41,17 +41,17 @@ class AttentionLauncher final : public Launcher {
     const int64_t batch = batch_of(args);
     int64_t total = 0;
     for (int64_t b = 0; b < batch; ++b) total += sequence(args, b).cost() * heads_;
-    const int parts = args.pool == nullptr || total * dim_ < 65536 ? 1 : args.pool->threads();
-    const auto body = [&](int64_t begin, int64_t end, int thread) {
+    constexpr int64_t kLeast = 65536, kPartsOfThread = 8;  // the last ones even out what threads differ in speed
+    const int64_t parts =
+        args.pool == nullptr || total * dim_ < kLeast
+            ? 1
+            : std::clamp<int64_t>(total * dim_ / kLeast, args.pool->threads(), args.pool->threads() * kPartsOfThread);
+    share_tasks(args.pool, parts, [&](Tasks& tasks, int thread) {
       std::byte* scratch = static_cast<std::byte*>(args.workspace) +
                            attention_workspace(code_, dim_, queries_, bf16_) * static_cast<size_t>(thread);
-      for (int64_t i = begin; i < end; ++i) run_part(args, batch, total * i / parts, total * (i + 1) / parts, scratch);
-    };
-    if (parts == 1) {
-      body(0, 1, 0);
-    } else {
-      args.pool->parallel_for(parts, body);
-    }
+      for (int64_t i = tasks.next(); i >= 0; i = tasks.next())
+        run_part(args, batch, total * i / parts, total * (i + 1) / parts, scratch);
+    });
     return {};
   }
 

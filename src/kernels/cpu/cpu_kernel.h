@@ -52,6 +52,14 @@ void for_range(ThreadPool* pool, int64_t count, int64_t elements, Body&& body) {
   pool->parallel_for(count, std::forward<Body>(body));
 }
 
+// body(Tasks&, thread) on every thread of the pool (ThreadPool::share).
+template <class Body>
+void share_tasks(ThreadPool* pool, int64_t count, Body&& body) {
+  if (pool != nullptr) return pool->share(count, std::forward<Body>(body));
+  Tasks all(count);
+  if (count > 0) body(all, 0);
+}
+
 constexpr int64_t ceil_div(int64_t a, int64_t b) { return (a + b - 1) / b; }
 
 // Floats rounded up to whole cache lines.

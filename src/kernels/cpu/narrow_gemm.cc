@@ -10,9 +10,6 @@ namespace {
 
 constexpr int64_t kChunkRows = 512;  // of X are rounded at a time, for each thread
 
-// Of a tile's rows from the caches of those who made them, in units of the tile's multiply-adds.
-constexpr double kRowFetching = 1;
-
 // Bytes of rows that stay in the second-level cache while panels pass, and leave room for those.
 int64_t block_bytes() { return second_level_cache() * 3 / 8; }
 
@@ -73,13 +70,14 @@ class NarrowWorker {
                             reinterpret_cast<const int32_t*>(steps + padded_columns(g.columns))};
   }
 
-  // Tiles of rows [tiles.begin, tiles.end) x panels of columns.
-  void run(Range tiles, Range panels) const {
+  void run(Tasks& tasks, const TaskGrid& grid) const {
     if (code_.begin != nullptr) code_.begin();
-    const int64_t blocks = ceil_div(tiles.end - tiles.begin, layout_.tiles_of_block(g_.blocking));
-    for (int64_t i = 0; i < blocks; ++i) {
-      const Range part = share(tiles.end - tiles.begin, i, blocks);
-      run_block({tiles.begin + part.begin, tiles.begin + part.end}, panels);
+    int64_t last_block = -1;  // whose rows are near
+    for (int64_t i = tasks.next(); i >= 0; i = tasks.next()) {
+      const auto [block, group] = grid.at(i);
+      const int64_t next = tasks.peek();
+      run_group(grid.tiles_of(block), group, next < 0 ? -1 : grid.at(next).group, block != last_block);
+      last_block = block;
     }
     if (code_.end != nullptr) code_.end();
   }
@@ -88,28 +86,33 @@ class NarrowWorker {
   int64_t panel_stride() const { return layout_.depth * bytes_of(g_.factors) * kPanel; }
   const std::byte* panel_at(int64_t panel) const { return g_.w + panel * panel_stride(); }
 
-  void run_block(Range tiles, Range panels) const {
-    for (int64_t p = panels.begin; p < panels.end; p += code_.panels) {
-      const int count = static_cast<int>(std::min<int64_t>(code_.panels, panels.end - p));
-      const int64_t next_count = std::min<int64_t>(code_.panels, panels.end - p - count);
-      DotTile tile{.b = panel_at(p),
-                   .b_panel_stride = panel_stride(),
-                   .c = tile_,
-                   .c_stride = count * kPanel,
-                   .groups = layout_.depth * layout_.element / 4,
-                   .panels = count};
-      if (code_.wide) {
-        tile.b = widened_;
-        tile.b_panel_stride *= 2;
-        for (int i = 0; i < count; ++i)
-          vector_code_.widen_int8(panel_at(p + i), layout_.depth / 4, widened_ + i * tile.b_panel_stride);
-      }
-      PanelFetch fetch(tiles.end - tiles.begin, panel_at(p + count), next_count, panel_stride(), panel_stride());
-      for (int64_t t = tiles.begin; t < tiles.end; ++t) {
-        tile.prefetch = fetch.next();
-        tile.next_rows = p == panels.begin && t + 1 < tiles.end ? rows_ahead(t + 1) : Prefetch{};
-        run_tile(tile, t, p);
-      }
+  int panels_of(int64_t group) const {
+    return static_cast<int>(std::min<int64_t>(code_.panels, ceil_div(g_.columns, kPanel) - group * code_.panels));
+  }
+
+  // Tiles of rows x the panels of one tile; those of the next group (-1: none) are fetched meanwhile.
+  void run_group(Range tiles, int64_t group, int64_t next, bool rows_are_new) const {
+    const int64_t p = group * code_.panels;
+    const int count = panels_of(group);
+    const int64_t next_count = next < 0 || next == group ? 0 : panels_of(next);
+    DotTile tile{.b = panel_at(p),
+                 .b_panel_stride = panel_stride(),
+                 .c = tile_,
+                 .c_stride = count * kPanel,
+                 .groups = layout_.depth * layout_.element / 4,
+                 .panels = count};
+    if (code_.wide) {
+      tile.b = widened_;
+      tile.b_panel_stride *= 2;
+      for (int i = 0; i < count; ++i)
+        vector_code_.widen_int8(panel_at(p + i), layout_.depth / 4, widened_ + i * tile.b_panel_stride);
+    }
+    PanelFetch fetch(tiles.end - tiles.begin, panel_at(std::max<int64_t>(next, 0) * code_.panels), next_count,
+                     panel_stride(), panel_stride());
+    for (int64_t t = tiles.begin; t < tiles.end; ++t) {
+      tile.prefetch = fetch.next();
+      tile.next_rows = rows_are_new && t + 1 < tiles.end ? rows_ahead(t + 1) : Prefetch{};
+      run_tile(tile, t, p);
     }
   }
 
@@ -185,7 +188,7 @@ void narrow_gemm(const VectorCode& code, const NarrowGemm& g, void* workspace, T
   const Layout layout(code, g.factors, g.epilogue.bf16, g.rows, g.k, threads, g.source != nullptr);
   auto* chunk = static_cast<std::byte*>(workspace);
   std::byte* scratch = chunk + layout.row_bytes + layout.scale_bytes;
-  const int64_t panels = ceil_div(g.columns, kPanel);
+  const int64_t groups = ceil_div(ceil_div(g.columns, kPanel), layout.code.panels);
   for (int64_t first = 0; first < g.rows; first += layout.rows) {
     const int64_t rows = std::min(layout.rows, g.rows - first);
     if (!layout.direct)
@@ -193,20 +196,11 @@ void narrow_gemm(const VectorCode& code, const NarrowGemm& g, void* workspace, T
         std::byte* room = scratch + thread * layout.thread_bytes + layout.tile_bytes + layout.widened_bytes;
         round_rows(code, g, layout, chunk, room, first, begin, end);
       });
-    const int64_t tiles = ceil_div(rows, layout.code.rows);
-    const int row_count = row_parts(tiles, panels, layout.code.panels, layout.tiles_of_block(g.blocking), threads,
-                                    kRowFetching, g.blocking);
-    const int column_count = threads / row_count;
-    const auto body = [&](int64_t begin, int64_t end, int thread) {
-      const NarrowWorker worker(code, g, layout, chunk, scratch + thread * layout.thread_bytes, first, rows);
-      for (int64_t i = begin; i < end; ++i)
-        worker.run(share(tiles, i / column_count, row_count), share(panels, i % column_count, column_count));
-    };
-    if (pool == nullptr) {
-      body(0, 1, 0);
-    } else {
-      pool->parallel_for(threads, body);
-    }
+    const TaskGrid grid(ceil_div(rows, layout.code.rows), groups, layout.tiles_of_block(g.blocking), threads,
+                        g.blocking);
+    share_tasks(pool, grid.count(), [&](Tasks& tasks, int thread) {
+      NarrowWorker(code, g, layout, chunk, scratch + thread * layout.thread_bytes, first, rows).run(tasks, grid);
+    });
   }
 }
 
@@ -224,13 +218,11 @@ double narrow_gemm_cost(const VectorCode& code, Factors factors, int64_t rows, i
   constexpr double kPerSecond = 2.5e10;  // groups and columns of them that a core multiplies and adds
   const Layout layout(code, factors, false, rows, k, threads, false);
   const int64_t tiles = ceil_div(rows, layout.code.rows), panels = ceil_div(columns, kPanel);
-  const int64_t of_block = layout.tiles_of_block(blocking);
-  const int parts = row_parts(tiles, panels, layout.code.panels, of_block, threads, kRowFetching, blocking);
-  const int64_t block = std::min(ceil_div(tiles, parts), of_block) * layout.code.rows * layout.stride;
+  const TaskGrid grid(tiles, ceil_div(panels, layout.code.panels), layout.tiles_of_block(blocking), threads, blocking);
+  const int64_t block = ceil_div(tiles, grid.blocks()) * layout.code.rows * layout.stride;
   const bool fits = block + 2 * layout.code.panels * kPanel * layout.depth * layout.element <= second_level_cache();
   const double tile = static_cast<double>(layout.code.rows * layout.code.panels * layout.depth * layout.element / 4);
-  return split_cost(tiles, panels, layout.code.panels, of_block, parts, threads, kRowFetching) *
-         (fits ? 1 : 1 + kThrashing) * tile / kPerSecond;
+  return grid.cost() * (fits ? 1 : 1 + kThrashing) * tile / kPerSecond;
 }
 
 }  // namespace tenon::kernels::cpu

@@ -51,6 +51,51 @@ inline int row_parts(int64_t tiles, int64_t panels, int64_t group, int64_t tiles
   return best;
 }
 
+// A packed product as tasks for whoever has time (ThreadPool::share): blocks of tiles of rows x groups of panels, in
+// the order in which one thread takes them.
+class TaskGrid {
+ public:
+  // At most `most` tiles a block; fewer where all threads find work so.
+  TaskGrid(int64_t tiles, int64_t groups, int64_t most, int threads, const Blocking& blocking)
+      : tiles_(tiles), groups_(groups), threads_(threads), blocks_(ceil_div(tiles, most)) {
+    if (blocking.split == Blocking::Split::kRows) blocks_ = std::max(blocks_, std::min<int64_t>(tiles, threads));
+    by_columns_ = blocking.split == Blocking::Split::kColumns;
+    if (blocking.split != Blocking::Split::kAuto) return;
+    int64_t best = blocks_;
+    double least = cost();
+    for (++blocks_; blocks_ <= std::min<int64_t>(tiles, threads); ++blocks_) {
+      if (cost() >= least) continue;
+      least = cost();
+      best = blocks_;
+    }
+    blocks_ = best;
+  }
+
+  struct Task {
+    int64_t block = 0, group = 0;
+  };
+  int64_t count() const { return blocks_ * groups_; }
+  Task at(int64_t task) const {
+    if (by_columns_) return {task % blocks_, task / blocks_};
+    return {task / groups_, task % groups_};
+  }
+  int64_t blocks() const { return blocks_; }
+  Range tiles_of(int64_t block) const { return share(tiles_, block, blocks_); }
+
+  // What the busiest of threads of one speed does, in units of a tile's multiply-adds.
+  double cost() const {
+    constexpr double kFetching = 2;  // of a group's panels, as far as it is not hidden
+    const auto own = static_cast<double>(ceil_div(count(), threads_));
+    return own * (static_cast<double>(ceil_div(tiles_, blocks_)) + kFetching);
+  }
+
+ private:
+  int64_t tiles_, groups_;
+  int threads_;
+  int64_t blocks_;
+  bool by_columns_ = false;
+};
+
 inline constexpr int64_t kCacheLine = 64;  // bytes
 
 // Shares the fetching of the panels that come next out to tiles in order.
