@@ -98,7 +98,8 @@ Machine cpu_at_hand() {
           .multiprocessors = threads,
           .device = fmt::format("{}, {} threads", kernels::cpu::processor_name(), threads),
           .driver = 0,
-          .workspace_limit = 0};
+          .workspace_limit = 0,
+          .tactics = {}};
 }
 
 std::string CpuTimer::declines(const Problem& problem) const {

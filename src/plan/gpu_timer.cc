@@ -42,7 +42,7 @@ std::vector<uint16_t> random_halves(size_t count) {
 Result<Machine> machine_at_hand() {
   TENON_ASSIGN(const cuda::Device* device, cuda::Device::open());
   return Machine{device->compute_capability(), device->multiprocessors(), device->name(),
-                 device->driver_version() / 1000, 0};
+                 device->driver_version() / 1000, 0, {}};
 }
 
 Result<std::unique_ptr<GpuTimer>> GpuTimer::create(const Machine& machine, KernelCache& cache,

@@ -40,7 +40,7 @@ std::optional<uint32_t> epilogue_of(const Problem& problem) {
   const std::string& activation = problem.attrs.text("activation");
   const bool bias = problem.has(2), residual = problem.has(3);
   if (residual && !activation.empty()) return std::nullopt;  // it adds before it activates
-  const uint32_t with_bias = bias ? kEpilogueBias : 0;
+  const uint32_t with_bias = bias ? uint32_t{kEpilogueBias} : 0;
   if (activation == "relu") return kEpilogueRelu | with_bias;
   if (activation == "gelu_tanh") return kEpilogueGelu | with_bias;
   if (!activation.empty()) return std::nullopt;
