@@ -1,6 +1,11 @@
 // Where the work of the golden models is done on a GPU.
 #include "plan/placement.h"
 
+#include <gmock/gmock.h>
+
+#include <algorithm>
+#include <set>
+
 #include "onnx/import.h"
 #include "passes/pipeline.h"
 #include "plan/planner.h"
