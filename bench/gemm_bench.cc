@@ -100,8 +100,10 @@ int main(int argc, char** argv) {
       return halves;
     };
     const Aligned x = make(t * 3072), residual = make(t * 3072), bias = make(3072), y(t * 3072);
-    const size_t bytes = narrow ? narrow_gemm_workspace(code, factors, bf16, t, 3072, pool.threads())
-                                : gemm_workspace(code, t, 3072, pool.threads(), widens);
+    size_t bytes = 0;
+    for (const Shape& s : kShapes)
+      bytes = std::max(bytes, narrow ? narrow_gemm_workspace(code, factors, bf16, t, s.k, pool.threads())
+                                     : gemm_workspace(code, t, s.k, pool.threads(), widens));
     const Aligned workspace(static_cast<int64_t>(bytes / sizeof(float)));
     const int rounds = t > 300 ? 5 : t > 30 ? 15 : 31;
     std::vector<std::vector<double>> times(std::size(kShapes) + 1);
