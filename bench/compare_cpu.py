@@ -30,6 +30,16 @@ import numpy as np
 INPUTS = ["input_ids", "attention_mask", "token_type_ids"]
 
 
+def write_onnx(model, path, output):
+    """A module of ids, mask and types, with dynamic batch and length."""
+    import torch
+
+    ids = torch.randint(5, 30000, (1, 16))
+    axes = {0: "batch", 1: "seq"}
+    torch.onnx.export(model, (ids, torch.ones_like(ids), torch.zeros_like(ids)), path, dynamo=False, opset_version=17,
+                      input_names=INPUTS, output_names=[output], dynamic_axes=dict.fromkeys(INPUTS + [output], axes))
+
+
 def export(folder, layers):
     import torch
     from transformers import BertConfig, BertModel
@@ -46,12 +56,8 @@ def export(folder, layers):
             return self.bert(input_ids=ids, attention_mask=mask, token_type_ids=types).last_hidden_state
 
     model = Encoder().eval()
-    ids = torch.randint(5, 30000, (1, 16))
     path = folder / "bert_base.onnx"
-    axes = {0: "batch", 1: "seq"}
-    torch.onnx.export(model, (ids, torch.ones_like(ids), torch.zeros_like(ids)), path, dynamo=False, opset_version=17,
-                      input_names=INPUTS, output_names=["last_hidden_state"],
-                      dynamic_axes=dict.fromkeys(INPUTS + ["last_hidden_state"], axes))
+    write_onnx(model, path, "last_hidden_state")
     return path, model
 
 

@@ -20,6 +20,8 @@ import time
 
 import numpy as np
 
+import compare_cpu
+
 
 class Tenon:
     def __init__(self, args, precision, folder, texts):
@@ -38,7 +40,7 @@ class Tenon:
 
 
 class Peer:
-    """infer: arrays of ids, mask and types -> logits."""
+    """infer: a function of a feed, as compare_cpu's peers are."""
 
     def __init__(self, tokenizer, infer, texts, names):
         self.tokenizer, self.infer, self.texts, self.names = tokenizer, infer, texts, names
@@ -49,17 +51,17 @@ class Peer:
         for text in self.texts:
             start = time.perf_counter()
             row = self.tokenizer.encode(text)
-            logits = self.infer(*(np.array([r], dtype=np.int64) for r in (row.ids, row.attention_mask, row.type_ids)))
-            labels.append(self.names[int(np.argmax(logits[0]))][0])
+            rows = (np.array([r], dtype=np.int64) for r in (row.ids, row.attention_mask, row.type_ids))
+            labels.append(self.names[int(np.argmax(self.infer(dict(zip(compare_cpu.INPUTS, rows)))[0]))][0])
             times.append(time.perf_counter() - start)
         return time.perf_counter() - begin, statistics.median(times), "".join(labels)
 
 
-INPUTS = ["input_ids", "attention_mask", "token_type_ids"]
-
-
-def export(model, path):
+def classifier(checkpoint):
     import torch
+    from transformers import BertForSequenceClassification
+
+    model = BertForSequenceClassification.from_pretrained(checkpoint).eval()
 
     class Classifier(torch.nn.Module):  # fixes the order of the inputs
         def __init__(self):
@@ -69,53 +71,7 @@ def export(model, path):
         def forward(self, ids, mask, types):
             return self.model(input_ids=ids, attention_mask=mask, token_type_ids=types).logits
 
-    ids = torch.ones(1, 16, dtype=torch.long)
-    torch.onnx.export(Classifier().eval(), (ids, ids, ids * 0), path, dynamo=False, opset_version=17, input_names=INPUTS,
-                      output_names=["logits"], dynamic_axes=dict.fromkeys(INPUTS, {0: "batch", 1: "seq"}))
-
-
-def peers_of(args, precision, model, folder):
-    found = {}
-    onnx = folder / "model.onnx"
-    if not onnx.exists():
-        export(model, onnx)
-    if precision == "int8":
-        from onnxruntime.quantization import QuantType, quantize_dynamic
-
-        quantize_dynamic(str(onnx), str(folder / "int8.onnx"), weight_type=QuantType.QInt8)
-        onnx = folder / "int8.onnx"
-    if "onnxruntime" in args.peers and precision != "bf16":
-        import onnxruntime as ort
-
-        options = ort.SessionOptions()
-        options.intra_op_num_threads = args.threads
-        session = ort.InferenceSession(str(onnx), options, providers=["CPUExecutionProvider"])
-        found["onnxruntime"] = lambda *x: session.run(None, dict(zip(INPUTS, x)))[0]
-    if "openvino" in args.peers:
-        import openvino
-
-        core = openvino.Core()
-        if precision != "bf16" or "BF16" in core.get_property("CPU", "OPTIMIZATION_CAPABILITIES"):
-            hint = "bf16" if precision == "bf16" else "f32"
-            compiled = core.compile_model(str(onnx), "CPU", {"INFERENCE_NUM_THREADS": args.threads,
-                                                             "PERFORMANCE_HINT": "LATENCY", "INFERENCE_PRECISION_HINT": hint})
-            request = compiled.create_infer_request()
-            found["openvino"] = lambda *x: request.infer(dict(zip(INPUTS, x)))[compiled.output(0)]
-    if "pytorch" in args.peers and precision != "int8":
-        import copy
-
-        import torch
-
-        torch.set_num_threads(args.threads)
-        eager = copy.deepcopy(model).to(torch.bfloat16 if precision == "bf16" else torch.float32)
-
-        @torch.inference_mode()
-        def infer(ids, mask, types):
-            ids, mask, types = (torch.from_numpy(x) for x in (ids, mask, types))
-            return eager(input_ids=ids, attention_mask=mask, token_type_ids=types).logits.float().numpy()
-
-        found["pytorch"] = infer
-    return found
+    return Classifier().eval(), [model.config.id2label[i] for i in range(model.config.num_labels)]
 
 
 def main():
@@ -130,28 +86,33 @@ def main():
     args = parser.parse_args()
 
     from tokenizers import Tokenizer
-    from transformers import BertForSequenceClassification
 
     rows = csv.DictReader(pathlib.Path(args.glue).open(), delimiter="\t", quoting=csv.QUOTE_NONE)
     texts = [r["sentence"].strip() for r in rows][: args.texts]
-    model = BertForSequenceClassification.from_pretrained(args.checkpoint).eval()
+    model, names = classifier(args.checkpoint)
     tokenizer = Tokenizer.from_file(str(pathlib.Path(args.checkpoint) / "tokenizer.json"))
     tokenizer.no_padding()
-    names = [model.config.id2label[i] for i in range(model.config.num_labels)]
     lengths = [len(tokenizer.encode(t).ids) for t in texts]
     print(f"{len(texts)} texts of {statistics.median(lengths):.0f} tokens (median; {min(lengths)} to {max(lengths)}), "
           f"{args.threads} threads, {args.rounds} rounds")
     print("| precision | side | ms a text, all texts | median text, ms | tenon's share (spread) | labels |")
     print("|---|---|---|---|---|---|", flush=True)
-    expected = None
+    precisions = args.precisions.split(",")
     with tempfile.TemporaryDirectory() as name:
         folder = pathlib.Path(name)
-        for precision in args.precisions.split(","):
+        compare_cpu.write_onnx(model, folder / "model.onnx", "logits")
+        # ONNX Runtime first: it makes the int8 file.
+        found = {"onnxruntime": compare_cpu.onnxruntime_peers(folder / "model.onnx", precisions, args.threads)}
+        found["onnxruntime"].pop("bf16")  # which it has not on CPUs
+        if "openvino" in args.peers:
+            found["openvino"] = compare_cpu.openvino_peers(folder / "model.onnx", precisions, args.threads)
+        found["pytorch"] = compare_cpu.pytorch_peers(model, {*precisions, "fp32"}, args.threads)
+        expected = Peer(tokenizer, found["pytorch"]["fp32"], texts, names).run()[2]
+        for precision in precisions:
             sides = {"tenon": Tenon(args, precision, folder, texts)}
-            for peer, infer in peers_of(args, precision, model, folder).items():
-                sides[peer] = Peer(tokenizer, infer, texts, names)
-            expected = expected or Peer(tokenizer, peers_of(argparse.Namespace(**{**vars(args), "peers": "pytorch"}), "fp32", model,
-                                                            folder)["pytorch"], texts, names).run()[2]
+            for n, by in found.items():
+                if n in args.peers.split(",") and precision in by:
+                    sides[n] = Peer(tokenizer, by[precision], texts, names)
             results = {s: [] for s in sides}
             for side in sides.values():  # warms up
                 side.run()
