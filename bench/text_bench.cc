@@ -4,7 +4,7 @@
 //   ENGINE  of a classifier, with its tokenizer
 //   TEXTS   a file with one text a line
 // A line "run" on standard input classifies every text in a call of its own, once; then a line "SECONDS MEDIAN LABELS"
-// appears: of all texts, of one, and the best labels' first letters in order. Another program takes turns with this one.
+// appears: of all texts, of one, and the best labels in order (a: the first). Another program takes turns with this one.
 #include <fmt/core.h>
 
 #include <algorithm>
@@ -31,7 +31,8 @@ void classify_all(tenon::TextModel& model, const std::vector<std::string>& texts
   const double begin = seconds();
   for (const std::string& text : texts) {
     const double start = seconds();
-    labels += model.classify({text})[0][0].label[0];
+    const std::string best = model.classify({text})[0][0].label;
+    labels += static_cast<char>('a' + (std::ranges::find(model.labels(), best) - model.labels().begin()));
     times.push_back(seconds() - start);
   }
   const double all = seconds() - begin;

@@ -236,10 +236,9 @@ struct Start {
 };
 
 Engine load(const BenchArgs& args, Start& start) {
-  const bool may_use_gpu = args.target != "cpu" && [&] {  // closed again, so that peak memory counts the file once
-    const auto file = value_or_throw(engine::EngineFile::open(args.engine));
-    return std::ranges::any_of(file->plans(), runtime::is_for_gpu);
-  }();
+  // Closed again at once, so that peak memory counts the file once.
+  const bool may_use_gpu = std::ranges::any_of(value_or_throw(engine::EngineFile::open(args.engine))->plans(), runtime::is_for_gpu) &&
+                           args.target != "cpu";
   const double begin = seconds_now();
   if (may_use_gpu) (void)cuda::Device::open();  // whether it must open is for Engine::load to say
   const double opened = seconds_now();

@@ -302,8 +302,7 @@ HWY_INLINE void fetch_near(const std::byte* from, int64_t stride, int lines) {
 // weights, and one of that machine's gets 17 from memory: there few rows are bound by the memory, with all cores (9
 // GB/s each) more so.
 template <Dot kDot, bool kTall, bool kBroad>
-void amx_tile(const DotTile& t) {
-  asm volatile("tilezero %%tmm0\n tilezero %%tmm1\n tilezero %%tmm2\n tilezero %%tmm3" ::);
+HWY_INLINE void add_steps(const DotTile& t, int64_t steps) {
   constexpr int64_t kRow = 64;  // bytes of a tile's row
   constexpr int64_t kPanelStep = kRow * kGroupStep;
   const int64_t stride = t.a_stride, lower = kAmxRows * stride, eight = 8 * stride, right = t.b_panel_stride;
@@ -313,7 +312,6 @@ void amx_tile(const DotTile& t) {
   if constexpr (kTall) tile_load<5>(a + lower, stride);
   if constexpr (kBroad) tile_load<7>(b + right, kRow);
   const char *panels = t.prefetch.from, *rows = t.next_rows.from;
-  const int64_t steps = t.groups > 0 ? t.groups / kGroupStep : 1;
   const int64_t panel_step = t.prefetch.bytes / steps, row_step = t.next_rows.bytes / steps;
   for (int64_t step = 1; step < steps; ++step) {
     a += kRow;
@@ -350,6 +348,12 @@ void amx_tile(const DotTile& t) {
   if constexpr (kBroad) tile_dot<kDot, 1, 4, 7>();
   if constexpr (kTall) tile_dot<kDot, 2, 5, 6>();
   if constexpr (kTall && kBroad) tile_dot<kDot, 3, 5, 7>();
+}
+
+template <Dot kDot, bool kTall, bool kBroad>
+void amx_tile(const DotTile& t) {
+  asm volatile("tilezero %%tmm0\n tilezero %%tmm1\n tilezero %%tmm2\n tilezero %%tmm3" ::);
+  if (const int64_t steps = t.groups / kGroupStep; steps > 0) add_steps<kDot, kTall, kBroad>(t, steps);
   auto* c = static_cast<int32_t*>(t.c);
   const int64_t c_bytes = t.c_stride * 4;
   tile_store<0>(c, c_bytes);

@@ -33,7 +33,7 @@ struct Layout {
     thread_bytes = tile_bytes + widened_bytes + (has_source ? ceil_div(4 * k, kCacheLine) * kCacheLine : 0);
   }
   int64_t tiles_of_block(const Blocking& blocking) const {
-    const int64_t most = blocking.rows > 0 ? blocking.rows : block_bytes() / stride;
+    const int64_t most = blocking.rows > 0 ? blocking.rows : block_bytes() / std::max<int64_t>(1, stride);
     return std::max<int64_t>(1, most / code.rows);
   }
   size_t bytes(int threads) const { return static_cast<size_t>(row_bytes + scale_bytes + threads * thread_bytes); }
