@@ -68,7 +68,7 @@ int64_t numel(std::span<const int64_t> shape) { return checked_numel(shape).valu
 bool has_default(const engine::PlanInput& input) { return default_of(input.role) != nullptr && input.type.rank() == 2; }
 
 Inputs::Inputs(const Executable& executable, bool strict, int profile, size_t memory_limit)
-    : executable_(executable), strict_(strict), profile_(profile), memory_limit_(memory_limit) {
+    : executable_(executable), code_(kernels::cpu::vector_code(kernels::cpu::chosen_isa())), strict_(strict), profile_(profile), memory_limit_(memory_limit) {
   const auto index_of = [&](std::string_view name) { return executable.symbol_index(name); };
   for (const engine::PlanInput& in : executable.plan().inputs) {
     Item& item = items_.emplace_back();
@@ -343,14 +343,11 @@ Status Inputs::check_indices(size_t input) const {
   const engine::PlanInput& in = declared(input);
   if (in.limit <= 0 || (in.type.dtype != DType::kI64 && in.type.dtype != DType::kI32)) return {};
   const int64_t count = numel(item.expected);
+  const bool wide = in.type.dtype == DType::kI64;
+  if (code_.ids_within(item.bound, wide, count, in.limit)) return {};
   const int mask = executable_.plan().packing_mask_input;
   const bool maskable = mask >= 0 && std::ranges::equal(shape(mask), item.expected);
   const auto check = [&]<class T>(const T* ids) -> Status {
-    using Unsigned = std::make_unsigned_t<T>;
-    const auto most = static_cast<Unsigned>(std::min<int64_t>(in.limit, std::numeric_limits<T>::max())) - 1;
-    Unsigned signs = 0;  // of the ids, and of what they fall short by: loops of it become vector code
-    for (int64_t i = 0; i < count; ++i) signs |= static_cast<Unsigned>(ids[i]) | (most - static_cast<Unsigned>(ids[i]));
-    if (static_cast<T>(signs) >= 0) return {};
     for (int64_t i = 0; i < count; ++i) {
       if (ids[i] >= 0 && ids[i] < in.limit) continue;
       if (maskable && is_masked(i)) continue;
@@ -358,7 +355,7 @@ Status Inputs::check_indices(size_t input) const {
     }
     return {};
   };
-  return in.type.dtype == DType::kI64 ? check(static_cast<const int64_t*>(item.bound)) : check(static_cast<const int32_t*>(item.bound));
+  return wide ? check(static_cast<const int64_t*>(item.bound)) : check(static_cast<const int32_t*>(item.bound));
 }
 
 }  // namespace tenon::runtime

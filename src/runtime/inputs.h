@@ -6,6 +6,7 @@
 #include <string_view>
 #include <vector>
 
+#include "kernels/cpu/vector_code.h"
 #include "runtime/arena.h"
 #include "runtime/executable.h"
 
@@ -77,6 +78,7 @@ class Inputs {
   bool is_masked(int64_t position) const;
 
   const Executable& executable_;
+  const kernels::cpu::VectorCode& code_;
   const bool strict_;
   const int profile_;
   const size_t memory_limit_;

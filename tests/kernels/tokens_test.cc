@@ -13,6 +13,17 @@ Tensor random_mask(Random& random, DType dtype, int64_t batch, int64_t seq) {
                 [&](int64_t i) { return i / seq % 4 == 3 ? 0.0 : static_cast<double>(random.integer(0, 1)); });
 }
 
+// Prefixes of ones, as tokenizers make them; some sequences end with them instead.
+Tensor random_padding(Random& random, DType dtype, int64_t batch, int64_t seq) {
+  std::vector<int64_t> lengths;
+  for (int64_t b = 0; b < batch; ++b) lengths.push_back(random.integer(0, seq));
+  lengths[0] = seq;
+  return filled(dtype, {batch, seq}, [&](int64_t i) {
+    const int64_t b = i / seq, s = b % 3 == 2 ? seq - 1 - i % seq : i % seq;
+    return s < lengths[static_cast<size_t>(b)] ? 1.0 : 0.0;
+  });
+}
+
 Attrs keep(const std::vector<int64_t>& positions) { return {{"keep_positions", positions}}; }
 
 TEST(TokenKernels, CountAndPackAgreeWithReferenceForAnyMask) {
@@ -20,9 +31,9 @@ TEST(TokenKernels, CountAndPackAgreeWithReferenceForAnyMask) {
   SCOPED_TRACE(random.trace());
   for (const DType dtype : {DType::kBool, DType::kU8, DType::kI32, DType::kI64, DType::kF32}) {
     for (const std::vector<int64_t>& kept : {std::vector<int64_t>{}, {0}, {-1, 0, 3}, {2, 2}}) {
-      const int64_t batch = random.integer(1, 9), seq = random.integer(4, 40);
+      const int64_t batch = random.integer(1, 9), seq = random.integer(4, 80), padding = random.integer(0, 1);
       SCOPED_TRACE(fmt::format("{} [{}, {}], {} kept", dtype_name(dtype), batch, seq, kept.size()));
-      const Tensor mask = random_mask(random, dtype, batch, seq);
+      const Tensor mask = padding != 0 ? random_padding(random, dtype, batch, seq) : random_mask(random, dtype, batch, seq);
       expect_like_reference(count_tokens_kernel(), {Op::k_count_tokens, {mask}, keep(kept)}, {});
       const int64_t tokens = output_of(run_op(Op::k_count_tokens, {mask}, keep(kept))).int_at(0);
       for (const int64_t surplus : {0, 3}) {
@@ -39,6 +50,10 @@ TEST(TokenKernels, RefuseOtherMasksAndPositions) {
   attrs.set("tokens", Shape{ir::Dim(20)});
   const Tensor two = filled(DType::kI64, {2, 3}, [](int64_t i) { return i == 4 ? 2.0 : 1.0; });
   const Tensor ones = filled(DType::kI64, {2, 3}, [](int64_t) { return 1.0; });
+  for (const int64_t wrong : {0, 7, 8, 16, 33}) {
+    const Tensor mask = filled(DType::kI64, {2, 17}, [&](int64_t i) { return i == wrong ? -1.0 : 1.0; });
+    expect_same_error(count_tokens_kernel(), {Op::k_count_tokens, {mask}});
+  }
   expect_same_error(count_tokens_kernel(), {Op::k_count_tokens, {two}});
   expect_same_error(count_tokens_kernel(), {Op::k_count_tokens, {ones}, keep({5})});
   expect_same_error(pack_tokens_kernel(), {Op::k_pack_tokens, {ones}, attrs});

@@ -93,6 +93,39 @@ TEST_P(VectorCodeTest, TransposesAnyNumberOfRows) {
   }
 }
 
+TEST_P(VectorCodeTest, MasksAndIdsOfAnyLength) {
+  const VectorCode& code = vector_code(GetParam());
+  for (size_t count = 0; count < 40; ++count) {
+    const auto n = static_cast<int64_t>(count);
+    std::vector<int64_t> mask(count);
+    for (size_t i = 0; i < count; ++i) mask[i] = i % 3 == 1 ? 1 : 0;
+    EXPECT_EQ(code.count_ones(mask.data(), n), (n + 1) / 3);
+    std::vector<int32_t> rows(count + 1, -7);
+    code.iota(-3, n, rows.data());
+    for (size_t i = 0; i < count; ++i) EXPECT_EQ(rows[i], static_cast<int32_t>(i) - 3);
+    EXPECT_EQ(rows[count], -7) << "behind the end";
+    EXPECT_EQ(code.run_length(rows.data(), n), n);
+    EXPECT_TRUE(code.ids_within(mask.data(), true, n, 2));
+    EXPECT_EQ(code.ids_within(mask.data(), true, n, 0), n == 0);
+    for (size_t i = 0; i < count; ++i) {
+      const int64_t id = mask[i];
+      for (const int64_t wrong : {int64_t{-1}, int64_t{2}, INT64_MIN, INT64_MAX, int64_t{1} << 32}) {
+        mask[i] = wrong;
+        EXPECT_EQ(code.count_ones(mask.data(), n), -1);
+        EXPECT_FALSE(code.ids_within(mask.data(), true, n, 2));
+      }
+      mask[i] = id;
+      if (i == 0) continue;
+      rows[i] += 1;
+      EXPECT_EQ(code.run_length(rows.data(), n), static_cast<int64_t>(i));
+      rows[i] -= 1;
+    }
+    const std::vector<int32_t> largest(count, INT32_MAX);
+    EXPECT_TRUE(code.ids_within(largest.data(), false, n, int64_t{1} << 31));
+    EXPECT_EQ(code.ids_within(largest.data(), false, n, INT32_MAX), n == 0);
+  }
+}
+
 INSTANTIATE_TEST_SUITE_P(, VectorCodeTest, testing::ValuesIn(available_isas().begin(), available_isas().end()),
                          [](const auto& test) { return std::string(isa_name(test.param)); });
 

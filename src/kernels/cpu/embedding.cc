@@ -42,9 +42,11 @@ class EmbeddingLauncher final : public Launcher {
         tables_((problem.inputs.size() - (norm_ ? 2 : 0)) / 2) {}
 
   Status launch(const RunArgs& args) const override {
-    for (size_t i = 0; i < tables_; ++i)
-      if (!valid(args.inputs[2 * i], args.inputs[2 * i + 1].dim(0)))
+    for (size_t i = 0; i < tables_; ++i) {
+      const TensorArg& ids = args.inputs[2 * i];
+      if (!code_.ids_within(ids.data, ids.dtype == DType::kI64, ids.numel(), args.inputs[2 * i + 1].dim(0)))
         return reference_error(Op::k_embedding, attrs_, args);
+    }
     const TensorArg y = args.output();
     const int64_t width = y.dim(-1), rows = size_product(y.shape, 0, y.rank() - 1);
     for_range(args.pool, rows, y.numel() * static_cast<int64_t>(tables_), [&](int64_t begin, int64_t end, int) {
@@ -65,14 +67,6 @@ class EmbeddingLauncher final : public Launcher {
   }
 
  private:
-  static bool valid(const TensorArg& ids, int64_t limit) {
-    const int64_t count = ids.numel();
-    const auto in_range = [&](int64_t id) { return id >= 0 && id < limit; };
-    if (ids.dtype == DType::kI64)
-      return std::all_of(ids.as<const int64_t>(), ids.as<const int64_t>() + count, in_range);
-    return std::all_of(ids.as<const int32_t>(), ids.as<const int32_t>() + count, in_range);
-  }
-
   // Rows [begin, end) of y take, or add, the rows of table i.
   void add_table(const RunArgs& args, size_t i, int64_t begin, int64_t end) const {
     const TensorArg y = args.output();

@@ -14,7 +14,7 @@ namespace {
 
 class GatherLauncher final : public Launcher {
  public:
-  explicit GatherLauncher(const Problem& problem) : attrs_(problem.attrs) {}
+  GatherLauncher(const Problem& problem, const VectorCode& code) : attrs_(problem.attrs), code_(code) {}
 
   Status launch(const RunArgs& args) const override {
     const bool wide = args.input(1).dtype == DType::kI64;
@@ -43,8 +43,8 @@ class GatherLauncher final : public Launcher {
 
   // False: an index is out of range.
   template <class Index>
-  static bool gather_range(int64_t bytes, const Index* indices, int64_t size, int64_t begin, int64_t end,
-                           const std::byte* from, std::byte* to) {
+  bool gather_range(int64_t bytes, const Index* indices, int64_t size, int64_t begin, int64_t end,
+                    const std::byte* from, std::byte* to) const {
     switch (bytes) {  // single elements, such as ids
       case 8:
         return gather_elements<8>(indices, size, begin, end, from, to);
@@ -60,28 +60,18 @@ class GatherLauncher final : public Launcher {
     }
   }
 
-  static constexpr int64_t kBlock = 32;
-
-  // Whether each of a block's indices follows the one before it.
-  template <class Index>
-  static bool goes_on(const Index* indices) {
-    using Unsigned = std::make_unsigned_t<Index>;
-    Unsigned apart = 0;
-    for (int64_t i = 0; i < kBlock; ++i)
-      apart |= static_cast<Unsigned>(indices[i]) - static_cast<Unsigned>(indices[i - 1]) - 1;
-    return apart == 0;
-  }
-
-  // The rows of a packed batch follow each other nearly always: whole runs where they do, else a move each.
+  // The rows of a packed batch, i32, follow each other nearly always: whole runs where they do, else a move each.
   template <int kBytes, class Index>
-  static bool gather_elements(const Index* indices, int64_t size, int64_t begin, int64_t end, const std::byte* from,
-                              std::byte* to) {
+  bool gather_elements(const Index* indices, int64_t size, int64_t begin, int64_t end, const std::byte* from,
+                       std::byte* to) const {
+    constexpr int64_t kBlock = 32;
     for (int64_t j = begin, next = j; j < end; j = next) {
-      next = j + 1;
-      while (indices[j] >= 0 && next + kBlock <= end && goes_on(indices + next)) next += kBlock;
-      if (next > j + 1) {
-        if (next - j > size - indices[j]) return false;  // not by the last index, which may have wrapped
-        std::memcpy(to + j * kBytes, from + indices[j] * kBytes, static_cast<size_t>((next - j) * kBytes));
+      int64_t run = 0;
+      if constexpr (std::is_same_v<Index, int32_t>) run = code_.run_length(indices + j, end - j);
+      if (run >= kBlock && indices[j] >= 0) {
+        if (run > size - indices[j]) return false;
+        std::memcpy(to + j * kBytes, from + indices[j] * kBytes, static_cast<size_t>(run * kBytes));
+        next = j + run;
         continue;
       }
       next = std::min(j + kBlock, end);
@@ -94,6 +84,7 @@ class GatherLauncher final : public Launcher {
   }
 
   Attrs attrs_;
+  const VectorCode& code_;
 };
 
 class GatherKernel final : public CpuKernel {
@@ -107,8 +98,9 @@ class GatherKernel final : public CpuKernel {
   }
 
  protected:
-  std::unique_ptr<Launcher> make_launcher(const Problem& problem, const Config&, const VectorCode&) const override {
-    return std::make_unique<GatherLauncher>(problem);
+  std::unique_ptr<Launcher> make_launcher(const Problem& problem, const Config&,
+                                          const VectorCode& code) const override {
+    return std::make_unique<GatherLauncher>(problem, code);
   }
 };
 

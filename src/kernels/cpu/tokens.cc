@@ -2,7 +2,6 @@
 #include <cstring>
 #include <functional>
 #include <limits>
-#include <numeric>
 
 #include "base/dtype.h"
 #include "kernels/cpu/kernels.h"
@@ -62,16 +61,8 @@ bool valid_sizes(const TensorArg& mask, const Kept& kept) {
 }
 
 // Of elements begin .. begin + count of a mask; -1: it is wrong.
-int64_t count_ones(const TensorArg& mask, int64_t begin, int64_t count) {
-  if (mask.dtype == DType::kI64) {  // what masks usually are: without a branch per element
-    const auto* bits = mask.as<const uint64_t>() + begin;
-    uint64_t any = 0, sum = 0;
-    for (int64_t i = 0; i < count; ++i) {
-      any |= bits[i];
-      sum += bits[i];
-    }
-    return any <= 1 ? static_cast<int64_t>(sum) : -1;
-  }
+int64_t count_ones(const VectorCode& code, const TensorArg& mask, int64_t begin, int64_t count) {
+  if (mask.dtype == DType::kI64) return code.count_ones(mask.as<const int64_t>() + begin, count);  // what masks are
   int64_t ones = 0;
   for (int64_t i = begin; i < begin + count; ++i) {
     const int one = mask_at(mask, i);
@@ -83,11 +74,12 @@ int64_t count_ones(const TensorArg& mask, int64_t begin, int64_t count) {
 
 class CountLauncher final : public Launcher {
  public:
-  explicit CountLauncher(const Problem& problem) : attrs_(problem.attrs), kept_(problem.attrs) {}
+  CountLauncher(const Problem& problem, const VectorCode& code)
+      : attrs_(problem.attrs), code_(code), kept_(problem.attrs) {}
   Status launch(const RunArgs& args) const override {
     const TensorArg mask = args.input(0);
     const int64_t batch = mask.dim(0), seq = mask.dim(1);
-    int64_t count = valid_sizes(mask, kept_) ? count_ones(mask, 0, mask.numel()) : -1;
+    int64_t count = valid_sizes(mask, kept_) ? count_ones(code_, mask, 0, mask.numel()) : -1;
     if (count < 0) return reference_error(Op::k_count_tokens, attrs_, args);
     for (int64_t b = 0; b < batch; ++b)
       for (int64_t s = kept_.next(-1, seq); s < seq; s = kept_.next(s, seq)) count += 1 - mask_at(mask, b * seq + s);
@@ -97,12 +89,14 @@ class CountLauncher final : public Launcher {
 
  private:
   Attrs attrs_;
+  const VectorCode& code_;
   Kept kept_;
 };
 
 class PackLauncher final : public Launcher {
  public:
-  explicit PackLauncher(const Problem& problem) : attrs_(problem.attrs), kept_(problem.attrs) {}
+  PackLauncher(const Problem& problem, const VectorCode& code)
+      : attrs_(problem.attrs), code_(code), kept_(problem.attrs) {}
 
   Status launch(const RunArgs& args) const override {
     const TensorArg mask = args.input(0);
@@ -117,32 +111,35 @@ class PackLauncher final : public Launcher {
 
   template <class MaskAt>
   Status pack(const RunArgs& args, MaskAt&& at) const {
-    const int64_t batch = args.input(0).dim(0), seq = args.input(0).dim(1), capacity = args.output(kGather).dim(0);
+    const TensorArg mask = args.input(0);
+    const int64_t batch = mask.dim(0), seq = mask.dim(1), capacity = args.output(kGather).dim(0);
     auto* gather = args.output(kGather).as<int32_t>();
     auto* positions = args.output(kPositions).as<int32_t>();
     int64_t rows = 0;
-    const auto add = [&](int64_t b, int64_t s) {
-      if (rows < capacity) {
+    for (int64_t b = 0; b < batch; ++b) {
+      const int64_t first = rows, ones = count_ones(code_, mask, b * seq, seq);
+      if (ones < 0) return reference_error(Op::k_pack_tokens, attrs_, args);
+      const auto set_row = [&](int64_t s) {
         gather[rows] = static_cast<int32_t>(b * seq + s);
         positions[rows] = static_cast<int32_t>(s);
+      };
+      for (int64_t s = kept_.next(-1, seq); s < seq; s = kept_.next(s, seq)) {
+        if (at(b * seq + s) != 0) continue;
+        if (rows < capacity) set_row(s);
+        ++rows;
       }
-      ++rows;
-    };
-    for (int64_t b = 0; b < batch; ++b) {
-      const int64_t first = rows, ones = count_ones(args.input(0), b * seq, seq);
-      if (ones < 0) return reference_error(Op::k_pack_tokens, attrs_, args);
-      for (int64_t s = kept_.next(-1, seq); s < seq; s = kept_.next(s, seq))
-        if (at(b * seq + s) == 0) add(b, s);
-      const int64_t keys = rows;
-      int64_t leading = 0;
-      for (int64_t s = 0; ones < seq && s < ones; ++s) leading += at(b * seq + s);
-      if ((ones == seq || leading == ones) && rows + ones <= capacity) {  // padding at the end, as tokenizers do it
-        std::iota(gather + rows, gather + rows + ones, static_cast<int32_t>(b * seq));
-        std::iota(positions + rows, positions + rows + ones, 0);
-        rows += ones;
+      const int64_t keys = rows, end = rows + ones;
+      if (end > capacity) {
+        rows = end;
+      } else if (ones == seq || count_ones(code_, mask, b * seq, ones) == ones) {  // padding at the end, as usual
+        code_.iota(static_cast<int32_t>(b * seq), ones, gather + rows);
+        code_.iota(0, ones, positions + rows);
+        rows = end;
       } else {
-        for (int64_t s = 0; s < seq; ++s)
-          if (at(b * seq + s) == 1) add(b, s);
+        for (int64_t s = 0; rows < end; ++s) {  // without a branch: what is no row is written over
+          set_row(s);
+          rows += at(b * seq + s);
+        }
       }
       args.output(kRowOffsets).as<int32_t>()[b] = static_cast<int32_t>(first);
       args.output(kKeyBegin).as<int32_t>()[b] = static_cast<int32_t>(keys);
@@ -171,6 +168,7 @@ class PackLauncher final : public Launcher {
   }
 
   Attrs attrs_;
+  const VectorCode& code_;
   Kept kept_;
 };
 
@@ -275,8 +273,8 @@ class TokenKernel final : public CpuKernel {
  protected:
   std::unique_ptr<Launcher> make_launcher(const Problem& problem, const Config&,
                                           const VectorCode& code) const override {
-    if (op_ == Op::k_count_tokens) return std::make_unique<CountLauncher>(problem);
-    if (op_ == Op::k_pack_tokens) return std::make_unique<PackLauncher>(problem);
+    if (op_ == Op::k_count_tokens) return std::make_unique<CountLauncher>(problem, code);
+    if (op_ == Op::k_pack_tokens) return std::make_unique<PackLauncher>(problem, code);
     if (op_ == Op::k_unpack_tokens) return std::make_unique<UnpackLauncher>(problem);
     return std::make_unique<SegmentLauncher>(problem, code);
   }

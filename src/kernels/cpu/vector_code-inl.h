@@ -5,6 +5,7 @@
 #include "kernels/cpu/conv-inl.h"
 #include "kernels/cpu/factors-inl.h"
 #include "kernels/cpu/gemm-inl.h"
+#include "kernels/cpu/ids-inl.h"
 #include "kernels/cpu/rows-inl.h"
 #include "kernels/cpu/winograd-inl.h"
 
@@ -44,6 +45,10 @@ constexpr VectorCode table(Isa isa) {
   t.softmax = softmax;
   t.reduce = reduce;
   t.apply = apply;
+  t.count_ones = count_ones;
+  t.ids_within = ids_within;
+  t.run_length = run_length;
+  t.iota = iota;
   return t;
 }
 

@@ -311,6 +311,15 @@ struct VectorCode {
   float (*reduce)(Reduction, const float* x, int64_t columns);
   // y[i] = f(a[i], b[i], c[i]) for i in [0, count); y may be any of the operands.
   void (*apply)(Function, const float* a, const float* b, const float* c, float* y, int64_t count);
+
+  // The ones of a mask; -1: it holds something else than 0 and 1.
+  int64_t (*count_ones)(const int64_t* mask, int64_t count);
+  // Whether all ids, i64 (`wide`) or i32, are at least 0 and below the limit.
+  bool (*ids_within)(const void* ids, bool wide, int64_t count, int64_t limit);
+  // How many rows, from the first, are numbered by steps of one.
+  int64_t (*run_length)(const int32_t* rows, int64_t count);
+  // first, first + 1, …
+  void (*iota)(int32_t first, int64_t count, int32_t* y);
 };
 
 const VectorCode& vector_code_scalar();
