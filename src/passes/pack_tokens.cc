@@ -13,6 +13,7 @@
 
 #include "passes/pairwise_bias.h"
 #include "passes/passes.h"
+#include "passes/position_ids.h"
 #include "passes/token_flow.h"
 
 namespace tenon::passes {
@@ -104,6 +105,8 @@ class Packer {
 
   // An operand of a row-wise node in packed form: packed rows, gathered values per token or position, or the vector itself.
   Result<Value*> packed_operand(Value* v, int rank);
+  // The same for what picks rows of a table, whatever its integers' type.
+  Result<Value*> packed_ids(Value* v);
   Result<Value*> flatten_tokens(Value* v);  // [batch, seq, …] -> [batch * seq, …]
   Shape packed_shape(const Shape& shape) const {
     Shape out{tokens_};
@@ -157,9 +160,19 @@ Result<Value*> Packer::flatten_tokens(Value* v) {
   return reshape(v, std::move(flat));
 }
 
+Result<Value*> Packer::packed_ids(Value* v) {
+  const auto ids = trace_position_ids(*v);
+  return ids && ids->counts() && v->shape().back() == seq_ ? Result<Value*>(positions_) : packed_operand(v, 2);
+}
+
 Result<Value*> Packer::packed_operand(Value* v, int rank) {
   if (v == nullptr) return v;
   if (auto it = packed_.find(v); it != packed_.end()) return it->second;
+  // What is the same in all texts is gathered by position.
+  if (v->is(Op::k_expand) && v->rank() == rank && v->producer()->input(0)->rank() == rank) {
+    Value* text = v->producer()->input(0);
+    if (rank >= 2 && text->shape()[0] == Dim(1) && text->shape()[1] == seq_ && std::equal(text->shape().begin() + 2, text->shape().end(), v->shape().begin() + 2)) v = text;
+  }
   if (v->rank() == rank && v->rank() >= 2 && v->shape()[0] == batch_ && v->shape()[1] == seq_) {
     TENON_ASSIGN(Value * flat, flatten_tokens(v));
     return rw_.create(Op::k_gather, {flat, gather_}, {{"axis", int64_t{0}}});
@@ -184,13 +197,13 @@ Status Packer::pack_row_wise(Node& node) {
     case Op::k_embedding: {
       const size_t pairs = inputs.size() - (attrs.integer("norm") != 0 ? 2 : 0);
       for (size_t i = 0; i < pairs; i += 2) {
-        TENON_ASSIGN(inputs[i], packed_operand(inputs[i], 2));
+        TENON_ASSIGN(inputs[i], packed_ids(inputs[i]));
       }
       break;
     }
     case Op::k_gather:
       if (attrs.integer("axis") == 0) {  // a table look-up
-        TENON_ASSIGN(inputs[1], packed_operand(inputs[1], 2));
+        TENON_ASSIGN(inputs[1], packed_ids(inputs[1]));
       } else {
         TENON_ASSIGN(inputs[0], packed_operand(inputs[0], inputs[0]->rank()));
         attrs.set("axis", attrs.integer("axis") - 1);

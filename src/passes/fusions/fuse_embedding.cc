@@ -1,10 +1,15 @@
 // gather(table1, ids1) + gather(table2, ids2) + …   ->  embedding(ids1, table1, ids2, table2, …)
 // layer_norm(embedding(…), gamma, beta)             ->  embedding(…, gamma, beta) {norm = 1}
+// embedding(0 1 2 …, P, constants[:seq], T)         ->  embedding(0 1 2 …, P + T[constants])
 //
-// Why:      each row is read, summed and normalised while it is in cache, and ids are checked in one place.
+// Why:      each row is read, summed and normalised while it is in cache, and ids are checked in one place. Types that the
+//           exporter made constants are looked up once, when the engine is built.
 // Declines: a summand is not a look-up in a constant table.
+#include <algorithm>
+
 #include "ops/interpret.h"
 #include "passes/passes.h"
+#include "passes/position_ids.h"
 
 namespace tenon::passes {
 namespace {
@@ -56,10 +61,46 @@ Result<bool> absorb_norm(Rewriter& rw, Node& node) {
   return rw.changed(*fused->producer(), "norm");
 }
 
+// How many of an embedding's inputs are pairs of ids and table.
+size_t pair_inputs(const Node& node) { return static_cast<size_t>(node.num_inputs()) - (node.attrs().integer("norm") != 0 ? 2 : 0); }
+
+Result<bool> join_position_tables(Rewriter& rw, Node& node) {
+  if (!node.is(Op::k_embedding)) return rw.no_match();
+  std::vector<Value*> inputs(node.inputs().begin(), node.inputs().end());
+  size_t positions = inputs.size(), others = inputs.size();
+  std::vector<int64_t> types;
+  for (size_t i = 0; i < pair_inputs(node); i += 2) {
+    const Value& table = *inputs[i + 1];
+    const auto ids = table.dtype() == DType::kF32 && table.shape()[0].is_const() ? trace_position_ids(*inputs[i]) : std::nullopt;
+    if (!ids) continue;
+    if (ids->counts() && positions == inputs.size()) {
+      positions = i;
+    } else if (!ids->ids.empty() && others == inputs.size()) {
+      others = i;
+      types = ids->ids;
+    }
+  }
+  if (positions == inputs.size() || others == inputs.size()) return rw.no_match();
+  const auto rows = static_cast<size_t>(inputs[positions + 1]->shape()[0].value());
+  if (types.size() < rows) return rw.no_match();
+  types.resize(rows);
+  const int64_t most = inputs[others + 1]->shape()[0].value();
+  if (std::ranges::any_of(types, [&](int64_t id) { return id < 0 || id >= most; })) return rw.no_match();
+  TENON_ASSIGN(Value * repeated, rw.create(Op::k_gather, {inputs[others + 1], rw.constant(Tensor::ints(types))}, {{"axis", int64_t{0}}}));
+  TENON_ASSIGN(inputs[positions + 1], rw.create(Op::k_add, {inputs[positions + 1], repeated}));
+  const auto pair = inputs.begin() + static_cast<std::ptrdiff_t>(others);
+  inputs.erase(pair, pair + 2);
+  TENON_ASSIGN(Value * joined, rw.create(Op::k_embedding, inputs, node.attrs()));
+  if (joined->shape() != node.output()->shape()) return rw.decline(node, "the look-ups broadcast in an unusual way");
+  rw.absorb_origin(joined->producer(), &node);
+  rw.replace(node.output(), joined);
+  return rw.changed(*joined->producer(), "constant types into the table of positions");
+}
+
 }  // namespace
 
 Status fuse_embedding(Graph& graph, Decisions& decisions) {
-  TENON_TRY(apply_rules(graph, "fuse-embedding", {merge_lookups, absorb_norm}, decisions));
+  TENON_TRY(apply_rules(graph, "fuse-embedding", {merge_lookups, absorb_norm, join_position_tables}, decisions));
   return eliminate_dead_code(graph, decisions);
 }
 
