@@ -8,6 +8,8 @@
 namespace tenon::ops {
 namespace {
 
+constexpr int64_t kMostColumns = 8;
+
 // Errors: bad-model for what is no floating-point type.
 Result<DType> result_type(DType x, const std::string& to) {
   if (to.empty()) return x;
@@ -42,28 +44,29 @@ Status infer(InferContext& c) {
   TENON_TRY(require_type(c, 1, DType::kI32, {c.shape(0)[0]}));
   TENON_TRY(require_type(c, 2, DType::kI32, {grid[0] + 1}));
   TENON_TRY(require_type(c, 3, DType::kI32, {grid[0]}));
-  const int64_t column = c.attrs.integer("column");
+  const int64_t column = c.attrs.integer("column"), columns = c.attrs.integer("columns");
   TENON_ASSIGN(const DType to, result_type(c.dtype(0), c.attrs.text("to")));
   if (column >= 0 || to != c.dtype(0)) TENON_TRY(check_dtype(c, 0, DTypes::kFloat));
+  if (columns < 1 || columns > kMostColumns || (column < 0 && columns != 1))
+    return error(ErrorCode::kBadModel, "attribute 'columns' is {}", columns);
   Shape y = grid;
   if (column < 0) {
     y.insert(y.end(), c.shape(0).begin() + 1, c.shape(0).end());
-  } else if (c.rank(0) != 2 || (Dim(column) - c.shape(0)[1]).at_least(0)) {
-    return error(ErrorCode::kBadModel, "input 0 has no column {}", column);
+  } else if (c.rank(0) != 2 || (Dim(column) + Dim(columns - 1) - c.shape(0)[1]).at_least(0)) {
+    return error(ErrorCode::kBadModel, "input 0 has no column {}", column + columns - 1);
   }
-  return c.output(to, std::move(y));
+  for (int64_t i = 0; i < columns; ++i) TENON_TRY(c.output(to, y));
+  return {};
 }
 
 Status reference(const Attrs& attrs, const RunArgs& args) {
-  const TensorArg x = args.input(0), y = args.output();
+  const TensorArg x = args.input(0);
   const int32_t* gather = args.input(1).as<const int32_t>();
   const int32_t* row_offsets = args.input(2).as<const int32_t>();
   const int32_t* key_begin = args.input(3).as<const int32_t>();
-  const int64_t batch = y.dim(0), cells = batch * y.dim(1);
+  const int64_t batch = args.output().dim(0), cells = batch * args.output().dim(1);
   const int64_t row_size = product(x.shape, 1, x.rank()), column = attrs.integer("column");
   const int64_t first = std::max<int64_t>(column, 0), count = column < 0 ? row_size : 1;
-  const Move move = move_between(x, y);
-  std::memset(y.data, 0, static_cast<size_t>(y.numel()) * dtype_size(y.dtype));
   for (int64_t b = 0; b < batch; ++b) {
     if (key_begin[b] < 0 || key_begin[b] > row_offsets[b + 1] || row_offsets[b + 1] > x.dim(0)) {
       return error(ErrorCode::kBadInput, "sequence {}: rows {} to {} are not among the {} given", b, key_begin[b],
@@ -73,8 +76,15 @@ Status reference(const Attrs& attrs, const RunArgs& args) {
       if (gather[row] < 0 || gather[row] >= cells) {
         return error(ErrorCode::kBadInput, "row {} belongs to position {} of {}", row, gather[row], cells);
       }
-      move(row * row_size + first, gather[row] * count, count);
     }
+  }
+  for (size_t i = 0; i < args.outputs.size(); ++i) {
+    const TensorArg& y = args.outputs[i];
+    const Move move = move_between(x, y);
+    std::memset(y.data, 0, static_cast<size_t>(y.numel()) * dtype_size(y.dtype));
+    for (int64_t b = 0; b < batch; ++b)
+      for (int64_t row = key_begin[b]; row < row_offsets[b + 1]; ++row)
+        move(row * row_size + first + static_cast<int64_t>(i), gather[row] * count, count);
   }
   return {};
 }
@@ -90,6 +100,7 @@ OpDef define_unpack_tokens() {
       .inputs = {{"x"}, {"gather"}, {"row_offsets"}, {"key_begin"}},
       .attrs = {{"shape", Shape{}, true, "[batch, seq]"},
                 {"column", int64_t{-1}, false, "of floats x [tokens, n]: y [batch, seq] is this column alone; -1: all"},
+                {"columns", int64_t{1}, false, "as many outputs, up to 8: that column and those behind it, one each"},
                 {"to", std::string(), false, "floats become this floating-point type; empty: x's"}},
       .infer = infer,
       .reference = reference};

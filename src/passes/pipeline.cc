@@ -65,7 +65,7 @@ constexpr Pass kPipeline[] = {
 };
 
 // Behind lower-precision; the last for targets that have kernels for what comes of it.
-constexpr Pass kFuseUnpack = {"fuse-unpack", fuse_unpack, "a column's gather and the cast into unpack_tokens (16 bit)"};
+constexpr Pass kFuseUnpack = {"fuse-unpack", fuse_unpack, "a column's gather and the cast into unpack_tokens, columns of the same rows at once (16 bit)"};
 constexpr Pass kFuseImage = {"fuse-image", fuse_image, "reformat and cast of images into their first convolution (16 bit)"};
 constexpr Pass kFoldLayerNorm = {"fold-layer-norm", fold_layer_norm, "norms into the products around them (16 bit, Hopper)"};
 

@@ -7,7 +7,7 @@ namespace tenon::passes {
 Result<Value*> Rewriter::create(Op op, std::vector<Value*> inputs, Attrs attrs) {
   TENON_ASSIGN(Node * node, ops::create(graph_, op, std::move(inputs), std::move(attrs), anchor_));
   if (anchor_ != nullptr) node->set_origin(anchor_->origin());
-  created_.push_back(node->output());
+  for (int i = 0; i < node->num_outputs(); ++i) created_.push_back(node->output(i));
   return node->output();
 }
 

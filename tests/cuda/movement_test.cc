@@ -244,6 +244,27 @@ TEST(CudaTokens, UnpackConvertsAndTakesOneColumn) {
   }
 }
 
+TEST(CudaTokens, UnpackTakesColumnsApart) {
+  Random random;
+  SCOPED_TRACE(random.trace());
+  for (const auto& [from, to] : {std::pair{DType::kF16, DType::kF32}, {DType::kBF16, DType::kF32}, {DType::kF32, DType::kF32}}) {
+    for (const int64_t columns : {2, 3, 8}) {
+      for (const int64_t column : {0, 1}) {
+        SCOPED_TRACE(fmt::format("{} columns from {}, {} to {}", columns, column, dtype_name(from), dtype_name(to)));
+        const TokenPacking p = token_packing(random, 5, 33, random.chance(0.5));
+        expect_like_reference(device::unpack_tokens_kernel(),
+                              {Op::k_unpack_tokens,
+                               {random.tensor(from, {p.tokens, column + columns}), p.outputs[3], p.outputs[0], p.outputs[1]},
+                               {{"shape", ir::to_shape({5, 33})},
+                                {"column", column},
+                                {"columns", columns},
+                                {"to", std::string(dtype_name(to))}}},
+                              {});
+      }
+    }
+  }
+}
+
 TEST(CudaTokens, SegmentReduce) {
   Random random;
   SCOPED_TRACE(random.trace());

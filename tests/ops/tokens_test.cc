@@ -131,6 +131,16 @@ TEST(UnpackTokens, TakesOneColumnAndConverts) {
   EXPECT_TRUE(close(unpacked({{"to", std::string("f32")}}), floats({1, 4, 2}, {1, 1.5, 0, 0, 2, 2.5, 0, 0})));
 }
 
+TEST(UnpackTokens, TakesColumnsApart) {
+  const Tensor x = filled(DType::kF16, {3, 4}, [](int64_t i) { return 0.5 * static_cast<double>(i); });
+  const auto y = run_op(Op::k_unpack_tokens, {x, int32s({3, 0, 2}), int32s({0, 3}), int32s({1})},
+                        {{"shape", Shape{1, 4}}, {"column", int64_t{1}}, {"columns", int64_t{2}}, {"to", std::string("f32")}});
+  ASSERT_TRUE(y.ok()) << y.status().message();
+  ASSERT_EQ(y->size(), 2u);
+  EXPECT_TRUE(close((*y)[0], floats({1, 4}, {2.5, 0, 4.5, 0})));
+  EXPECT_TRUE(close((*y)[1], floats({1, 4}, {3, 0, 5, 0})));
+}
+
 TEST(UnpackTokens, InfersSymbolicShapes) {
   const std::string in = "%x: f32[tokens,8], %g: i32[tokens], %o: i32[batch + 1], %b: i32[batch]";
   EXPECT_EQ(inferred(in, "unpack_tokens(%x, %g, %o, %b) {shape = dims[batch,seq]}"), "f32[batch,seq,8]");
@@ -140,6 +150,9 @@ TEST(UnpackTokens, InfersSymbolicShapes) {
   };
   EXPECT_EQ(with("column = 7, to = \"f16\""), "f16[batch,seq]");
   EXPECT_THAT(with("column = 8"), HasSubstr("no column 8"));
+  EXPECT_THAT(with("column = 6, columns = 3"), HasSubstr("no column 8"));
+  for (const char* wrong : {"columns = 2", "column = 0, columns = 0", "column = 0, columns = 9"})
+    EXPECT_THAT(with(wrong), HasSubstr("attribute 'columns' is")) << wrong;
   EXPECT_THAT(with("to = \"i32\""), HasSubstr("'i32' is not a floating-point type"));
 }
 

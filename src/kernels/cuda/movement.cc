@@ -274,10 +274,12 @@ class GatherElementsKernel final : public MovementKernel {
 class UnpackKernel final : public CudaKernel {
  public:
   std::string_view id() const override { return "cuda.unpack_tokens"; }
+  int version() const override { return 2; }
   Support supports(const Problem& p) const override {
     if (p.op != Op::k_unpack_tokens) return Support::no("another op");
     for (const DType dtype : {p.inputs[0].dtype, p.outputs[0].dtype})
       if (makes_floats(p) && dtype == DType::kF64) return Support::no("converts no f64");
+    if (p.outputs.size() > UnpackArgs::kMostOutputs) return Support::no("too many columns at once");
     return Support::yes();
   }
 
@@ -287,7 +289,8 @@ class UnpackKernel final : public CudaKernel {
     return DeviceSource{.file = "unpack_tokens.cu",
                         .entry = floats ? "unpack_floats" : "unpack_tokens",
                         .defines = {fmt::format("X={}", name(p.inputs[0])), fmt::format("Y={}", name(p.outputs[0])),
-                                    fmt::format("WIDE={}", floats ? elements_at_once(p) : 1)}};
+                                    fmt::format("WIDE={}", floats ? elements_at_once(p) : 1),
+                                    fmt::format("OUTPUTS={}", p.outputs.size())}};
   }
 
   Result<std::unique_ptr<Launcher>> load(const Problem& p, const Config&, const Device& device,
@@ -300,12 +303,12 @@ class UnpackKernel final : public CudaKernel {
       if (y.numel() > INT32_MAX) return error(ErrorCode::kUnsupported, "a tensor of more than 2^31 - 1 elements");
       const int64_t row_size = elements_in(x.shape, 1, x.rank()), size = static_cast<int64_t>(dtype_size(x.dtype));
       UnpackArgs args = {.x = x.data,
-                         .y = y.data,
                          .gather = run.input(1).as<const int>(),
                          .row_offsets = run.input(2).as<const int>(),
                          .key_begin = run.input(3).as<const int>(),
                          .seq = divisor(y.dim(1)),
                          .rows = static_cast<int>(x.dim(0))};
+      for (size_t i = 0; i < run.outputs.size(); ++i) args.y[i] = run.outputs[i].data;
       if (floats) {
         args.width = divisor(column < 0 ? row_size / wide : 1);
         args.x_width = row_size / wide;

@@ -1,7 +1,8 @@
 // unpack_tokens: rows of tokens to their positions in [batch, seq, …], zeros where there is no row.
 //
-//   X, Y   element types of x and y, of unpack_floats
-//   WIDE   elements of a row that unpack_floats moves at once
+//   X, Y      element types of x and y, of unpack_floats
+//   WIDE      elements of a row that unpack_floats moves at once
+//   OUTPUTS   columns of a row that unpack_floats takes apart, if it moves one element at once
 #include "divide.cuh"
 #include "pdl.cuh"
 #include "scalar.cuh"
@@ -36,7 +37,7 @@ extern "C" __global__ void unpack_tokens(const __grid_constant__ UnpackArgs args
   allow_next_kernel();
   wait_for_previous_kernels();
   const unsigned i = blockIdx.x * blockDim.x + threadIdx.x;
-  if (i < args.count) copy_unit(args.unit, args.x, source_of(args, i), args.y, i);
+  if (i < args.count) copy_unit(args.unit, args.x, source_of(args, i), args.y[0], i);
 }
 
 template <class T>
@@ -51,10 +52,16 @@ extern "C" __global__ void unpack_floats(const __grid_constant__ UnpackArgs args
   const unsigned i = blockIdx.x * blockDim.x + threadIdx.x;
   if (i >= args.count) return;
   const long long from = source_of(args, i);
-  Elements<X> x = {};
-  if (from != kNowhere) x = static_cast<const Elements<X>*>(args.x)[from];
-  Elements<Y> y;
+  Elements<X> x[OUTPUTS] = {};
+  if (from != kNowhere) {
 #pragma unroll
-  for (int k = 0; k < WIDE; ++k) y.at[k] = Stored<Y>::of(x.at[k].held());
-  static_cast<Elements<Y>*>(args.y)[i] = y;
+    for (int output = 0; output < OUTPUTS; ++output) x[output] = static_cast<const Elements<X>*>(args.x)[from + output];
+  }
+#pragma unroll
+  for (int output = 0; output < OUTPUTS; ++output) {
+    Elements<Y> y;
+#pragma unroll
+    for (int k = 0; k < WIDE; ++k) y.at[k] = Stored<Y>::of(x[output].at[k].held());
+    static_cast<Elements<Y>*>(args.y[output])[i] = y;
+  }
 }

@@ -77,8 +77,9 @@ struct GatherElementsArgs {
 
 // A row of y is `width` units of a row of x, which are x_width, from unit `column` on.
 struct UnpackArgs {
+  static constexpr int kMostOutputs = 8;
   const void* x = nullptr;
-  void* y = nullptr;
+  void* y[kMostOutputs] = {};
   const int *gather = nullptr, *row_offsets = nullptr, *key_begin = nullptr;
   int unit = 0;
   unsigned count = 0;
