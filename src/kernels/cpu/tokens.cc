@@ -129,14 +129,16 @@ class PackLauncher final : public Launcher {
         ++rows;
       }
       const int64_t keys = rows, end = rows + ones;
+      int64_t start = 0;
+      while (start < seq - ones && at(b * seq + start) == 0) ++start;
       if (end > capacity) {
         rows = end;
-      } else if (ones == seq || count_ones(code_, mask, b * seq, ones) == ones) {  // padding at the end, as usual
-        code_.iota(static_cast<int32_t>(b * seq), ones, gather + rows);
-        code_.iota(0, ones, positions + rows);
+      } else if (ones == seq || count_ones(code_, mask, b * seq + start, ones) == ones) {  // padding at the ends alone
+        code_.iota(static_cast<int32_t>(b * seq + start), ones, gather + rows);
+        code_.iota(static_cast<int32_t>(start), ones, positions + rows);
         rows = end;
       } else {
-        for (int64_t s = 0; rows < end; ++s) {  // without a branch: what is no row is written over
+        for (int64_t s = start; rows < end; ++s) {  // without a branch: what is no row is written over
           set_row(s);
           rows += at(b * seq + s);
         }
