@@ -6,10 +6,11 @@ usage: configs.py TENON [--models base,large] [--cases 8x128,128x128] [--product
 
 A race of one product (`tenon tune`) runs at another clock, and with other data in the caches, than a model does: the chip
 is limited by its power. Here the model is built with a timing cache that names, for one product and the tokens of the
-case, another config, and both engines run in turns. Prints the median milliseconds and the rounds' ratios to the shipped
-choice. Products: qkv [h, 3h], out [h, h], ffn1 [h, 4h], ffn2 [4h, h]. Needs torch and transformers.
+case, another config; the engines run in turns, the shipped choice between every four. Prints the median milliseconds and the
+rounds' ratios to it, fastest first. Products: qkv [h, 3h], out [h, h], ffn1 [h, 4h], ffn2 [4h, h]. Needs torch and transformers.
 """
 import argparse
+import concurrent.futures
 import fnmatch
 import json
 import pathlib
@@ -63,38 +64,56 @@ def main():
     parser.add_argument("--models", default="base,large")
     parser.add_argument("--cases", default="8x128,128x128")
     parser.add_argument("--products", default="out,ffn1,ffn2")
-    parser.add_argument("--configs", default="*", help="only those of these forms, with ; between them; * stands for any letters")
+    parser.add_argument("--configs", default="*", help="those of these forms, with ; between them; * stands for any letters")
+    parser.add_argument("--together", default="", help="several at once, and with ; between such choices: 'qkv:CONFIG ffn2:CONFIG;…'")
     parser.add_argument("--target", default="cuda")
     parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--jobs", type=int, default=8, help="engines to build at once")
     args = parser.parse_args()
+    forms = args.configs.split(";")
     for size in args.models.split(","):
         hidden, config = SIZES[size]
         with tempfile.TemporaryDirectory() as name:
             folder = pathlib.Path(name)
-            BertForQuestionAnswering(BertConfig(**config)).save_pretrained(folder / "model")
-            shipped = build(args.tenon, folder / "model", folder / "shipped.tenon", args.target)
+            BertForQuestionAnswering(BertConfig(vocab_size=2000, **config)).save_pretrained(folder / "model")
             for case in args.cases.split(","):
                 batch, seq = map(int, case.split("x"))
                 ranges = sorted({json.loads(line)["rows"] for line in TABLE.read_text().splitlines() if "cuda.linear.sm90" in line})
                 rows = min((r for r in ranges if r >= batch * seq), default=ranges[-1])
 
                 def time(engine):
-                    report = run(args.tenon, "bench", engine, "--batch", batch, "--seq", seq, "--duration", 0.3, "--json", "-q", "--outputs-on-device")
+                    report = run(args.tenon, "bench", engine, "--batch", batch, "--seq", seq, "--duration", 0.25, "--json", "-q", "--outputs-on-device")
                     return json.loads(report)[0]["median_s"] * 1e3
 
-                for product in args.products.split(","):
-                    for text in CONFIGS:
-                        if not any(fnmatch.fnmatch(text, form) for form in args.configs.split(";")) or ("split" in text and rows > FEW_ROWS):
-                            continue
+                def make(choice):
+                    def change(entry):
+                        for product, text in choice.items():
+                            if entry["rows"] == rows and is_product(entry, hidden, product):
+                                return {**entry, "config": text, "timings": [[text, 1.0, 0.0]]}
+                        return entry
 
-                        def change(entry):
-                            hit = is_product(entry, hidden, product) and entry["rows"] == rows
-                            return {**entry, "config": text, "timings": [[text, 1.0, 0.0]]} if hit else entry
+                    engine = folder / ("_".join(f"{p}:{t}" for p, t in choice.items()) + ".tenon")
+                    return build(args.tenon, folder / "model", engine, args.target, change)
 
-                        other = build(args.tenon, folder / "model", folder / "other.tenon", args.target, change)
-                        pairs = [(time(shipped), time(other)) for _ in range(args.rounds)]
-                        print(f"{size} {case} {product:4} {text:45} {statistics.median(b for _, b in pairs):8.3f} ms  "
-                              + " ".join(f"{b / a:.3f}" for a, b in pairs), flush=True)
+                texts = [t for t in CONFIGS if any(fnmatch.fnmatch(t, form) for form in forms) and ("split" not in t or rows <= FEW_ROWS)]
+                texts += [form for form in forms if "*" not in form and form not in texts]
+                groups = [[{product: text} for text in texts] for product in args.products.split(",") if product]
+                groups += [[dict(part.split(":") for part in one.split()) for one in args.together.split(";")]] if args.together else []
+                for group in groups:
+                    with concurrent.futures.ThreadPoolExecutor(args.jobs) as pool:
+                        shipped, *engines = pool.map(make, [{}] + group)
+                    times = [[] for _ in group]
+                    for _ in range(args.rounds):
+                        for i, engine in enumerate(engines):
+                            if i % 4 == 0:
+                                now = time(shipped)
+                            times[i].append((time(engine), now))
+                    print(f"{statistics.median(b for pairs in times for _, b in pairs):8.4f} ms  {size} {case} shipped")
+                    for pairs, choice in sorted(zip(times, group), key=lambda item: statistics.median(a / b for a, b in item[0])):
+                        print(f"{statistics.median(a for a, _ in pairs):8.4f} ms  {size} {case} " + " ".join(f"{a / b:.3f}" for a, b in pairs)
+                              + "  " + " ".join(f"{p}:{t}" for p, t in choice.items()), flush=True)
+                    for engine in (shipped, *engines):
+                        engine.unlink()
 
 
 if __name__ == "__main__":

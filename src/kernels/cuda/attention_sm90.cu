@@ -143,7 +143,7 @@ TENON_DEVICE void load_queries(Rows& rows, uint32_t queries) {
 // Stores rows [begin, end) of the tile, of the warp's 16, through shared memory so that whole rows are written.
 TENON_DEVICE void store_rows(const Rows& rows, const AttentionArgs& a, const Tile& tile, int begin, int end,
                              uint32_t results, const TensorMap& map) {
-  const int thread = thread_here(), lane = thread % 32, warp_row = thread / 32 * kWarpRows;
+  const int thread = thread_here(), lane = thread % 32, warp_row = uniform(thread / 32) * kWarpRows;
   uint32_t m[kDim / 16][4];
   rows.results(m);
   if (lane == 0) wait_stores_read();  // of what was stored before
@@ -210,9 +210,9 @@ struct Computer {
     if (threadIdx.x % 32 == 0) barrier_arrive(shared_address(&shared.queries_empty[query.slot]));
 
     const MetSequences<kRows>& sequences = shared.met[met.slot];
-    const int group_begin = tile.begin + static_cast<int>(threadIdx.x) / kGroupThreads * kGroupRows;
-    for (int i = 0; i < sequences.count; ++i) {
-      const Sequence s = sequences.sequences[i];
+    const int group_begin = tile.begin + uniform(static_cast<int>(threadIdx.x) / kGroupThreads) * kGroupRows;
+    for (int i = 0, count = uniform(sequences.count); i < count; ++i) {
+      const Sequence s = uniform(sequences.sequences[i]);
       if (s.q_begin < group_begin + kGroupRows && s.q_end > group_begin) {
         rows.clear();
         if (s.k_begin < s.k_end) attend(rows, shared, s);
@@ -308,7 +308,7 @@ extern "C" __global__ void __launch_bounds__(kMostThreads, 1)
   wait_for_previous_kernels();
 
   const int tiles = (a.q_rows + kRows - 1) / kRows * a.heads;
-  if (threadIdx.x >= kComputing) {
+  if (uniform(static_cast<int>(threadIdx.x)) >= kComputing) {
     release_registers<kLoadingRegisters>();
     if (threadIdx.x >= kComputing + 32) return;
     Loader loader = {q_map, k_map, v_map};

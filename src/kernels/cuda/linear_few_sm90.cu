@@ -86,19 +86,24 @@ TENON_DEVICE void load_stages(uint32_t stages, uint32_t full, uint32_t empty, co
   }
 }
 
-TENON_DEVICE void multiply_stages(uint32_t stages, uint32_t full, uint32_t empty, float (&sums)[TILE_N / 2]) {
-  const uint32_t block = threadIdx.x / 128;
-#pragma unroll 1
+// By a warpgroup: rows 64 * block and further.
+TENON_DEVICE void multiply_stages(uint32_t stages, uint32_t full, uint32_t empty, int block, float (&sums)[TILE_N / 2]) {
+  const auto full_of = [&](int k) { return full + 8 * (k % STAGES); };
+  const auto parity_of = [](int k) { return static_cast<uint32_t>(k / STAGES & 1); };
+  constexpr int kAtOnce = STAGES >= kChunks ? kChunks : 1;
+  bool is_full = false;  // of the chunk that is next: asked before the products, as the answer takes longer than these
+#pragma unroll kAtOnce
   for (int k = 0; k < kChunks; ++k) {
     const uint32_t stage = k % STAGES, tiles = stages + stage * kStageBytes;
     const uint32_t x = tiles + block * 64 * 128, w = tiles + kXBytes;
-    barrier_wait(full + 8 * stage, k / STAGES & 1);
+    if (!is_full) barrier_wait(full_of(k), parity_of(k));
+    is_full = k + 1 < kChunks && barrier_test(full_of(k + 1), parity_of(k + 1));
     wgmma_fence();
 #pragma unroll
     for (int i = 0; i < kChunk / 16; ++i)
-      Wgmma<T, TILE_N>::multiply(sums, wgmma_tile(x + i * 32), wgmma_tile(w + i * 32), (k | i) != 0);
+      Wgmma<T, TILE_N>::multiply(sums, wgmma_tile(x, i * 32), wgmma_tile(w, i * 32), (k | i) != 0);
     wgmma_commit();
-    if (k > 0) {
+    if (k > 0 && k - 1 + STAGES < kChunks) {  // a further chunk comes there
       wgmma_wait<1>();
       if (threadIdx.x % 128 == 0) barrier_arrive(empty + 8 * ((k - 1) % STAGES));
     }
@@ -181,7 +186,7 @@ extern "C" __global__ void __launch_bounds__(kThreads)
   const uint32_t stages = shared_address(memory), partials = kOwnPartials ? stages + kRingBytes : stages;
   const uint32_t full = stages + kDataBytes, empty = full + 8 * STAGES, arrived = empty + 8 * STAGES;
   Norm* norms = reinterpret_cast<Norm*>(memory + kDataBytes + kBarrierBytes);  // [2][kPairs] of the rows we finish
-  const int thread = threadIdx.x, tile = blockIdx.x / SPLIT, rank = blockIdx.x % SPLIT;
+  const int thread = threadIdx.x, warp = uniform(thread / 32), tile = blockIdx.x / SPLIT, rank = blockIdx.x % SPLIT;
   const int row = tile / kColumnTiles * TILE_M, column = tile % kColumnTiles * TILE_N;
   if (thread == 0) {
     for (int i = 0; i < STAGES; ++i) {
@@ -196,9 +201,9 @@ extern "C" __global__ void __launch_bounds__(kThreads)
   __syncthreads();
   if (SPLIT > 1) cluster_arrive();  // peers may write here once we run
   const auto row_of = [&](int pair, int half) { return row + first_row(rank * kPairs + pair) + half * 8; };
-  if (thread >= kLoader) {
+  if (warp >= kLoader / 32) {
     if (thread == kLoader) load_stages(stages, full, empty, x, w, ProductRows(args, row), column, rank * kChunks);
-    if (kNorm && thread >= kNormer) {
+    if (kNorm && warp == kNormer / 32) {
       wait_for_previous_kernels();
       const auto* moments = static_cast<const Moments*>(NORM_X ? args.x_moments : args.residual_moments);
       for (int i = thread - kNormer; i < 2 * kPairs; i += 32) {
@@ -236,7 +241,7 @@ extern "C" __global__ void __launch_bounds__(kThreads)
     }
 
   float sums[TILE_N / 2];
-  multiply_stages(stages, full, empty, sums);
+  multiply_stages(stages, full, empty, warp / 4, sums);
   if (SPLIT > 1) cluster_wait();
   if (!kOwnPartials) named_barrier(1, kConsumerThreads);  // what lies where the sums go has been multiplied
   exchange(partials, arrived, rank, sums);

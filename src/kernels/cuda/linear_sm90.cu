@@ -249,7 +249,7 @@ TENON_DEVICE void multiply_tile(const Layout& s, Ring& ring, Accumulators& sums,
     for (int i = 0; i < kChunk / 16; ++i)
 #pragma unroll
       for (int b = 0; b < kBlocks; ++b)
-        Wgmma<T, TILE_N>::multiply(sums[b], wgmma_tile(x + b * kBlockBytes + i * 32), wgmma_tile(w + i * 32), true);
+        Wgmma<T, TILE_N>::multiply(sums[b], wgmma_tile(x, b * kBlockBytes + i * 32), wgmma_tile(w, i * 32), true);
     wgmma_commit();
     if (k > 0) {
       wgmma_wait<1>();
@@ -389,7 +389,7 @@ extern "C" __global__ void __launch_bounds__(kThreads, 1)
   extern __shared__ __align__(1024) unsigned char memory[];
   __shared__ Norms norms[kConsumers];
   const Layout s = make_layout(memory);
-  const int thread = threadIdx.x, warp = thread / 32, group = thread / 128;
+  const int thread = threadIdx.x, warp = uniform(thread / 32), group = warp / 4;
   if (thread == 0) {
     for (int i = 0; i < STAGES; ++i) {
       barrier_init(s.full + 8 * i, 1);

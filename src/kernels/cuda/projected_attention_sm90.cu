@@ -71,7 +71,7 @@ struct Tiles {
   TENON_DEVICE void next(int turns = 1) {
     int blocks;  // opaque, as thread_here()
     asm volatile("mov.u32 %0, %%nctaid.x;" : "=r"(blocks));
-    index += turns * blocks;
+    index += turns * uniform(blocks);
   }
   TENON_DEVICE int place() const { return backwards ? count - 1 - index : index; }
   TENON_DEVICE int head() const { return place() % HEADS; }
@@ -147,7 +147,7 @@ TENON_DEVICE void multiply_tile(const Layout& s, Ring& ring, Accumulators& sums,
     for (int i = 0; i < kSteps; ++i) {
 #pragma unroll
       for (int b = 0; b < kBlocks; ++b)
-        Wgmma<T, kColumns>::multiply(sums[b], wgmma_tile(x + b * kBlockBytes + i * 32), wgmma_tile(w + i * 32), true);
+        Wgmma<T, kColumns>::multiply(sums[b], wgmma_tile(x, b * kBlockBytes + i * 32), wgmma_tile(w, i * 32), true);
       if ((i + 1) % kGroup != 0) continue;
       wgmma_commit();
       wgmma_wait<1>();
@@ -186,7 +186,7 @@ TENON_DEVICE float norm_scale(uint32_t norms, int row) {
 // Norms and bias; rounded: queries stay, keys and values go to the tile's buffer.
 TENON_DEVICE void split_tile(uint32_t buffer, const LinearArgs& linear, uint32_t norms, const Accumulators& sums,
                              Fragments (&queries)[kBlocks], int first_row, int head) {
-  const int thread = thread_here(), warp = thread / 32 % 4, lane = thread % 32;
+  const int thread = thread_here(), warp = uniform(thread / 32) % 4, lane = thread % 32;
   const uint32_t in_block = swizzle_128b(warp * kWarpRows + lane % 16, lane / 16 * 16);
   if (lane == 0) wait_stores_read();  // of the tile before, out of this warp's rows
   __syncwarp();
@@ -307,7 +307,7 @@ TENON_DEVICE void clear(Fragments (&fragments)[kBlocks]) {
 // 64 rows of results through the warp's own rows of `staging`, so that whole rows are written.
 TENON_DEVICE void store_rows(const Fragments& results, uint32_t staging, const TensorMap& y, const AttentionArgs& a,
                              int q_begin, int first_row, int rows, int head) {
-  const int thread = thread_here(), warp = thread / 32 % 4, lane = thread % 32;
+  const int thread = thread_here(), warp = uniform(thread / 32) % 4, lane = thread % 32;
   const int row = first_row + warp * kWarpRows;  // the warp's first, in the sequence
   const uint32_t block = staging + first_row * 128;
 #pragma unroll
@@ -359,6 +359,7 @@ TENON_DEVICE void consume_tiles(const Layout& s, const TensorMap& y, const Atten
     if (NORM_X) barrier_wait(s.norms_full + 8 * own, turn);
     split_tile(buffer, linear, norms + own * kRows * 8, sums, fragments, first_row, tile.head());
     asm volatile("" : "+r"(tile.index)::"memory");  // what follows is not computed while the sums are alive
+    tile.index = uniform(tile.index);
     const Sequence sequence = tile.sequence(a);
     const int q_begin = sequence.q_begin, head = tile.head();
     const Visible visible = {min(sequence.q_end - q_begin, kRows), max(sequence.k_begin - q_begin, 0),
@@ -396,7 +397,7 @@ extern "C" __global__ void __launch_bounds__(kThreads, 1)
   extern __shared__ __align__(1024) unsigned char memory[];
   __shared__ Norms norms[kTurns];
   const Layout s(memory);
-  const int thread = threadIdx.x, warp = thread / 32, group = thread / 128;
+  const int thread = threadIdx.x, warp = uniform(thread / 32), group = warp / 4;
   if (thread == 0) {
     for (int i = 0; i < STAGES; ++i) {
       barrier_init(s.full + 8 * i, 1);

@@ -11,3 +11,7 @@ using uint64_t = unsigned long long;
 using int64_t = long long;
 
 #define TENON_DEVICE __device__ __forceinline__
+
+// v of the warp's first lane, which is that of all: the compiler then knows it, and keeps what follows from it (addresses,
+// the tiles that wgmma multiplies) in the registers that a warp has in common. A warp's lanes all call it.
+TENON_DEVICE int uniform(int v) { return __shfl_sync(~0u, v, 0); }

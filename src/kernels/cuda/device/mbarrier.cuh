@@ -37,6 +37,16 @@ TENON_DEVICE bool barrier_try(uint32_t barrier, uint32_t parity) {
       : "memory");
   return done != 0;
 }
+// The same without the time that barrier_try may take until it is.
+TENON_DEVICE bool barrier_test(uint32_t barrier, uint32_t parity) {
+  uint32_t done;
+  asm volatile(
+      "{ .reg .pred p; mbarrier.test_wait.parity.shared::cta.b64 p, [%1], %2; selp.u32 %0, 1, 0, p; }"
+      : "=r"(done)
+      : "r"(barrier), "r"(parity)
+      : "memory");
+  return done != 0;
+}
 // Waits for the phase of this parity to complete; a fresh barrier has completed parity 1.
 TENON_DEVICE void barrier_wait(uint32_t barrier, uint32_t parity) {
 #pragma unroll 1

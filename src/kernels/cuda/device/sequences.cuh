@@ -9,6 +9,10 @@ struct Sequence {
   int q_begin, q_end, k_begin, k_end, index;
 };
 
+TENON_DEVICE Sequence uniform(const Sequence& s) {
+  return {uniform(s.q_begin), uniform(s.q_end), uniform(s.k_begin), uniform(s.k_end), uniform(s.index)};
+}
+
 TENON_DEVICE Sequence read_sequence(const AttentionArgs& a, int b) {
   if (a.q_offsets == nullptr) return {b * a.q_len, (b + 1) * a.q_len, b * a.k_len, (b + 1) * a.k_len, b};
   return {a.q_offsets[b], a.q_offsets[b + 1], a.k_begin[b], a.k_end[b], b};

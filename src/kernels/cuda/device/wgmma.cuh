@@ -26,10 +26,14 @@ TENON_DEVICE void wgmma_result(float (&d)[kCount]) {
 
 // Describes a tile in shared memory: rows of 64 elements (128 bytes, as TMA writes them with the 128-byte swizzle),
 // 8-row groups of 1024 bytes one after the other. The tile begins at a multiple of 1024; 16 columns further is 32 bytes
-// further.
-TENON_DEVICE uint64_t wgmma_tile(uint32_t address) {
-  constexpr uint64_t kGroupStride = 1024 >> 4, kSwizzle128B = 1;
-  return ((address & 0x3ffff) >> 4) | 1ull << 16 | kGroupStride << 32 | kSwizzle128B << 62;
+// further, which `column_bytes` says.
+TENON_DEVICE uint64_t wgmma_tile(uint32_t address, uint32_t column_bytes = 0) {
+  constexpr uint32_t kGroupStride = 1024 >> 4, kSwizzle128B = 1;
+  uint64_t tile;
+  asm("mov.b64 %0, {%1, %2};"
+      : "=l"(tile)
+      : "r"((address >> 4 | 1u << 16) + column_bytes / 16), "n"(kGroupStride | kSwizzle128B << 30));
+  return tile;
 }
 
 // d (+)= A B^T; `accumulate` false overwrites d.
