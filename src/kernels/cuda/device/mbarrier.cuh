@@ -37,7 +37,7 @@ TENON_DEVICE bool barrier_try(uint32_t barrier, uint32_t parity) {
       : "memory");
   return done != 0;
 }
-// The same without the time that barrier_try may take until it is.
+// Whether it has by now: barrier_try may take a while to say no.
 TENON_DEVICE bool barrier_test(uint32_t barrier, uint32_t parity) {
   uint32_t done;
   asm volatile(
