@@ -237,8 +237,8 @@ struct Start {
 
 Engine load(const BenchArgs& args, Start& start) {
   // Closed again at once, so that peak memory counts the file once.
-  const bool may_use_gpu = std::ranges::any_of(value_or_throw(engine::EngineFile::open(args.engine))->plans(), runtime::is_for_gpu) &&
-                           args.target != "cpu";
+  const bool may_use_gpu =
+      args.target != "cpu" && std::ranges::any_of(value_or_throw(engine::EngineFile::open(args.engine))->plans(), runtime::is_for_gpu);
   const double begin = seconds_now();
   if (may_use_gpu) (void)cuda::Device::open();  // whether it must open is for Engine::load to say
   const double opened = seconds_now();

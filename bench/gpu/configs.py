@@ -65,7 +65,7 @@ def main():
     parser.add_argument("--cases", default="8x128,128x128")
     parser.add_argument("--products", default="out,ffn1,ffn2")
     parser.add_argument("--configs", default="*", help="those of these forms, with ; between them; * stands for any letters")
-    parser.add_argument("--together", default="", help="several at once, and with ; between such choices: 'qkv:CONFIG ffn2:CONFIG;…'")
+    parser.add_argument("--together", default="", help="several at once, with ; between such choices (--products '': these alone): 'qkv:CONFIG ffn2:CONFIG;…'")
     parser.add_argument("--target", default="cuda")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--jobs", type=int, default=8, help="engines to build at once")
