@@ -3,7 +3,7 @@
 
 usage: compare_cpu.py TENON [--precisions fp32,bf16,int8] [--cases 1x16,1x128] [--layers 12] [--rounds 7] [--threads 2]
                       [--peers onnxruntime,openvino,pytorch] [--gemm-bench PROGRAM] [--out FOLDER]
-                      [--squad dev-v1.1.json --vocab vocab.txt]
+                      [--squad dev-v1.1.json --vocab vocab.txt] [--isa avx2]
 
 Each round runs each side in turn on as many threads; a row gives the medians over all rounds with their spread, and
 Tenon's share of each peer's time (the median of the rounds' shares). ONNX Runtime runs its fp32 session, beside int8
@@ -11,7 +11,8 @@ the output of its own dynamic quantisation, which OpenVINO runs too; beside bf16
 CPUs), the others bf16. Cases are BATCHxLENGTH at full length, and 32 rows of SQuAD lengths (question + context, cut
 at 384), padded to the longest, where --squad is given. "cosine" is of all hidden states to ONNX Runtime's in fp32.
 With --gemm-bench (the program of that name) a row also gives Tenon's share of the peak rate of multiply-adds that the
-processor reached just before. --out writes the table and a chart. Also the sizes and times of the issue's "BERT-base
+processor reached just before. --isa hides from all sides what lies above that instruction set (mask_isa.cc; its library is
+expected beside TENON). --out writes the table and a chart. Also the sizes and times of the issue's "BERT-base
 shape" line: build time, file size, load time, peak memory. Needs torch, transformers, onnx and onnxruntime, and
 openvino unless --peers leaves it out; nothing of this is needed to build or test Tenon.
 """
@@ -22,12 +23,28 @@ import pathlib
 import resource
 import statistics
 import subprocess
+import sys
 import tempfile
 import time
 
 import numpy as np
 
 INPUTS = ["input_ids", "attention_mask", "token_type_ids"]
+
+
+def add_isa_argument(parser):
+    parser.add_argument("--isa", help="avx2, avx_vnni, avx512, avx512_vnni or avx512_bf16: hide what lies above from all sides")
+
+
+def hide_above(isa, tenon):
+    """Starts this program again with what lies above `isa` hidden from it and its children, unless that is so already."""
+    if isa in (None, os.environ.get("BENCH_ISA")):
+        return
+    library = pathlib.Path(tenon).resolve().with_name("libmask_isa.so")
+    if not library.exists():
+        raise SystemExit(f"{library}: not there; build the target mask_isa")
+    environment = dict(os.environ, LD_PRELOAD=str(library), BENCH_ISA=isa)
+    os.execve(sys.executable, [sys.executable, *sys.argv], environment)
 
 
 def write_onnx(model, path, output):
@@ -226,7 +243,9 @@ def main():
     parser.add_argument("--peers", default="onnxruntime,openvino,pytorch")
     parser.add_argument("--gemm-bench")
     parser.add_argument("--out")
+    add_isa_argument(parser)
     args = parser.parse_args()
+    hide_above(args.isa, args.tenon)
 
     precisions = args.precisions.split(",")
     cases = {case: [int(case.split("x")[1])] * int(case.split("x")[0]) for case in args.cases.split(",")}
@@ -252,7 +271,7 @@ def main():
         wanted = args.peers.split(",")
         rng = np.random.default_rng(0)
         feed_of = {case: feeds(lengths, rng) for case, lengths in cases.items()}
-        isa = "cpu"
+        isa = args.isa or "cpu"
         for precision in precisions:
             flags = [] if precision == "fp32" else [f"--{precision}"]
             built = run(args.tenon, "build", str(model), "-o", str(engine), *flags)
@@ -290,12 +309,13 @@ def main():
                           f"{point['peak_resident_bytes'] / weights:.2f}"]
                 say("| " + " | ".join(cells) + " |")
             say("")
-    title = f"BERT-base, {args.layers} layers, {args.threads} threads, {isa}"
+    masked = ", what lies above masked" if args.isa else ""
+    title = f"BERT-base, {args.layers} layers, {args.threads} threads, {isa}{masked}"
     say(f"{title}; load of the machine before: {load:.1f}, after: {os.getloadavg()[0]:.1f} (ours included)")
     if args.out:
         out = pathlib.Path(args.out)
         out.mkdir(parents=True, exist_ok=True)
-        stem = f"bert_base_{isa}_{args.threads}_threads"
+        stem = f"bert_base_{isa}_{'masked_' if args.isa else ''}{args.threads}_threads"
         (out / f"{stem}.md").write_text("\n".join(lines) + "\n")
         (out / f"{stem}.svg").write_text(chart(bars, title))
 

@@ -3,12 +3,14 @@
 
 usage: compare_text.py TENON TEXT_BENCH CHECKPOINT GLUE_DEV_TSV [--threads 2] [--rounds 5] [--texts 872]
                        [--precisions fp32,int8,bf16] [--peers onnxruntime,openvino,pytorch]
+                       [--isa avx2]
 
 CHECKPOINT is a BERT classifier's folder with a tokenizer (../shared/models says how to assemble one), TEXT_BENCH the
 program of that name. Each round runs every side once over all texts, in turns; each text is a call of its own, without
 padding. A peer's time is that of `tokenizers` (Rust), its inference and the choice of the label. Shares are medians of
 the rounds' shares of the sums over all texts. Peers run the same precision: int8 is ONNX Runtime's own dynamic
 quantisation, which OpenVINO reads too; bf16 where the peer has it. "labels" is how many are as PyTorch's in fp32.
+--isa is compare_cpu's.
 """
 import argparse
 import csv
@@ -83,7 +85,9 @@ def main():
     parser.add_argument("--texts", type=int, default=872)
     parser.add_argument("--precisions", default="fp32,int8,bf16")
     parser.add_argument("--peers", default="onnxruntime,openvino,pytorch")
+    compare_cpu.add_isa_argument(parser)
     args = parser.parse_args()
+    compare_cpu.hide_above(args.isa, args.tenon)
 
     from tokenizers import Tokenizer
 
