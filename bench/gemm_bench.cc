@@ -1,15 +1,16 @@
-// Speed of the packed product on the shapes of BERT-base's encoder, beside the processor's peak measured in the same
-// run.
+// Speed of the packed product on the shapes of BERT-base's encoder, in turns with the processor's peak.
 //
-//   gemm_bench [threads] [isa] [f32, bf16 or int8] [peak]
+//   gemm_bench [threads] [isa] [f32, bf16 or int8] [peak | rows[,rows ...]] [blocking]
 //
-// With "peak" that is all it measures. Else:
-// Twelve layers of random weights, so that they stream from memory as in a model; rates are of the best round over all
-// layers (other processes only ever add time), the last column is the median. "%" is of the best rate of multiply-adds
-// on registers seen in the run, on as many threads. int8 includes rounding x from f32; in bf16 all matrices are bf16.
+// With "peak" that is all it measures. Else, for each number of rows: twelve layers of random weights, so that they
+// stream from memory as in a model, and before and after each product a slice of multiply-adds on registers, as long and
+// on as many threads. "%" is the product's rate of the mean of the two: whatever a neighbour takes of the cores, it takes
+// from both. Rates (1e9 operations a second) and "%" are medians over all layers and rounds, brackets hold the middle half.
+// A blocking reads as in configs: rows=64,depth=384,split=rows (src/kernels/cpu/blocking.h). int8 includes rounding x from f32; in bf16 all matrices are bf16.
 #include <fmt/core.h>
 
 #include <algorithm>
+#include <array>
 #include <cstdlib>
 #include <memory>
 #include <random>
@@ -26,6 +27,7 @@ namespace {
 using namespace tenon;
 using namespace tenon::kernels::cpu;
 using tools::measured_peak;
+using tools::peak_now;
 using tools::pool_seconds;
 
 struct Shape {
@@ -58,6 +60,29 @@ Aligned random_floats(int64_t count, std::mt19937& generator) {
   return a;
 }
 
+// Rates of one shape beside the peak.
+struct Samples {
+  std::vector<double> rates, shares;
+
+  void add(double rate, double peak) {
+    rates.push_back(rate);
+    shares.push_back(100 * rate / peak);
+  }
+  void print() {
+    std::sort(rates.begin(), rates.end());
+    std::sort(shares.begin(), shares.end());
+    const size_t n = shares.size();
+    fmt::print("{:>8.0f} {:>5.1f}% [{:>3.0f},{:>4.0f}]", rates[n / 2], shares[n / 2], shares[n / 4], shares[n * 3 / 4]);
+  }
+};
+
+std::vector<int64_t> numbers(const std::string& list) {
+  std::vector<int64_t> found;
+  for (size_t at = 0; at < list.size(); at = std::min(list.size(), list.find(',', at)) + 1)
+    found.push_back(std::max(1, std::atoi(list.c_str() + at)));
+  return found;
+}
+
 }  // namespace
 
 int main(int argc, char** argv) {
@@ -69,7 +94,9 @@ int main(int argc, char** argv) {
   const VectorCode& code = vector_code(isa);
   const Factors factors = type == "int8" ? Factors::kInt8 : Factors::kBf16;
   const bool widens = type == "bf16" && code.bf16.tile == nullptr, narrow = type != "f32" && !widens;
-  if (argc > 4) {
+  const Blocking blocking = Blocking::parse(argc > 5 ? argv[5] : "auto").value_or(Blocking{});
+  const std::string what = argc > 4 ? argv[4] : "1,8,16,32,128,384,1024";
+  if (what == "peak") {
     fmt::print("{}, {}, {} threads, peak {:.0f} G/s\n", type, isa_name(isa), pool.threads(),
                measured_peak(isa, type, pool));
     return 0;
@@ -86,11 +113,11 @@ int main(int argc, char** argv) {
       pack_narrow(factors, floats.data, s.k, s.n, reinterpret_cast<std::byte*>(w.back().data));
     }
   }
-  double peak = measured_peak(isa, type, pool);
+  const double peak = measured_peak(isa, type, pool);
   fmt::print("{}, {}, {} threads, peak {:.0f} G/s\n{:>6}", type, isa_name(isa), pool.threads(), peak, "T");
-  for (const Shape& s : kShapes) fmt::print("{:>18}", s.name);
-  fmt::print("{:>26}\n", "all 12 layers");
-  for (const int64_t t : {1, 8, 16, 32, 128, 384, 1024}) {
+  for (const Shape& s : kShapes) fmt::print("{:>26}", s.name);
+  fmt::print("{:>38}\n", "all 12 layers");
+  for (const int64_t t : numbers(what)) {
     const bool bf16 = narrow && factors == Factors::kBf16;  // of x, bias, residual and y
     const auto make = [&](int64_t count) {
       Aligned floats = random_floats(count, generator);
@@ -103,65 +130,72 @@ int main(int argc, char** argv) {
     size_t bytes = 0;
     for (const Shape& s : kShapes)
       bytes = std::max(bytes, narrow ? narrow_gemm_workspace(code, factors, bf16, t, s.k, pool.threads())
-                                     : gemm_workspace(code, t, s.k, pool.threads(), widens));
+                                     : gemm_workspace(code, t, s.k, pool.threads(), widens, blocking));
     const Aligned workspace(static_cast<int64_t>(bytes / sizeof(float)));
+    const auto multiply = [&](const Shape& shape, const float* w) {
+      const Epilogue epilogue{.bias = bias.data,
+                              .residual = shape.n == 768 ? residual.data : nullptr,
+                              .residual_stride = shape.n,
+                              .activation = shape.activation,
+                              .bf16 = bf16};
+      if (narrow) {
+        narrow_gemm(code,
+                    {.factors = factors,
+                     .x = x.data,
+                     .w = reinterpret_cast<const std::byte*>(w),
+                     .y = y.data,
+                     .rows = t,
+                     .k = shape.k,
+                     .columns = shape.n,
+                     .epilogue = epilogue,
+                     .blocking = blocking},
+                    workspace.data, &pool);
+      } else {
+        gemm(code,
+             {.x = x.data,
+              .x_stride = shape.k,
+              .w = w,
+              .w_is_bf16 = widens,
+              .y = y.data,
+              .y_stride = shape.n,
+              .rows = t,
+              .k = shape.k,
+              .columns = shape.n,
+              .epilogue = epilogue,
+              .blocking = blocking},
+             workspace.data, &pool);
+      }
+    };
+    const auto work_of = [t](const Shape& s) { return 2e-9 * static_cast<double>(t * s.k * s.n); };  // 1e9 operations
+    double of_layer = 0;
+    for (const Shape& s : kShapes) of_layer += work_of(s);
+    const double slice = 1e9 * std::clamp(of_layer / std::size(kShapes), 1e-4 * peak, 3e-3 * peak);  // operations
     const int rounds = t > 300 ? 5 : t > 30 ? 15 : 31;
-    std::vector<std::vector<double>> times(std::size(kShapes) + 1);
+    std::array<Samples, std::size(kShapes)> samples;
+    Samples layers;
+    std::vector<double> totals;  // seconds of all layers
     for (int round = 0; round < rounds; ++round) {
-      std::vector<double> spent(std::size(kShapes) + 1);
-      for (int layer = 0; layer < kLayers; ++layer) {
+      double spent = 0, least = 0;  // seconds, as measured and at the peak
+      double before = peak_now(isa, type, pool, slice);
+      for (const auto& layer : weights) {
         for (size_t s = 0; s < std::size(kShapes); ++s) {
-          const Shape& shape = kShapes[s];
           const double start = pool_seconds(pool);
-          const float* w = weights[static_cast<size_t>(layer)][s].data;
-          const Epilogue epilogue{.bias = bias.data,
-                                  .residual = shape.n == 768 ? residual.data : nullptr,
-                                  .residual_stride = shape.n,
-                                  .activation = shape.activation,
-                                  .bf16 = bf16};
-          if (narrow) {
-            narrow_gemm(code,
-                        {.factors = factors,
-                         .x = x.data,
-                         .w = reinterpret_cast<const std::byte*>(w),
-                         .y = y.data,
-                         .rows = t,
-                         .k = shape.k,
-                         .columns = shape.n,
-                         .epilogue = epilogue},
-                        workspace.data, &pool);
-          } else {
-            gemm(code,
-                 {.x = x.data,
-                  .x_stride = shape.k,
-                  .w = w,
-                  .w_is_bf16 = widens,
-                  .y = y.data,
-                  .y_stride = shape.n,
-                  .rows = t,
-                  .k = shape.k,
-                  .columns = shape.n,
-                  .epilogue = epilogue},
-                 workspace.data, &pool);
-          }
-          spent[s] += (pool_seconds(pool) - start);
-          spent.back() += (pool_seconds(pool) - start);
+          multiply(kShapes[s], layer[s].data);
+          const double seconds = pool_seconds(pool) - start, work = work_of(kShapes[s]);
+          const double after = peak_now(isa, type, pool, slice), beside = (before + after) / 2;
+          samples[s].add(work / seconds, beside);
+          spent += seconds;
+          least += work / beside;
+          before = after;
         }
       }
-      for (size_t s = 0; s < spent.size(); ++s) times[s].push_back(spent[s]);
+      layers.add(of_layer * kLayers / spent, of_layer * kLayers / least);
+      totals.push_back(spent);
     }
-    peak = std::max(peak, measured_peak(isa, type, pool));
-    double total = 0;
     fmt::print("{:>6}", t);
-    for (size_t s = 0; s < times.size(); ++s) {
-      std::sort(times[s].begin(), times[s].end());
-      const double least = times[s].front(), median = times[s][static_cast<size_t>(rounds / 2)];
-      const bool last = s == std::size(kShapes);
-      const double flops = last ? total : 2.0 * kLayers * static_cast<double>(t * kShapes[s].k * kShapes[s].n);
-      total += flops;
-      fmt::print("{:>9.1f} ({:>5.1f}%)", flops / least * 1e-9, flops / least * 1e-7 / peak);
-      if (last) fmt::print("{:>8.2f} ms", median * 1e3);
-    }
-    fmt::print("\n");
+    for (Samples& s : samples) s.print();
+    layers.print();
+    std::sort(totals.begin(), totals.end());
+    fmt::print("{:>9.2f} ms\n", totals[totals.size() / 2] * 1e3);
   }
 }
