@@ -10,8 +10,6 @@
 namespace tenon::kernels::cpu {
 namespace {
 
-constexpr int kKeyTile = 8;  // keys side by side in the packed left operand of Q K^T
-
 // The scratch of one thread, cut into parts.
 struct Scratch {
   float* queries = nullptr;     // panels of 16 queries [head_dim][16]
@@ -34,7 +32,7 @@ struct Scratch {
       return part;
     };
     queries = take(rows * head_dim);
-    keys = take(ceil_div(kKeyBlock, code.tile_rows) * kKeyTile * head_dim);
+    keys = take(ceil_div(kKeyBlock, code.tile_rows) * kPackWidth * head_dim);
     values = take(kKeyBlock * padded);
     scores = take(kKeyBlock * width);
     output = take(rows * padded);
@@ -96,8 +94,8 @@ class Attention {
     const Floats rows = floats_of(b_.k, first, count);
     for (int64_t k = 0; k < count; k += code_.tile_rows) {
       code_.transpose_rows(rows.data + k * rows.stride, rows.stride,
-                           static_cast<int>(std::min<int64_t>(code_.tile_rows, count - k)), b_.head_dim, kKeyTile,
-                           s_.keys + k / code_.tile_rows * b_.head_dim * kKeyTile);
+                           static_cast<int>(std::min<int64_t>(code_.tile_rows, count - k)), b_.head_dim, kPackWidth,
+                           s_.keys + k / code_.tile_rows * b_.head_dim * kPackWidth);
     }
   }
 
@@ -106,8 +104,8 @@ class Attention {
     const int panels = static_cast<int>(ceil_div(count, kPanel));
     const int64_t width = panels * kPanel;
     for (int64_t i = 0; i < keys; i += code_.tile_rows) {
-      code_.gemm({.a = s_.keys + i / code_.tile_rows * b_.head_dim * kKeyTile,
-                  .a_stride = kKeyTile,
+      code_.gemm({.a = s_.keys + i / code_.tile_rows * b_.head_dim * kPackWidth,
+                  .a_stride = kPackWidth,
                   .b = s_.queries + q * b_.head_dim,
                   .b_panel_stride = b_.head_dim * kPanel,
                   .c = s_.scores + i * width,

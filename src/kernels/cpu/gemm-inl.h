@@ -18,10 +18,10 @@ constexpr int kTileRows = 6, kTilePanels = 1;
 
 // sum += x * b, where it is written: left to itself the compiler moves sums between registers, and to memory.
 HWY_INLINE void add_product(V& sum, V x, V b) {
-#if HWY_TARGET != HWY_SCALAR && HWY_CAP_GE512
-  asm volatile("vfmadd231ps %2, %1, %0" : "+v"(sum.raw) : "v"(x.raw), "v"(b.raw));
-#else
+#if HWY_TARGET == HWY_SCALAR
   sum = hn::MulAdd(x, b, sum);
+#else
+  asm volatile("vfmadd231ps %2, %1, %0" : "+v"(sum.raw) : "v"(x.raw), "v"(b.raw));
 #endif
 }
 
@@ -41,23 +41,27 @@ HWY_INLINE void gemm_step(const float* a, const float* b, int64_t panel_stride, 
   }
 }
 
-template <bool kMany, int kRows, int kVectors>
+// Four steps a turn, and with A's stride known (kStride; 0: not) one pointer for all their rows: where a neighbour uses the
+// other half of the core, three instructions begin a cycle, and two of them should be products.
+template <bool kMany, int kStride, int kRows, int kVectors>
 HWY_INLINE void gemm_steps(const GemmTile& t, Fetch& fetch, V (&sum)[kRows][kVectors]) {
+  constexpr int kUnrolled = 4;
   const float *a = t.a, *b = t.b;
-  const int64_t a_stride = t.a_stride, panel_stride = t.b_panel_stride;
+  const int64_t a_stride = kStride > 0 ? kStride : t.a_stride, panel_stride = t.b_panel_stride;
   int64_t k = t.k;
-  for (; k > 1; k -= 2) {
-    gemm_step(a, b, panel_stride, sum);
-    if constexpr (kMany) fetch.step_of_many();
-    a += a_stride;
-    asm("" : "+r"(a));  // or the compiler finds a pointer for each element of the second step
-    gemm_step(a, b + kPanel, panel_stride, sum);
-    if constexpr (kMany) fetch.step_of_many();
-    if constexpr (!kMany) fetch.two_steps();
-    a += a_stride;
-    b += 2 * kPanel;
+  for (; k >= kUnrolled; k -= kUnrolled) {
+    HWY_UNROLL(8)
+    for (int i = 0; i < kUnrolled; ++i) {
+      gemm_step(a, b + i * kPanel, panel_stride, sum);
+      if constexpr (kMany) fetch.step_of_many();
+      a += a_stride;
+      if constexpr (kStride == 0) asm("" : "+r"(a));  // or the compiler finds a pointer for each element
+    }
+    if constexpr (!kMany) fetch.four_steps();
+    b += kUnrolled * kPanel;
+    asm("" : "+r"(a), "+r"(b));
   }
-  if (k > 0) gemm_step(a, b, panel_stride, sum);
+  for (; k > 0; --k, a += a_stride, b += kPanel) gemm_step(a, b, panel_stride, sum);
 }
 
 template <int kRows, int kPanels>
@@ -82,9 +86,9 @@ void gemm_tile(const GemmTile& t) {
   Fetch fetch(t.prefetch, t.k, &t);
   constexpr bool kWhole = kRows == kTileRows && kPanels == kTilePanels;  // the one that counts
   if (kWhole && !fetch.many())
-    gemm_steps<!kWhole>(t, fetch, sum);
+    t.a_stride == kPackWidth ? gemm_steps<!kWhole, kPackWidth>(t, fetch, sum) : gemm_steps<!kWhole, 0>(t, fetch, sum);
   else
-    gemm_steps<true>(t, fetch, sum);
+    t.a_stride == kPackWidth ? gemm_steps<true, kPackWidth>(t, fetch, sum) : gemm_steps<true, 0>(t, fetch, sum);
   HWY_UNROLL(32)
   for (int r = 0; r < kRows; ++r) {
     HWY_UNROLL(32)

@@ -7,7 +7,6 @@
 namespace tenon::kernels::cpu {
 namespace {
 
-constexpr int kPackWidth = 8;  // rows side by side in a packed block of X, whatever the tile uses of them
 constexpr int64_t kBlockK = 1024;
 constexpr int64_t kScratch = 8 * 3 * kPanel;  // one tile of Y, for columns that do not fill a panel
 
