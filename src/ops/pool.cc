@@ -36,18 +36,22 @@ void for_each_window(const Window& g, Body&& window) {
 // elements lie inside of x and its padding.
 template <class Body>
 int64_t for_each_element(const Window& g, const std::array<int64_t, 3>& o, Body&& element) {
-  int64_t padded = 0;
-  g.for_each_tap([&](const std::array<int64_t, 3>& k, int64_t) {
-    bool in_padding = true, in_x = true;
-    std::array<int64_t, 3> at{};
-    for (size_t i = 0; i < 3; ++i) {
-      at[i] = g.at(i, o[i], k[i]);
-      in_padding = in_padding && at[i] < g.in[i] + g.after[i];  // never before it
-      in_x = in_x && at[i] >= 0 && at[i] < g.in[i];
+  int64_t padded = 1;
+  std::array<int64_t, 3> begin{}, end{};
+  for (size_t i = 0; i < 3; ++i) {
+    const int64_t dilation = g.dilation[i], start = g.at(i, o[i], 0);
+    // Of the window's elements along this axis, how many come before index `size` of x.
+    const auto before = [&](int64_t size) { return std::clamp<int64_t>((size - start + dilation - 1) / dilation, 0, g.kernel[i]); };
+    begin[i] = before(0);
+    end[i] = before(g.in[i]);
+    padded *= before(g.in[i] + g.after[i]);  // none comes before the padding
+  }
+  for (int64_t a = begin[0]; a < end[0]; ++a) {
+    for (int64_t b = begin[1]; b < end[1]; ++b) {
+      const int64_t row = (g.at(0, o[0], a) * g.in[1] + g.at(1, o[1], b)) * g.in[2];
+      for (int64_t c = begin[2]; c < end[2]; ++c) element(row + g.at(2, o[2], c));
     }
-    padded += in_padding;
-    if (in_x) element((at[0] * g.in[1] + at[1]) * g.in[2] + at[2]);
-  });
+  }
   return padded;
 }
 

@@ -1,6 +1,7 @@
 // A small reader of .safetensors files, independent of src/hf, for recorded tensors.
 #pragma once
 
+#include <filesystem>
 #include <fstream>
 #include <map>
 #include <nlohmann/json.hpp>
@@ -18,8 +19,9 @@ inline TensorMap read_safetensors(const std::string& path) {
   static const std::map<std::string, DType> kTypes = {
       {"F64", DType::kF64}, {"F32", DType::kF32}, {"F16", DType::kF16}, {"BF16", DType::kBF16}, {"I64", DType::kI64}, {"I32", DType::kI32},
       {"I16", DType::kI16}, {"I8", DType::kI8},   {"U8", DType::kU8},   {"BOOL", DType::kBool}};
+  auto bytes = std::make_shared<std::vector<char>>(std::filesystem::exists(path) ? std::filesystem::file_size(path) : 0);
   std::ifstream file(path, std::ios::binary);
-  auto bytes = std::make_shared<std::vector<char>>(std::istreambuf_iterator<char>(file), std::istreambuf_iterator<char>());
+  file.read(bytes->data(), static_cast<std::streamsize>(bytes->size()));
   uint64_t header = 0;
   if (!file || bytes->size() < 8) throw std::runtime_error("cannot read " + path);
   std::memcpy(&header, bytes->data(), 8);

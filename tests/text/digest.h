@@ -8,13 +8,19 @@
 
 namespace tenon::text {
 
-// For each token: id, type, word, begin, end (code points), special, sequence.
+// Calls body(number) for each token's id, type, word, begin, end (code points), special, sequence.
+template <class Body>
+void for_each_number(const Encoding& row, Body&& body) {
+  for (size_t i = 0; i < row.size(); ++i) {
+    for (const int32_t number : {row.ids[i], row.type_ids[i], row.word_ids[i], row.offsets[i].first, row.offsets[i].second,
+                                 row.special_tokens_mask[i], row.sequence_ids[i]})
+      body(number);
+  }
+}
+
 inline std::vector<int32_t> numbers_of(const Encoding& row) {
   std::vector<int32_t> out;
-  for (size_t i = 0; i < row.size(); ++i) {
-    out.insert(out.end(), {row.ids[i], row.type_ids[i], row.word_ids[i], row.offsets[i].first, row.offsets[i].second,
-                           row.special_tokens_mask[i], row.sequence_ids[i]});
-  }
+  for_each_number(row, [&](int32_t number) { out.push_back(number); });
   return out;
 }
 
@@ -29,7 +35,7 @@ class Digest {
   }
   void add(const Encoding& row) {
     add(static_cast<int32_t>(row.size()));
-    for (const int32_t number : numbers_of(row)) add(number);
+    for_each_number(row, [this](int32_t number) { add(number); });
   }
   uint64_t value() const { return sum_; }
 

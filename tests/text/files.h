@@ -5,16 +5,16 @@
 
 #include <filesystem>
 #include <fstream>
-#include <iterator>
 #include <nlohmann/json.hpp>
 #include <string>
 
 namespace tenon::text {
 
 inline std::string read_text(const std::string& path) {
+  std::string text(std::filesystem::exists(path) ? std::filesystem::file_size(path) : 0, '\0');
   std::ifstream file(path, std::ios::binary);
-  EXPECT_TRUE(file.good()) << path;
-  return {std::istreambuf_iterator<char>(file), {}};
+  EXPECT_TRUE(file.read(text.data(), static_cast<std::streamsize>(text.size())).good()) << path;
+  return text;
 }
 
 inline std::string golden(const std::string& name) {
