@@ -215,11 +215,21 @@ TENON_DEVICE void keep_slots(const Layout& s, const TensorMap& residual, const T
           fill(block + SLOTS);
         }
       }
-      wait_stores_read();
+      wait_stores_read();  // at the end: shared memory stays until then
     }
     __syncwarp();
   }
-  if (leads) wait_stores();
+}
+
+// One warp: what the first tile's results are scaled by and added to comes near.
+TENON_DEVICE void prefetch_vectors(const LinearArgs& args) {
+  const Tiles tile(args);
+  const int column = tile.valid() ? tile.place().column : COLUMNS;
+  constexpr int kLine = 128 / sizeof(VECTOR);
+  for (int i = column + static_cast<int>(threadIdx.x) % 32 * kLine; i < min(column + TILE_N, COLUMNS); i += 32 * kLine) {
+    if (HAS_BIAS) prefetch_l2(static_cast<const VECTOR*>(args.bias) + i);
+    if (NORM_RESIDUAL) prefetch_l2(static_cast<const VECTOR*>(args.gamma) + i);
+  }
 }
 
 using Accumulators = float[kBlocks][TILE_N / 2];
@@ -417,6 +427,7 @@ extern "C" __global__ void __launch_bounds__(kThreads, 1)
     asm volatile("setmaxnreg.dec.sync.aligned.u32 40;");
     if (thread == 0) load_tiles(s, x, w, args);
     if (warp == 1 || warp == 2) keep_slots(s, residual, y, args, norms[warp - 1], warp - 1);
+    if (warp == 3) prefetch_vectors(args);
   } else {
     asm volatile("setmaxnreg.inc.sync.aligned.u32 232;");
     consume_tiles(s, args, norms[group - 1], group - 1);

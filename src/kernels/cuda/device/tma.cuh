@@ -49,7 +49,6 @@ TENON_DEVICE void store_box(const TensorMap& map, uint32_t from, int column, int
 TENON_DEVICE void commit_stores() { asm volatile("cp.async.bulk.commit_group;" ::: "memory"); }
 // This thread's stores have read their shared memory.
 TENON_DEVICE void wait_stores_read() { asm volatile("cp.async.bulk.wait_group.read 0;" ::: "memory"); }
-TENON_DEVICE void wait_stores() { asm volatile("cp.async.bulk.wait_group 0;" ::: "memory"); }
 
 // By each thread that wrote shared memory with ordinary stores, before the barrier after which the copy engine or wgmma
 // reads it.
