@@ -79,23 +79,6 @@ std::optional<DType> parse_dtype(std::string_view text) {
   return std::nullopt;
 }
 
-F16::F16(float f) {
-  const uint32_t x = std::bit_cast<uint32_t>(f);
-  const uint32_t sign = (x >> 16) & 0x8000u;
-  const uint32_t magnitude = x & 0x7fffffffu;
-  if (magnitude >= 0x7f800000u) {  // infinity or NaN (kept quiet)
-    bits = static_cast<uint16_t>(sign | 0x7c00u | (magnitude > 0x7f800000u ? 0x200u : 0u));
-  } else if (magnitude >= 0x477ff000u) {  // rounds beyond 65504
-    bits = static_cast<uint16_t>(sign | 0x7c00u);
-  } else if (magnitude < 0x38800000u) {  // subnormal half: adding 0.5 aligns the bits where a half has them
-    const float shifted = std::bit_cast<float>(magnitude) + 0.5f;
-    bits = static_cast<uint16_t>(sign | (std::bit_cast<uint32_t>(shifted) - 0x3f000000u));
-  } else {
-    const uint32_t rounded = magnitude + 0xfffu + ((magnitude >> 13) & 1u) - 0x38000000u;
-    bits = static_cast<uint16_t>(sign | (rounded >> 13));
-  }
-}
-
 F16::operator float() const {
   const uint32_t sign = (uint32_t{bits} & 0x8000u) << 16;
   const uint32_t exponent = (bits >> 10) & 0x1fu;

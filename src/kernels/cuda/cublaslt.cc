@@ -1,35 +1,27 @@
 #include "kernels/cuda/cublaslt.h"
 
-#include <dlfcn.h>
-
 #include <map>
 #include <mutex>
 
-#include "base/env.h"
+#include "base/dynamic_library.h"
 
 namespace tenon::cuda {
 namespace {
 
 Result<CublasLt> load_cublaslt() {
-  void* library = nullptr;
-  const std::string given = env("TENON_CUBLASLT");
-  if (!given.empty()) library = dlopen(given.c_str(), RTLD_NOW | RTLD_LOCAL);
-  for (const char* name : {"libcublasLt.so.13", "libcublasLt.so.12", "libcublasLt.so", "/usr/local/cuda/lib64/libcublasLt.so.13",
-                           "/usr/local/cuda/lib64/libcublasLt.so.12"}) {
-    if (library == nullptr && given.empty()) library = dlopen(name, RTLD_NOW | RTLD_LOCAL);
-  }
-  if (library == nullptr) {
-    const std::string name = given.empty() ? "libcublasLt.so of CUDA 12 or 13" : given;
+  DynamicLibrary library("TENON_CUBLASLT", {"libcublasLt.so.13", "libcublasLt.so.12", "libcublasLt.so", "/usr/local/cuda/lib64/libcublasLt.so.13",
+                                            "/usr/local/cuda/lib64/libcublasLt.so.12"});
+  if (!library) {
+    const std::string name = library.given().empty() ? "libcublasLt.so of CUDA 12 or 13" : library.given();
     return error(ErrorCode::kNoDevice, "cuBLASLt is needed (--tactics cublaslt): {} cannot be opened; set TENON_CUBLASLT to its path", name);
   }
   CublasLt api;
-  std::string missing;
-#define TENON_CUBLASLT_FIND(name, parameters)                            \
-  api.name = reinterpret_cast<decltype(api.name)>(dlsym(library, #name)); \
-  if (api.name == nullptr && missing.empty()) missing = #name;
+#define TENON_CUBLASLT_FIND(name, parameters) library.find(#name, api.name);
   TENON_CUBLASLT_FUNCTIONS(TENON_CUBLASLT_FIND)
 #undef TENON_CUBLASLT_FIND
-  if (!missing.empty()) return error(ErrorCode::kNoDevice, "this cuBLASLt has no {}: that of CUDA 12 or 13 is needed", missing);
+  if (!library.missing().empty()) {
+    return error(ErrorCode::kNoDevice, "this cuBLASLt has no {}: that of CUDA 12 or 13 is needed", library.missing());
+  }
   return api;
 }
 

@@ -1,32 +1,23 @@
 #include "kernels/cuda/cudnn.h"
 
-#include <dlfcn.h>
-
 #include <map>
 
-#include "base/env.h"
+#include "base/dynamic_library.h"
 
 namespace tenon::cuda {
 namespace {
 
 Result<Cudnn> load_cudnn() {
-  void* library = nullptr;
-  const std::string given = env("TENON_CUDNN");
-  if (!given.empty()) library = dlopen(given.c_str(), RTLD_NOW | RTLD_LOCAL);
-  for (const char* name : {"libcudnn.so.9", "/usr/local/cuda/lib64/libcudnn.so.9"})
-    if (library == nullptr && given.empty()) library = dlopen(name, RTLD_NOW | RTLD_LOCAL);
-  if (library == nullptr) {
-    const std::string name = given.empty() ? "libcudnn.so.9" : given;
+  DynamicLibrary library("TENON_CUDNN", {"libcudnn.so.9", "/usr/local/cuda/lib64/libcudnn.so.9"});
+  if (!library) {
+    const std::string name = library.given().empty() ? "libcudnn.so.9" : library.given();
     return error(ErrorCode::kNoDevice, "cuDNN is needed (--tactics cudnn): {} cannot be opened; set TENON_CUDNN to its path", name);
   }
   Cudnn api;
-  std::string missing;
-#define TENON_CUDNN_FIND(name, parameters)                               \
-  api.name = reinterpret_cast<decltype(api.name)>(dlsym(library, #name)); \
-  if (api.name == nullptr && missing.empty()) missing = #name;
+#define TENON_CUDNN_FIND(name, parameters) library.find(#name, api.name);
   TENON_CUDNN_FUNCTIONS(TENON_CUDNN_FIND)
 #undef TENON_CUDNN_FIND
-  if (!missing.empty()) return error(ErrorCode::kNoDevice, "this cuDNN has no {}: version 9 is needed", missing);
+  if (!library.missing().empty()) return error(ErrorCode::kNoDevice, "this cuDNN has no {}: version 9 is needed", library.missing());
   return api;
 }
 

@@ -1,10 +1,10 @@
 #include "kernels/cuda/driver.h"
 
-#include <dlfcn.h>
-
 #include <map>
 #include <memory>
 #include <mutex>
+
+#include "base/dynamic_library.h"
 
 namespace tenon::cuda {
 namespace {
@@ -27,19 +27,14 @@ const char* symbol_of(std::string_view name) {
 }
 
 Result<Driver> load_driver() {
-  void* library = dlopen("libcuda.so.1", RTLD_NOW | RTLD_LOCAL);
-  if (library == nullptr) return error(ErrorCode::kNoDevice, "no NVIDIA driver on this machine (libcuda.so.1 cannot be opened)");
+  DynamicLibrary library(nullptr, {"libcuda.so.1"});
+  if (!library) return error(ErrorCode::kNoDevice, "no NVIDIA driver on this machine (libcuda.so.1 cannot be opened)");
   Driver api;
-  std::string missing;
-  const auto find = [&](const char* name, auto& function) {
-    function = reinterpret_cast<std::remove_reference_t<decltype(function)>>(dlsym(library, symbol_of(name)));
-    if (function == nullptr && missing.empty()) missing = name;
-  };
-#define TENON_CUDA_FIND(name, parameters) find(#name, api.name);
+#define TENON_CUDA_FIND(name, parameters) library.find(symbol_of(#name), api.name);
   TENON_CUDA_FUNCTIONS(TENON_CUDA_FIND)
 #undef TENON_CUDA_FIND
-  if (!missing.empty()) {
-    return error(ErrorCode::kNoDevice, "the NVIDIA driver is too old: it has no {}, version 550 (CUDA 12.4) or newer is needed", missing);
+  if (!library.missing().empty()) {
+    return error(ErrorCode::kNoDevice, "the NVIDIA driver is too old: it has no {}, version 550 (CUDA 12.4) or newer is needed", library.missing());
   }
   if (const int result = api.cuInit(0); result != 0) {
     const char* name = "?";

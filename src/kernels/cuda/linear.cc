@@ -4,6 +4,7 @@
 
 #include "ir/dim.h"
 #include "ops/activation.h"
+#include "ops/support.h"
 
 namespace tenon::kernels::cuda {
 
@@ -32,29 +33,12 @@ std::optional<TensorType> LinearKernel::packed_type(const Problem& problem, int 
   return TensorType{problem.inputs[kW].dtype, {ir::Dim(columns(problem)), ir::Dim(depth(problem))}};
 }
 
-namespace {
-
 // [K, N] -> [N, K].
-template <class T>
-void transpose(const T* from, T* to, int64_t k, int64_t n) {
-  constexpr int64_t kBlock = 32;  // square blocks: both sides stay in cache
-  for (int64_t i = 0; i < k; i += kBlock)
-    for (int64_t j = 0; j < n; j += kBlock)
-      for (int64_t c = j; c < std::min(n, j + kBlock); ++c)
-        for (int64_t r = i; r < std::min(k, i + kBlock); ++r) to[c * k + r] = from[r * n + c];
-}
-
-}  // namespace
-
 Result<Tensor> LinearKernel::prepack(const Problem&, int, const Tensor& w) const {
   const int64_t k = w.shape()[0], n = w.shape()[1];
   std::byte* packed = nullptr;
   TENON_ASSIGN(Tensor result, Tensor::allocate(w.dtype(), {n, k}, &packed));
-  if (w.dtype() == DType::kF32) {
-    transpose(reinterpret_cast<const float*>(w.data()), reinterpret_cast<float*>(packed), k, n);
-  } else {
-    transpose(reinterpret_cast<const uint16_t*>(w.data()), reinterpret_cast<uint16_t*>(packed), k, n);
-  }
+  ops::copy_view({w.dtype(), w.shape(), const_cast<std::byte*>(w.data())}, {.strides = {1, n}}, {w.dtype(), result.shape(), packed});
   return result;
 }
 

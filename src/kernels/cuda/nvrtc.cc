@@ -1,13 +1,11 @@
 #include "kernels/cuda/nvrtc.h"
 
-#include <dlfcn.h>
-
 #include <cstdlib>
 #include <map>
 #include <mutex>
 #include <set>
 
-#include "base/env.h"
+#include "base/dynamic_library.h"
 #include "base/hash.h"
 #include "kernels/cuda/device_sources.h"
 
@@ -37,24 +35,17 @@ struct Nvrtc {
 };
 
 Result<Nvrtc> load() {
-  void* library = nullptr;
-  const std::string given = env("TENON_NVRTC");
-  if (!given.empty()) library = dlopen(given.c_str(), RTLD_NOW | RTLD_LOCAL);
-  for (const char* name : {"libnvrtc.so.13", "libnvrtc.so.12", "libnvrtc.so", "/usr/local/cuda/lib64/libnvrtc.so.13",
-                           "/usr/local/cuda/lib64/libnvrtc.so.12", "/usr/local/cuda/lib64/libnvrtc.so"}) {
-    if (library == nullptr) library = dlopen(name, RTLD_NOW | RTLD_LOCAL);
-  }
-  if (library == nullptr) {
-    return error(ErrorCode::kNoDevice, "building for an NVIDIA GPU needs NVRTC (libnvrtc.so of CUDA 12.4 or newer); set TENON_NVRTC to its path");
+  DynamicLibrary library("TENON_NVRTC", {"libnvrtc.so.13", "libnvrtc.so.12", "libnvrtc.so", "/usr/local/cuda/lib64/libnvrtc.so.13",
+                                         "/usr/local/cuda/lib64/libnvrtc.so.12", "/usr/local/cuda/lib64/libnvrtc.so"});
+  if (!library) {
+    const std::string name = library.given().empty() ? "libnvrtc.so of CUDA 12.4 or newer" : library.given();
+    return error(ErrorCode::kNoDevice, "building for an NVIDIA GPU needs NVRTC: {} cannot be opened; set TENON_NVRTC to its path", name);
   }
   Nvrtc api;
-  bool complete = true;
-#define TENON_NVRTC_FIND(name, parameters)                                          \
-  api.name = reinterpret_cast<decltype(api.name)>(dlsym(library, #name));           \
-  complete = complete && api.name != nullptr;
+#define TENON_NVRTC_FIND(name, parameters) library.find(#name, api.name);
   TENON_NVRTC_FUNCTIONS(TENON_NVRTC_FIND)
 #undef TENON_NVRTC_FIND
-  if (!complete) return error(ErrorCode::kNoDevice, "this NVRTC is too old: CUDA 12.4 or newer is needed");
+  if (!library.missing().empty()) return error(ErrorCode::kNoDevice, "this NVRTC is too old: CUDA 12.4 or newer is needed");
   return api;
 }
 
