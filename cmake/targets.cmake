@@ -16,10 +16,6 @@ endif()
 if(CMAKE_CXX_COMPILER_ID STREQUAL "GNU")
   # Memory for time: the compiler rarely collects its garbage, and takes a third more.
   target_compile_options(tenon_options INTERFACE "SHELL:--param ggc-min-heapsize=1000000" "SHELL:--param ggc-min-expand=300")
-  if(TENON_SANITIZE MATCHES "address" AND TENON_SANITIZE MATCHES "undefined")
-    # A sixth of the work of compiling only asks whether pointers wrap around; asan looks at what is read or written through one that does.
-    target_compile_options(tenon_options INTERFACE -fno-sanitize=pointer-overflow)
-  endif()
 endif()
 
 if(TENON_FUZZ)
