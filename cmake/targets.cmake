@@ -12,10 +12,10 @@ endif()
 if(TENON_SANITIZE)
   target_compile_options(tenon_options INTERFACE -fsanitize=${TENON_SANITIZE} -fno-omit-frame-pointer -fno-sanitize-recover=all)
   target_link_options(tenon_options INTERFACE -fsanitize=${TENON_SANITIZE})
-endif()
-if(CMAKE_CXX_COMPILER_ID STREQUAL "GNU")
-  # Memory for time: the compiler rarely collects its garbage, and takes a third more.
-  target_compile_options(tenon_options INTERFACE "SHELL:--param ggc-min-heapsize=1000000" "SHELL:--param ggc-min-expand=300")
+  if(CMAKE_CXX_COMPILER_ID STREQUAL "GNU")
+    # Memory for time, where only developers and CI build: the compiler rarely collects its garbage, and takes a third more.
+    target_compile_options(tenon_options INTERFACE "SHELL:--param ggc-min-heapsize=1000000" "SHELL:--param ggc-min-expand=300")
+  endif()
 endif()
 
 if(TENON_FUZZ)

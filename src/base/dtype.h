@@ -34,7 +34,7 @@ inline F16::F16(float f) {
   const auto magnitude = static_cast<int32_t>(x & 0x7fffffffu);
   // Adding 0.5 aligns the bits of a subnormal half where a half has them.
   const int32_t subnormal = std::bit_cast<int32_t>(std::bit_cast<float>(magnitude) + 0.5f) - 0x3f000000;
-  const int32_t normal = (magnitude - 0x37fff001 + ((magnitude >> 13) & 1)) >> 13;  // + 0xfff, - 0x38000000: half rounds up
+  const int32_t normal = (magnitude - 0x37fff001 + ((magnitude >> 13) & 1)) >> 13;  // + 0xfff, - 0x38000000: to even
   const int32_t beyond = 0x7c00 | (magnitude > 0x7f800000 ? 0x200 : 0);             // NaN stays quiet
   const int32_t finite = magnitude < 0x38800000 ? subnormal : normal;
   const int32_t rounded = magnitude >= 0x477ff000 ? beyond : finite;  // beyond 65504 and a half step

@@ -54,10 +54,12 @@ HWY_INLINE void gemm_steps(const GemmTile& t, Fetch& fetch, V (&sum)[kRows][kVec
     for (int i = 0; i < kUnrolled; ++i) {
       gemm_step(a, b + i * kPanel, panel_stride, sum);
       if constexpr (kMany) fetch.step_of_many();
+      if constexpr (!kMany) {
+        if (i % 2 != 0) fetch.two_steps();
+      }
       a += a_stride;
       if constexpr (kStride == 0) asm("" : "+r"(a));  // or the compiler finds a pointer for each element
     }
-    if constexpr (!kMany) fetch.four_steps();
     b += kUnrolled * kPanel;
     asm("" : "+r"(a), "+r"(b));
   }

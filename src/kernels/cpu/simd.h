@@ -122,11 +122,6 @@ class Fetch {
     __builtin_prefetch(from_, 0, 2);
     from_ += 2 * advance_;
   }
-  HWY_INLINE void four_steps() {
-    __builtin_prefetch(from_, 0, 2);
-    __builtin_prefetch(from_ + 2 * advance_, 0, 2);
-    from_ += 4 * advance_;
-  }
   HWY_INLINE void step_of_many() {
     __builtin_prefetch(from_, 0, 2);
     __builtin_prefetch(from_ + second_, 0, 2);

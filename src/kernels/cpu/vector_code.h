@@ -44,9 +44,10 @@ struct Prefetch {
   int64_t stride = 0;  // bytes from one panel to the next
 };
 
+inline constexpr int kPackWidth = 8;  // rows of packed A side by side, whatever a tile uses of them
+
 // C[r, j] = (accumulate ? C[r, j] : 0) + sum_k A[k, r] * B[k, j], summed in the order of k with fused multiply-adds:
 // the result of an element depends neither on the tile's shape nor on the element's place in it.
-inline constexpr int kPackWidth = 8;  // rows of packed A side by side, whatever a tile uses of them
 struct GemmTile {
   const float* a = nullptr;
   int64_t a_stride = 0;  // from one k to the next; fastest where it is kPackWidth
