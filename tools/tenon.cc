@@ -102,7 +102,8 @@ void add_tune(CLI::App& app, TuneArgs& a) {
   verb->add_option("--target", a.target, "cuda: this machine's GPU; cpu");
   CLI::Option* fp16 = verb->add_flag("--fp16", a.fp16, "compute in 16-bit floats");
   CLI::Option* bf16 = verb->add_flag("--bf16", a.bf16, "compute in bfloat16")->excludes(fp16);
-  verb->add_flag("--int8", a.int8, "8-bit matrix products (CPU)")->excludes(fp16)->excludes(bf16);
+  CLI::Option* int8 = verb->add_flag("--int8", a.int8, "8-bit matrix products (CPU)")->excludes(fp16)->excludes(bf16);
+  verb->add_flag("--tf32", a.tf32, "32-bit floats, matrix products in tf32 (GPU)")->excludes(fp16)->excludes(bf16)->excludes(int8);
   verb->add_option("--tactics", a.tactics, "libraries of others whose kernels race too (GPU): cublaslt, for linears; cudnn, for convolutions")->delimiter(',');
   verb->add_option("--timing-cache", a.timing_cache, "file of timings: what it knows is not timed again, what is new is added; default:\n"
                                                      "timings.jsonl in the cache folder");

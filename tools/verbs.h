@@ -46,7 +46,7 @@ struct TuneArgs : CommonArgs {
   int candidates = 8;
   double sustained = 0;  // seconds
   uint64_t workspace_limit = 0;
-  bool again = false, fp16 = false, bf16 = false, int8 = false;
+  bool again = false, fp16 = false, bf16 = false, int8 = false, tf32 = false;
 };
 
 struct RunArgs : CommonArgs {

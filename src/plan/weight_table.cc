@@ -71,7 +71,9 @@ Result<int> WeightTable::add(const ir::Value& value, const kernels::Kernel* kern
   const auto packed_by = [&](std::string_view who) {
     return expression + (kernel != nullptr ? fmt::format(" packed by {} as input {}: {}", who, input, stored.to_string()) : "");
   };
-  std::string id = packed_by(kernel != nullptr ? kernel->id() : "");
+  const kernels::CudaKernel* cuda = kernel != nullptr ? kernel->as_cuda() : nullptr;
+  const std::string_view packing = cuda != nullptr ? cuda->packing(problem) : kernel != nullptr ? kernel->id() : "";
+  std::string id = packed_by(kernel != nullptr ? fmt::format("{} ({})", kernel->id(), packing) : "");
   if (place == engine::Place::kDevice) id += " on the device";
   const auto [it, is_new] = values_.emplace(id, static_cast<int>(model_.plan.values.size()));
   if (!is_new) return it->second;
@@ -87,8 +89,6 @@ Result<int> WeightTable::add(const ir::Value& value, const kernels::Kernel* kern
                                 .first_step = -1,
                                 .last_step = -1});
   model_.plan.weights.push_back(std::move(weight));
-  const kernels::CudaKernel* cuda = kernel != nullptr ? kernel->as_cuda() : nullptr;
-  const std::string_view packing = cuda != nullptr ? cuda->packing() : kernel != nullptr ? kernel->id() : "";
   model_.weights.push_back({&value, kernel, kernel != nullptr ? problem : kernels::Problem{}, input, packed_by(packing)});
   return it->second;
 }

@@ -44,6 +44,19 @@ TEST(CudaLinearF32, MultipliesTf32WhereThatIsAllowed) {
   }
 }
 
+TEST(CudaLinearF32, HopperMultipliesByWgmma) {
+  const kernels::CudaKernel& kernel = *kernels::cuda::linear_f32_sm90_kernel().as_cuda();
+  Random random;
+  SCOPED_TRACE(random.trace());
+  for (WideCase c : kWideCases) {
+    c.n += c.n % 2;
+    expect_like_reference(kernel, wide_step(random, c, ""), tolerance(DType::kF32) * 8);
+    expect_like_reference(kernel, wide_step(random, c, "tf32"), tolerance(DType::kF16) * 3);
+  }
+  EXPECT_EQ(kernel.supports((*build(wide_step(random, {1, 8, 7, "", true, false}, "tf32")))->problem).reason,
+            "the number of columns is odd");
+}
+
 TEST(CudaLinearF32, DeclinesWithAReason) {
   Random random;
   const auto reason = [&](const Step& step) { return wide().supports((*build(step))->problem).reason; };

@@ -16,12 +16,20 @@ using kernels::CudaKernel;
 struct Limits {
   int registers = 0, spilled_sm80 = 0, spilled = 0;
 };
-const std::map<std::string, Limits> kLimits{
-    {"attention_f32.cu", {164, 96}}, {"attention_row.cu", {64}},    {"attention_sm80.cu", {176, 16}},
-    {"attention_sm90.cu", {168}},    {"linear_few_sm90.cu", {184}}, {"linear_narrow.cu", {64}},
-    {"linear_sm80.cu", {216}},       {"linear_sm90.cu", {168}},     {"norm.cu", {96}},
-    {"projected_attention_sm90.cu", {168, 0, 56}},
-    {"conv_image.cu", {168}},        {"windows.cu", {96}},           {"matmul.cu", {128}}};
+const std::map<std::string, Limits> kLimits{{"attention_f32.cu", {164, 96}},
+                                            {"attention_row.cu", {64}},
+                                            {"attention_sm80.cu", {176, 16}},
+                                            {"attention_sm90.cu", {168}},
+                                            {"linear_few_sm90.cu", {184}},
+                                            {"linear_narrow.cu", {64}},
+                                            {"linear_sm80.cu", {216}},
+                                            {"linear_sm90.cu", {168}},
+                                            {"norm.cu", {96}},
+                                            {"linear_f32_sm90.cu", {168}},
+                                            {"projected_attention_sm90.cu", {168, 0, 56}},
+                                            {"conv_image.cu", {168}},
+                                            {"windows.cu", {96}},
+                                            {"matmul.cu", {128}}};
 
 struct Compilation {
   kernels::DeviceSource source;
@@ -74,16 +82,18 @@ std::vector<Compilation> compilations() {
     add_all(list, matmul_kernel(), {Op::k_matmul, {a, b}});
     add_all(list, matmul_kernel(),
             {Op::k_linear,
-             {random.tensor(dtype, {9, 30}), random.tensor(dtype, {30, 50}), random.tensor(dtype, {50}), random.tensor(dtype, {9, 50})},
+             {random.tensor(dtype, {9, 30}), random.tensor(dtype, {30, 50}), random.tensor(dtype, {50}),
+              random.tensor(dtype, {9, 50})},
              {{"activation", std::string("gelu")}}});
   }
   for (const std::string factors : {"", "tf32"}) {
-    add_all(list, linear_f32_kernel(),
-            {Op::k_linear,
-             {random.tensor(DType::kF32, {kRows, kWidth}), random.tensor(DType::kF32, {kWidth, kWidth}),
-              random.tensor(DType::kF32, {kWidth}), std::nullopt},
-             {{"activation", std::string("gelu")}, {"factors", factors}},
-             {1, 2}});
+    for (const Kernel* kernel : {&linear_f32_sm90_kernel(), &linear_f32_kernel()})
+      add_all(list, *kernel,
+              {Op::k_linear,
+               {random.tensor(DType::kF32, {kRows, kWidth}), random.tensor(DType::kF32, {kWidth, kWidth}),
+                random.tensor(DType::kF32, {kWidth}), random.tensor(DType::kF32, {kRows, kWidth})},
+               {{"activation", std::string("gelu")}, {"factors", factors}},
+               {1, 2}});
   }
   for (const int64_t head_dim : {int64_t{32}, int64_t{64}, int64_t{128}}) {
     const auto attention = [&](DType dtype, int64_t q_len) {

@@ -25,7 +25,7 @@ class CudaKernel : public Kernel {
 
   // How it packs weights (Kernel::prepack): kernels that give the same bytes for the same type of weight, whichever GPU they
   // are for, have one name for it.
-  virtual std::string_view packing() const { return id(); }
+  virtual std::string_view packing(const Problem&) const { return id(); }
 
   Result<std::unique_ptr<Launcher>> prepare(const Problem&, const Config&) const final {
     return error(ErrorCode::kInternal, "{} is prepared without a device", id());

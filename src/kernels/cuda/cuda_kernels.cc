@@ -14,6 +14,7 @@ std::span<const Kernel* const> cuda_kernel_list() {
       &cuda::linear_sm90_kernel(),
       &cuda::linear_sm80_kernel(),
       &cuda::linear_narrow_kernel(),
+      &cuda::linear_f32_sm90_kernel(),
       &cuda::linear_f32_kernel(),
       &cuda::matmul_kernel(),
       &cuda::conv_sm90_kernel(),

@@ -18,6 +18,7 @@ const Kernel& attention_f32_kernel();   // attention_f32.cc
 const Kernel& linear_sm90_kernel();  // linear_sm90.cc
 const Kernel& linear_sm80_kernel();  // linear_sm80.cc
 const Kernel& linear_narrow_kernel();  // linear_narrow.cc
+const Kernel& linear_f32_sm90_kernel();  // linear_f32_sm90.cc
 const Kernel& linear_f32_kernel();     // linear_sm80.cc
 const Kernel& matmul_kernel();         // matmul.cc: linear too
 // The text of linear_sm90_kernel's config that is estimated fastest for this many rows of x on a GPU with so many SMs: a

@@ -1,12 +1,26 @@
 #include "kernels/cuda/linear.h"
 
+#include <bit>
 #include <limits>
+#include <span>
 
 #include "ir/dim.h"
 #include "ops/activation.h"
 #include "ops/support.h"
 
 namespace tenon::kernels::cuda {
+namespace {
+
+// To the nearest number with 10 bits of mantissa: wgmma would cut the others off.
+void round_to_tf32(std::span<float> values) {
+  constexpr uint32_t kExponent = 0x7f800000, kRest = 0x1fff;
+  for (float& value : values) {
+    const auto bits = std::bit_cast<uint32_t>(value);
+    if ((bits & kExponent) != kExponent) value = std::bit_cast<float>((bits + (kRest + 1) / 2) & ~kRest);
+  }
+}
+
+}  // namespace
 
 Support LinearKernel::supports(const Problem& problem) const {
   const bool is_norm = folds_norms_ && problem.op == Op::k_linear_norm;
@@ -34,11 +48,13 @@ std::optional<TensorType> LinearKernel::packed_type(const Problem& problem, int 
 }
 
 // [K, N] -> [N, K].
-Result<Tensor> LinearKernel::prepack(const Problem&, int, const Tensor& w) const {
+Result<Tensor> LinearKernel::prepack(const Problem& problem, int, const Tensor& w) const {
   const int64_t k = w.shape()[0], n = w.shape()[1];
   std::byte* packed = nullptr;
   TENON_ASSIGN(Tensor result, Tensor::allocate(w.dtype(), {n, k}, &packed));
-  ops::copy_view({w.dtype(), w.shape(), const_cast<std::byte*>(w.data())}, {.strides = {1, n}}, {w.dtype(), result.shape(), packed});
+  ops::copy_view({w.dtype(), w.shape(), const_cast<std::byte*>(w.data())}, {.strides = {1, n}},
+                 {w.dtype(), result.shape(), packed});
+  if (of_tf32(problem)) round_to_tf32({reinterpret_cast<float*>(packed), static_cast<size_t>(n * k)});
   return result;
 }
 

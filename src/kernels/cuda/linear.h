@@ -7,14 +7,15 @@
 namespace tenon::kernels::cuda {
 
 // W [K, N] constant, K and N known and multiples of 8, f16 or bf16. The engine stores W transposed, [N, K] of the same
-// dtype, for every kernel here, so that one stored weight serves every generation of GPUs.
+// dtype, rounded to tf32 where the plan allows such factors, for every kernel here, so that one stored weight serves every
+// generation of GPUs.
 class LinearKernel : public CudaKernel {
  public:
   explicit LinearKernel(bool folds_norms = false) : folds_norms_(folds_norms) {}
   Support supports(const Problem& problem) const override;
   std::optional<TensorType> packed_type(const Problem& problem, int index) const override;
   Result<Tensor> prepack(const Problem& problem, int index, const Tensor& w) const override;
-  std::string_view packing() const override { return "cuda.linear"; }
+  std::string_view packing(const Problem& problem) const override { return of_tf32(problem) ? "cuda.linear of tf32" : "cuda.linear"; }
   bool in_place(const Problem&, int index) const override { return index == kResidual; }
   std::vector<Config> library_configs(const Problem& problem, std::string_view library) const override;  // linear_cublaslt.cc
 
@@ -23,6 +24,7 @@ class LinearKernel : public CudaKernel {
 
   static int64_t columns(const Problem& problem) { return problem.inputs[kW].shape[1].value(); }
   static int64_t depth(const Problem& problem) { return problem.inputs[kW].shape[0].value(); }
+  static bool of_tf32(const Problem& problem) { return problem.op == Op::k_linear && problem.attrs.text("factors") == "tf32"; }
   // ELEMENT, COLUMNS, DEPTH, ACTIVATION, HAS_BIAS, HAS_RESIDUAL.
   static std::vector<std::string> problem_defines(const Problem& problem);
   // VECTOR, NORM_X, NORM_RESIDUAL, MOMENTS: of kernels that fold norms.

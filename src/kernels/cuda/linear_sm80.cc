@@ -143,7 +143,7 @@ class LinearF32 final : public LinearKernel {
   }
 
  private:
-  static int terms(const Problem& problem) { return problem.attrs.text("factors").empty() ? 2 : 1; }
+  static int terms(const Problem& problem) { return of_tf32(problem) ? 1 : 2; }
 };
 
 }  // namespace

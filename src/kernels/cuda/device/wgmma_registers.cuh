@@ -39,12 +39,26 @@ struct WgmmaRegisters;
                    : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "l"(b_rows), "r"(static_cast<int>(accumulate)));    \
     }                                                                                                                \
   };
+// f32 of which tf32 is read: A 64 x 8 with one element in each register, 8 of B's columns (32 bytes as well) are K.
+#define TENON_WGMMA_REGISTERS_TF32(N, a0, a1, a2, a3, b, p)                                                          \
+  template <>                                                                                                        \
+  struct WgmmaRegisters<float, N, false> {                                                                           \
+    static TENON_DEVICE void multiply(float (&d)[N / 2], const uint32_t (&a)[4], uint64_t b_rows, bool accumulate) { \
+      asm volatile("{ .reg .pred p; setp.ne.b32 p, " p ", 0; wgmma.mma_async.sync.aligned.m64n" #N "k8.f32.tf32"     \
+                   ".tf32 {" TENON_R_##N "}, {" a0 ", " a1 ", " a2 ", " a3 "}, " b ", p, 1, 1; }"                    \
+                   : TENON_D_##N                                                                                     \
+                   : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "l"(b_rows), "r"(static_cast<int>(accumulate)));    \
+    }                                                                                                                \
+  };
 #define TENON_WGMMA_REGISTERS_ALL(N, a0, a1, a2, a3, b, p) \
   TENON_WGMMA_REGISTERS(f16, N, 0, a0, a1, a2, a3, b, p)   \
   TENON_WGMMA_REGISTERS(f16, N, 1, a0, a1, a2, a3, b, p)   \
   TENON_WGMMA_REGISTERS(bf16, N, 0, a0, a1, a2, a3, b, p)  \
-  TENON_WGMMA_REGISTERS(bf16, N, 1, a0, a1, a2, a3, b, p)
+  TENON_WGMMA_REGISTERS(bf16, N, 1, a0, a1, a2, a3, b, p)  \
+  TENON_WGMMA_REGISTERS_TF32(N, a0, a1, a2, a3, b, p)
 TENON_WGMMA_REGISTERS_ALL(32, "%16", "%17", "%18", "%19", "%20", "%21")
 TENON_WGMMA_REGISTERS_ALL(64, "%32", "%33", "%34", "%35", "%36", "%37")
 TENON_WGMMA_REGISTERS_ALL(96, "%48", "%49", "%50", "%51", "%52", "%53")
 TENON_WGMMA_REGISTERS_ALL(128, "%64", "%65", "%66", "%67", "%68", "%69")
+TENON_WGMMA_REGISTERS_TF32(192, "%96", "%97", "%98", "%99", "%100", "%101")
+TENON_WGMMA_REGISTERS_TF32(256, "%128", "%129", "%130", "%131", "%132", "%133")
