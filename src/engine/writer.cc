@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cstdio>
+#include <future>
 #include <utility>
 
 #include "base/write_file.h"
@@ -17,8 +18,11 @@ class SectionWriter {
   SectionWriter(TemporaryFile& file, SectionKind kind, uint64_t offset) : file_(file), section_{static_cast<uint32_t>(kind), 0, offset, 0, 0} {}
 
   Status append(std::span<const std::byte> bytes) {
-    TENON_TRY(file_.write_at(section_.offset + section_.size, bytes));
+    const auto write = [&] { return file_.write_at(section_.offset + section_.size, bytes); };
+    // Large pieces are copied to the file while the checksum reads them.
+    std::future<Status> written = std::async(bytes.size() < kChunkBytes ? std::launch::deferred : std::launch::async, write);
     hasher_.update(bytes);
+    TENON_TRY(written.get());
     section_.size += bytes.size();
     return {};
   }
