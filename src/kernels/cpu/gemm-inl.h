@@ -41,13 +41,13 @@ HWY_INLINE void gemm_step(const float* a, const float* b, int64_t panel_stride, 
   }
 }
 
-// Four steps a turn, and with A's stride known (kStride; 0: not) one pointer for all their rows: where a neighbour uses the
-// other half of the core, three instructions begin a cycle, and two of them should be products.
-template <bool kMany, int kStride, int kRows, int kVectors>
+// Four steps a turn: where a neighbour uses the other half of the core, three instructions begin a cycle, and two of them
+// should be products.
+template <bool kMany, int kRows, int kVectors>
 HWY_INLINE void gemm_steps(const GemmTile& t, Fetch& fetch, V (&sum)[kRows][kVectors]) {
   constexpr int kUnrolled = 4;
   const float *a = t.a, *b = t.b;
-  const int64_t a_stride = kStride > 0 ? kStride : t.a_stride, panel_stride = t.b_panel_stride;
+  const int64_t a_stride = t.a_stride, panel_stride = t.b_panel_stride;
   int64_t k = t.k;
   for (; k >= kUnrolled; k -= kUnrolled) {
     HWY_UNROLL(8)
@@ -58,10 +58,10 @@ HWY_INLINE void gemm_steps(const GemmTile& t, Fetch& fetch, V (&sum)[kRows][kVec
         if (i % 2 != 0) fetch.two_steps();
       }
       a += a_stride;
-      if constexpr (kStride == 0) asm("" : "+r"(a));  // or the compiler finds a pointer for each element
+      asm("" : "+r"(a));  // or the compiler finds a pointer for each element
     }
     b += kUnrolled * kPanel;
-    asm("" : "+r"(a), "+r"(b));
+    asm("" : "+r"(b));
   }
   for (; k > 0; --k, a += a_stride, b += kPanel) gemm_step(a, b, panel_stride, sum);
 }
@@ -88,9 +88,9 @@ void gemm_tile(const GemmTile& t) {
   Fetch fetch(t.prefetch, t.k, &t);
   constexpr bool kWhole = kRows == kTileRows && kPanels == kTilePanels;  // the one that counts
   if (kWhole && !fetch.many())
-    t.a_stride == kPackWidth ? gemm_steps<!kWhole, kPackWidth>(t, fetch, sum) : gemm_steps<!kWhole, 0>(t, fetch, sum);
+    gemm_steps<!kWhole>(t, fetch, sum);
   else
-    t.a_stride == kPackWidth ? gemm_steps<true, kPackWidth>(t, fetch, sum) : gemm_steps<true, 0>(t, fetch, sum);
+    gemm_steps<true>(t, fetch, sum);
   HWY_UNROLL(32)
   for (int r = 0; r < kRows; ++r) {
     HWY_UNROLL(32)

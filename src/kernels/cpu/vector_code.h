@@ -50,7 +50,7 @@ inline constexpr int kPackWidth = 8;  // rows of packed A side by side, whatever
 // the result of an element depends neither on the tile's shape nor on the element's place in it.
 struct GemmTile {
   const float* a = nullptr;
-  int64_t a_stride = 0;  // from one k to the next; fastest where it is kPackWidth
+  int64_t a_stride = 0;  // from one k to the next
   const float* b = nullptr;
   int64_t b_panel_stride = 0;
   float* c = nullptr;
