@@ -29,7 +29,13 @@ const std::map<std::string, Limits> kLimits{{"attention_f32.cu", {164, 96}},
                                             {"projected_attention_sm90.cu", {168, 0, 56}},
                                             {"conv_image.cu", {168}},
                                             {"windows.cu", {96}},
-                                            {"matmul.cu", {128}}};
+                                            {"matmul.cu", {128}},
+                                            {"embedding.cu", {128}},
+                                            {"softmax.cu", {32}},
+                                            {"reduce.cu", {40}},
+                                            {"cumsum.cu", {32}},
+                                            {"movement.cu", {24}},
+                                            {"unpack_tokens.cu", {24}}};
 
 struct Compilation {
   kernels::DeviceSource source;
@@ -134,6 +140,25 @@ std::vector<Compilation> compilations() {
             {Op::k_conv, {random.tensor(DType::kF32, {1, 3, 28, 28}), weight(3, 7), b}, window(7, 2, 1, 2), {1, 2}});
     add_all(list, pool_kernel(),
             {Op::k_max_pool, {x}, {{"kernel_shape", std::vector<int64_t>{3, 3}}, {"channels_last", int64_t{1}}}});
+  }
+  // What works on rows.
+  const Tensor mask = Tensor::from(DType::kI64, {2, 3}, std::vector<int64_t>{1, 1, 1, 1, 1, 0});
+  const auto packing =
+      run_op(Op::k_pack_tokens, {mask}, {{"keep_positions", std::vector<int64_t>{0}}, {"tokens", ir::to_shape({5})}});
+  EXPECT_TRUE(packing.ok()) << packing.status().message();
+  for (const DType dtype : {DType::kF16, DType::kF32}) {
+    const Tensor x = random.tensor(dtype, {5, kWidth}), vector = random.tensor(dtype, {kWidth});
+    const Tensor ids = random.tensor(DType::kI64, {5}, 0, 4);
+    const Tensor& offsets = (*packing)[0];
+    add_all(list, embedding_kernel(),
+            {Op::k_embedding, {ids, x, ids, x, vector, vector}, {{"norm", int64_t{1}}, {"epsilon", 1e-5}}, {4, 5}});
+    add_all(list, softmax_kernel(), {Op::k_softmax, {x}});
+    add_all(list, reduce_kernel(), {Op::k_reduce_mean, {x}, {{"axes", std::vector<int64_t>{0}}}});
+    add_all(list, cumsum_kernel(), {Op::k_cumsum, {x}, {{"axis", int64_t{1}}}});
+    add_all(list, gather_kernel(), {Op::k_gather, {x, ids}});
+    add_all(list, view_kernel(), {Op::k_transpose, {x}, {{"perm", std::vector<int64_t>{1, 0}}}});
+    add_all(list, unpack_tokens_kernel(),
+            {Op::k_unpack_tokens, {x, (*packing)[3], offsets, (*packing)[1]}, {{"shape", ir::to_shape({2, 3})}}});
   }
   return list;
 }
