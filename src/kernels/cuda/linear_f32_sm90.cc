@@ -1,7 +1,6 @@
 // linear of f32 on Hopper, in one term of tf32 where the plan allows that, else in two; the device side is
 // linear_f32_sm90.cu.
 #include <algorithm>
-#include <limits>
 
 #include "kernels/cuda/kernels.h"
 #include "kernels/cuda/linear.h"

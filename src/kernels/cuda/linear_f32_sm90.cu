@@ -80,11 +80,22 @@ TENON_DEVICE void load_tiles(const Ring& ring, const TensorMap& x, const TensorM
   }
 }
 
-// wgmma cuts the last 13 bits of f32 off: so it reads x rounded. (The instruction that rounds has an eighth of the rate.)
-TENON_DEVICE uint32_t rounds_to_tf32(uint32_t x) { return x + 0x1000; }
-// What it leaves of x.
+// wgmma cuts the last 13 bits of f32 off: half of their range more, and it reads x rounded. (The instruction that rounds
+// has an eighth of the rate.) The bits of NaN may be all ones, to which nothing can be added.
+constexpr uint32_t kHalfRest = 0x1000;
+TENON_DEVICE uint32_t rounds_to_tf32(uint32_t x) {
+  const float f = __uint_as_float(x);
+  return f == f ? x + kHalfRest : x;
+}
+// What it leaves of x; of infinity and NaN, whose rest is a NaN of ones, so -0: their first term says all.
 TENON_DEVICE uint32_t rest_of_tf32(uint32_t x) {
-  return rounds_to_tf32(__float_as_uint(__uint_as_float(x) - __uint_as_float(x & 0xffffe000u)));
+  return __float_as_uint(__uint_as_float(x) - __uint_as_float(x & 0xffffe000u)) + kHalfRest;
+}
+
+// A factor: not to be made between the products, which would wait for it.
+TENON_DEVICE uint32_t made_here(uint32_t x) {
+  asm volatile("" : "+r"(x));
+  return x;
 }
 
 // The second term of W's tile, behind it; all consumers.
@@ -150,10 +161,7 @@ class Consumer {
 #pragma unroll
       for (int i = 0; i < kSteps; ++i)
 #pragma unroll
-        for (int j = 0; j < 4; ++j) {
-          rest[i][j] = rest_of_tf32(x[i][j]);
-          asm volatile("" : "+r"(rest[i][j]));  // now, not between the products
-        }
+        for (int j = 0; j < 4; ++j) rest[i][j] = made_here(rest_of_tf32(x[i][j]));
       barrier_wait(ring_.split + 8 * slot, place_.parity);
       wgmma_fence();
       add_products(part, rest, ring_.w(slot), false);  // the small products come first
@@ -190,7 +198,7 @@ class Consumer {
 #pragma unroll
       for (int i = 0; i < kSteps; ++i)
 #pragma unroll
-        for (int j = 0; j < 4; ++j) x[i][j] = rounds_to_tf32(x[i][j]);
+        for (int j = 0; j < 4; ++j) x[i][j] = made_here(rounds_to_tf32(x[i][j]));
     }
   }
 
