@@ -68,6 +68,20 @@ def agreement(tenon, engine, model, folder):
     return worst / largest, least
 
 
+def median_ms(run, runs=30, warmup=10):
+    """Of `run()` on the GPU's current stream."""
+    times = []
+    for i in range(warmup + runs):
+        begin, end = torch.cuda.Event(enable_timing=True), torch.cuda.Event(enable_timing=True)
+        begin.record()
+        run()
+        end.record()
+        end.synchronize()
+        if i >= warmup:
+            times.append(begin.elapsed_time(end))
+    return statistics.median(times)
+
+
 def time_torch(model, batch, seq, mode=None):
     """Median milliseconds; `mode`: of torch.compile, None for eager."""
     ids = torch.randint(0, 30000, (batch, seq), device="cuda")
@@ -75,17 +89,8 @@ def time_torch(model, batch, seq, mode=None):
     if mode:
         torch._dynamo.reset()
     call = torch.compile(model, mode=mode) if mode else model
-    times = []
     with torch.inference_mode():
-        for i in range(40):
-            begin, end = torch.cuda.Event(enable_timing=True), torch.cuda.Event(enable_timing=True)
-            begin.record()
-            call(input_ids=ids, attention_mask=mask)
-            end.record()
-            end.synchronize()
-            if i >= 10:
-                times.append(begin.elapsed_time(end))
-    return statistics.median(times)
+        return median_ms(lambda: call(input_ids=ids, attention_mask=mask))
 
 
 def squad(tenon, engine, model, size, folder, ort):

@@ -17,7 +17,7 @@ import tempfile
 import torch
 from transformers import BertConfig, BertForQuestionAnswering
 
-from encoder import agreement, run
+from encoder import agreement, median_ms, run
 
 
 def time_graph(model, batch, seq):
@@ -37,16 +37,7 @@ def time_graph(model, batch, seq):
         graph = torch.cuda.CUDAGraph()
         with torch.cuda.graph(graph):
             forward()
-        times = []
-        for i in range(40):
-            begin, end = torch.cuda.Event(enable_timing=True), torch.cuda.Event(enable_timing=True)
-            begin.record()
-            graph.replay()
-            end.record()
-            end.synchronize()
-            if i >= 10:
-                times.append(begin.elapsed_time(end))
-    return statistics.median(times)
+        return median_ms(graph.replay)
 
 
 def error_of(model, exact):

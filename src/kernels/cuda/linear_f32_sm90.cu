@@ -22,6 +22,7 @@ namespace {
 constexpr int kConsumers = TILE_M / 64, kConsumerThreads = 128 * kConsumers;
 constexpr bool kAlone = BLOCKS == 1;  // on its SM: registers go from a whole warpgroup, the loader's, to the others
 constexpr int kThreads = kConsumerThreads + (kAlone ? 128 : 32);
+static_assert(!kAlone || kConsumers == 2, "232 registers for each thread of two warpgroups");
 constexpr int kChunk = 128 / sizeof(float), kChunks = (DEPTH + kChunk - 1) / kChunk;
 constexpr int kSteps = 4;  // of a chunk, 8 columns of K each
 constexpr uint32_t kXBytes = TILE_M * 128, kWBytes = TILE_N * 128, kLoadedBytes = kXBytes + kWBytes;
@@ -267,7 +268,7 @@ extern "C" __global__ void __launch_bounds__(kThreads, BLOCKS)
     if (thread == kConsumerThreads) load_tiles(ring, x, w, rows);
     return;
   }
-  if (kAlone) take_registers<kConsumers == 2 ? 232 : 240>();
+  if (kAlone) take_registers<232>();
   wait_for_previous_kernels();  // the residual
   Consumer consumer(ring, warp / 4);
   const int first_row = warp * 16 + thread % 32 / 4, first_column = thread % 4 * 2;

@@ -84,22 +84,10 @@ struct Wgmma;
                    : "l"(a_tile), "l"(b_tile), "r"(static_cast<int>(accumulate)));                                  \
     }                                                                                                               \
   };
-// f32, of which tf32 is read: 8 columns of K, 32 bytes as well.
-#define TENON_WGMMA_TF32(N, a, b, p)                                                                                \
-  template <>                                                                                                       \
-  struct Wgmma<float, N> {                                                                                          \
-    static TENON_DEVICE void multiply(float (&d)[N / 2], uint64_t a_tile, uint64_t b_tile, bool accumulate) {       \
-      asm volatile("{ .reg .pred p; setp.ne.b32 p, " p ", 0; wgmma.mma_async.sync.aligned.m64n" #N "k8.f32.tf32"    \
-                   ".tf32 {" TENON_R_##N "}, " a ", " b ", p, 1, 1; }"                                              \
-                   : TENON_D_##N                                                                                    \
-                   : "l"(a_tile), "l"(b_tile), "r"(static_cast<int>(accumulate)));                                  \
-    }                                                                                                               \
-  };
-#define TENON_WGMMA_ALL(N, a, b, p) \
-  TENON_WGMMA(f16, N, a, b, p) TENON_WGMMA(bf16, N, a, b, p) TENON_WGMMA_TF32(N, a, b, p)
-TENON_WGMMA_ALL(32, "%16", "%17", "%18")
-TENON_WGMMA_ALL(64, "%32", "%33", "%34")
-TENON_WGMMA_ALL(96, "%48", "%49", "%50")
-TENON_WGMMA_ALL(128, "%64", "%65", "%66")
-TENON_WGMMA_ALL(192, "%96", "%97", "%98")
-TENON_WGMMA_ALL(256, "%128", "%129", "%130")
+#define TENON_WGMMA_BOTH(N, a, b, p) TENON_WGMMA(f16, N, a, b, p) TENON_WGMMA(bf16, N, a, b, p)
+TENON_WGMMA_BOTH(32, "%16", "%17", "%18")
+TENON_WGMMA_BOTH(64, "%32", "%33", "%34")
+TENON_WGMMA_BOTH(96, "%48", "%49", "%50")
+TENON_WGMMA_BOTH(128, "%64", "%65", "%66")
+TENON_WGMMA_BOTH(192, "%96", "%97", "%98")
+TENON_WGMMA_BOTH(256, "%128", "%129", "%130")
