@@ -50,6 +50,14 @@ TENON_PEAK(words_512, TENON_OP)
 #define TENON_OP(n) "vpmaddwd %%ymm0, %%ymm0, %%ymm3\n vpaddd %%ymm3, %%ymm" #n ", %%ymm" #n "\n"
 TENON_PEAK(words_256, TENON_OP)
 #undef TENON_OP
+#define TENON_OP(n) \
+  "vpmaddubsw %%zmm0, %%zmm0, %%zmm3\n vpmaddwd %%zmm1, %%zmm3, %%zmm3\n vpaddd %%zmm3, %%zmm" #n ", %%zmm" #n "\n"
+TENON_PEAK(pairs_512, TENON_OP)
+#undef TENON_OP
+#define TENON_OP(n) \
+  "vpmaddubsw %%ymm0, %%ymm0, %%ymm3\n vpmaddwd %%ymm1, %%ymm3, %%ymm3\n vpaddd %%ymm3, %%ymm" #n ", %%ymm" #n "\n"
+TENON_PEAK(pairs_256, TENON_OP)
+#undef TENON_OP
 #define TENON_OP(n) "vdpbf16ps %%zmm0, %%zmm0, %%zmm" #n "\n"
 TENON_PEAK(bf16_512, TENON_OP)
 #undef TENON_OP
@@ -76,11 +84,12 @@ struct Peak {
   double operations = 0;
 };
 
-// `factors`: f32, bf16 or int8. Where bf16 has no instruction, that of f32 is the limit.
+// `factors`: f32, bf16, int8, or int7 for rows of 8 bits and weights of 7. Where bf16 has no instruction, that of f32 is the limit.
 inline Peak peak_of(Isa isa, const std::string& factors) {
   constexpr double kTiles = 4.0 * 16 * 16 * 2, kSums = 12.0 * 2;
   const bool wide = isa >= Isa::kAvx512;
-  if (factors == "int8") {
+  if (factors == "int7" && lacks_vnni(isa)) return wide ? Peak{pairs_512, kSums * 64} : Peak{pairs_256, kSums * 32};
+  if (factors == "int8" || factors == "int7") {
     if (isa == Isa::kAmx) return {bytes_amx, kTiles * 64};
     if (isa >= Isa::kAvx512Vnni) return {bytes_512, kSums * 64};
     if (isa == Isa::kAvxVnni) return {bytes_256, kSums * 32};

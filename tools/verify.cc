@@ -9,6 +9,7 @@
 
 #include "builder/builder.h"
 #include "ops/interpret.h"
+#include "ops/quantize.h"
 #include "runtime/executable.h"
 #include "tools/random_inputs.h"
 #include "tools/report.h"
@@ -42,7 +43,7 @@ Precision precision_of(const engine::Plan& plan) {
   for (const engine::PlanStep& step : plan.steps) {
     if (step.op == ir::Op::k_linear || step.op == ir::Op::k_conv) {
       const std::string factors = step.attrs.text("factors");
-      if (factors == "int8") meets(kInt8);
+      if (ops::weight_bits(factors) > 0) meets(kInt8);
       if (factors == "bf16") meets(kBf16);
       if (factors == "tf32") meets(kTf32);
     }

@@ -132,6 +132,7 @@ Result<Precision> parse_precision(std::string name, kernels::Target target) {
   if (name == "int8" && on_gpu) return error(ErrorCode::kUnsupported, "int8 needs a CPU: --target cpu");
   if (name == "fp16") return Precision{DType::kF16, ""};
   if (name == "bf16") return on_gpu ? Precision{DType::kBF16, ""} : Precision{DType::kF32, "bf16"};
+  if (name == "int8" && kernels::cpu::lacks_vnni(kernels::cpu::chosen_isa())) return Precision{DType::kF32, "int7"};
   if (name == "int8" || name == "tf32") return Precision{DType::kF32, name};
   return error(ErrorCode::kInvalidArgument, "there is no precision \"{}\": fp32, tf32, fp16, bf16, int8 or best", name);
 }
@@ -218,7 +219,7 @@ Result<plan::PlanOptions> optimize(ir::Graph& graph, const BuilderConfig& config
   plan::PlanOptions options;
   options.target = target.kind;
   options.machine = target.machine;
-  // Without timings a plan does not depend on the CPU that makes it.
+  // Without timings a plan depends on the CPU that makes it by the bits of int8's weights alone.
   const bool has_timings = config.tune || !config.timing_cache.empty();
   if (target.kind == kernels::Target::kCpu && has_timings) options.machine = plan::cpu_at_hand();
   options.machine.workspace_limit = config.workspace_limit;

@@ -10,7 +10,8 @@ namespace {
 Status infer(InferContext& c) {
   TENON_TRY(check_dtype(c, 0, DTypes::kFloat));
   const std::string& factors = c.attrs.text("factors");
-  if (factors == "int8") {
+  const bool integers = weight_bits(factors) > 0;
+  if (integers) {
     TENON_TRY(require_dtype(c, 1, DType::kF32));
     for (const int i : {2, 3})
       if (c.has(i)) TENON_TRY(require_dtype(c, i, c.dtype(0)));
@@ -23,8 +24,8 @@ Status infer(InferContext& c) {
     return error(ErrorCode::kBadModel, "unknown activation '{}'", c.attrs.text("activation"));
   }
   if (!factors.empty()) {
-    if (factors != "bf16" && factors != "tf32" && factors != "int8") return error(ErrorCode::kBadModel, "unknown factors '{}'", factors);
-    const bool narrow_rows = factors == "int8" && c.dtype(0) == DType::kBF16;
+    if (factors != "bf16" && factors != "tf32" && !integers) return error(ErrorCode::kBadModel, "unknown factors '{}'", factors);
+    const bool narrow_rows = integers && c.dtype(0) == DType::kBF16;
     if (c.dtype(0) != DType::kF32 && !narrow_rows) return error(ErrorCode::kBadModel, "factors of {} need f32 inputs", factors);
   }
   Shape y = c.shape(0);
@@ -52,8 +53,9 @@ void finish(const RunArgs& args, Activation activation, const Compute<T>* produc
   }
 }
 
-// product [rows, n] = x W with both factors rounded to 8 bits (ops/quantize.h); the sums are exact in double.
-Status int8_product(const float* x, const float* w, int64_t rows, int64_t n, int64_t k, float* product) {
+// product [rows, n] = x W with both factors rounded (ops/quantize.h), the weights to at most `limit`; the sums are exact
+// in double.
+Status int8_product(const float* x, const float* w, int64_t rows, int64_t n, int64_t k, int32_t limit, float* product) {
   std::byte *a_bytes = nullptr, *b_bytes = nullptr, *sum_bytes = nullptr;
   TENON_ASSIGN(const Tensor a, Tensor::allocate(DType::kF64, {rows, k}, &a_bytes));
   TENON_ASSIGN(const Tensor b, Tensor::allocate(DType::kF64, {k, n}, &b_bytes));
@@ -68,8 +70,8 @@ Status int8_product(const float* x, const float* w, int64_t rows, int64_t n, int
   }
   for (int64_t j = 0; j < n; ++j) {
     const float largest = largest_of_column(w, k, n, j);
-    column_steps.push_back(column_step(largest));
-    for (int64_t i = 0; i < k; ++i) r[i * n + j] = quantize_weight(w[i * n + j], largest);
+    column_steps.push_back(column_step(largest, limit));
+    for (int64_t i = 0; i < k; ++i) r[i * n + j] = quantize_weight(w[i * n + j], largest, limit);
   }
   matrix_product(rows, n, k, q, k, r, n, sum, n);
   for (int64_t i = 0; i < rows; ++i)
@@ -97,12 +99,12 @@ Status reference(const Attrs& attrs, const RunArgs& args) {
   const int64_t rows = product(x.shape, 0, x.rank() - 1);
   const Activation activation = *parse_activation(attrs.text("activation"));
   const std::string& factors = attrs.text("factors");
-  if (factors == "int8") {
+  if (const int bits = weight_bits(factors); bits > 0) {
     std::byte* scratch = nullptr;
     TENON_ASSIGN(const Tensor sums, Tensor::allocate(DType::kF32, {y.numel()}, &scratch));
     auto* out = reinterpret_cast<float*>(scratch);
     TENON_ASSIGN(const Tensor a, widen<float>(x));
-    TENON_TRY(int8_product(a.as<float>(), args.input(1).as<const float>(), rows, n, k, out));
+    TENON_TRY(int8_product(a.as<float>(), args.input(1).as<const float>(), rows, n, k, largest_weight(bits), out));
     if (y.dtype == DType::kBF16)
       finish<BF16>(args, activation, out, rows, n, 0, n);
     else
@@ -148,7 +150,8 @@ OpDef define_linear() {
                  "'', relu, gelu (erf), gelu_tanh, gelu_sigmoid, tanh, sigmoid or silu"},
                 {"factors", std::string(), false,
                  "what x and W may be rounded to before they are multiplied: '' their own type; of "
-                 "f32: tf32 or bf16, or int8 (x, f32 or bf16, by row when run, W, f32, by column), summed exactly"}},
+                 "f32: tf32 or bf16, or int8 (x, f32 or bf16, by row when run, W, f32, by column), summed exactly; int7: "
+                 "the same with 7 bits of W"}},
       .locality = Locality::kRow,
       .infer = infer,
       .flops = flops,

@@ -2,7 +2,8 @@
 // the same integers and differ in the last, floating-point steps at most.
 //
 //   x[i, k] ~ step_i (q[i, k] - zero_i)    a row of x, q in 0 … 255, made at run time; 0 is exact
-//   w[k, j] ~ step_j  r[k, j]              a column of W, r in -127 … 127, made when the engine is built
+//   w[k, j] ~ step_j  r[k, j]              a column of W, r in -127 … 127 or, of 7 bits, -64 … 64, made when the engine
+//                                          is built
 //   y[i, j] = step_i step_j sum_k (q[i, k] - zero_i) r[k, j], summed in 32-bit integers
 #pragma once
 
@@ -10,6 +11,7 @@
 #include <cfloat>
 #include <cmath>
 #include <cstdint>
+#include <string_view>
 
 namespace tenon::ops {
 
@@ -40,13 +42,20 @@ inline int32_t quantize(float x, const RowScale& row) {
   return std::clamp(static_cast<int32_t>(std::nearbyint(scaled)) + row.zero, 0, 255);
 }
 
-// The step of a column whose largest absolute value is given.
-inline float column_step(float largest) { return largest / 127.0f; }
+// Bits of the weights that an attribute `factors` asks for: 8 of "int8", 7 of "int7", else 0.
+inline int weight_bits(std::string_view factors) { return factors == "int8" ? 8 : factors == "int7" ? 7 : 0; }
+
+// The largest r of so many bits. That of 7 is all that processors without VNNI add up two products of in 16 bits, as they
+// do fastest: 2 * 255 * 64 = 32640.
+inline constexpr int32_t largest_weight(int bits) { return bits == 7 ? 64 : 127; }
+
+// The step of a column whose largest absolute value is given, and the largest r.
+inline float column_step(float largest, int32_t limit) { return largest / static_cast<float>(limit); }
 
 // r of w.
-inline int32_t quantize_weight(float w, float largest) {
-  const float scaled = largest >= FLT_MIN && largest <= FLT_MAX ? w * (127.0f / largest) : 0.0f;
-  return std::clamp(static_cast<int32_t>(std::nearbyint(scaled)), -127, 127);
+inline int32_t quantize_weight(float w, float largest, int32_t limit) {
+  const float scaled = largest >= FLT_MIN && largest <= FLT_MAX ? w * (static_cast<float>(limit) / largest) : 0.0f;
+  return std::clamp(static_cast<int32_t>(std::nearbyint(scaled)), -limit, limit);
 }
 
 }  // namespace tenon::ops

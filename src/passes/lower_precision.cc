@@ -14,6 +14,7 @@
 #include <unordered_set>
 
 #include "ops/interpret.h"
+#include "ops/quantize.h"
 #include "passes/passes.h"
 
 namespace tenon::passes {
@@ -154,7 +155,7 @@ class Lowering {
   static bool stays_wide(const Node& node, size_t input) {
     if (node.is(Op::k_attention)) return input == 8;
     const bool multiplies = node.is(Op::k_linear) || node.is(Op::k_conv);
-    return multiplies && input == 1 && node.attrs().text("factors") == "int8";
+    return multiplies && input == 1 && ops::weight_bits(node.attrs().text("factors")) > 0;
   }
 
   // A node that reads floats and gives none (a comparison), or is to stay as it is, reads what was computed, widened.

@@ -5,6 +5,7 @@ namespace tenon::test {
 namespace {
 
 using kernels::cpu::linear_bf16_kernel;
+using kernels::cpu::linear_int7_kernel;
 using kernels::cpu::linear_int8_kernel;
 using kernels::cpu::linear_kernel;
 
@@ -20,7 +21,8 @@ struct Kind {
   const char* factors;
   const CpuKernel& (*kernel)();
 };
-constexpr Kind kInt8{"int8", linear_int8_kernel}, kBf16{"bf16", linear_bf16_kernel};
+constexpr Kind kInt8{"int8", linear_int8_kernel}, kInt7{"int7", linear_int7_kernel}, kBf16{"bf16", linear_bf16_kernel};
+constexpr Kind kKinds[] = {kInt8, kInt7, kBf16};
 
 Step step_of(Random& random, const Kind& kind, const NarrowCase& c, const std::string& activation = "",
              bool bias = true, bool residual = true) {
@@ -38,7 +40,7 @@ Step step_of(Random& random, const Kind& kind, const NarrowCase& c, const std::s
 // without bf16), which the reference rounds to 8 bits.
 Tolerance allowed(const Kind& kind, Isa isa, int64_t k) {
   const double root = std::sqrt(static_cast<double>(k));
-  if (kind.kernel == linear_int8_kernel) return tolerance(DType::kF32) * 4;
+  if (kind.kernel != linear_bf16_kernel) return tolerance(DType::kF32) * 4;
   const bool rounds = isa == Isa::kScalar || isa >= Isa::kAvx512Bf16;
   return rounds ? tolerance(DType::kF32) * (8 + 4 * root) : tolerance(DType::kBF16) * (1 + 0.5 * root);
 }
@@ -60,7 +62,7 @@ class LinearNarrow : public testing::TestWithParam<Isa> {
 TEST_P(LinearNarrow, AgreesWithReferenceAtOddShapes) {
   Random random;
   SCOPED_TRACE(random.trace());
-  for (const Kind& kind : {kInt8, kBf16}) {
+  for (const Kind& kind : kKinds) {
     for (const NarrowCase& c : kNarrowCases) {
       SCOPED_TRACE(fmt::format("{}, {} x {} x {}", kind.factors, c.rows, c.k, c.n));
       expect(kind, step_of(random, kind, c, "", random.chance(0.5), random.chance(0.5)));
@@ -71,14 +73,14 @@ TEST_P(LinearNarrow, AgreesWithReferenceAtOddShapes) {
 TEST_P(LinearNarrow, AgreesWithReferenceForEveryNumberOfRowsOfATile) {
   Random random;
   SCOPED_TRACE(random.trace());
-  for (const Kind& kind : {kInt8, kBf16})
+  for (const Kind& kind : kKinds)
     for (int64_t rows = 1; rows <= 34; ++rows) expect(kind, step_of(random, kind, {rows, 70, 50}));
 }
 
 TEST_P(LinearNarrow, AppliesEveryActivationBeforeTheResidual) {
   Random random;
   SCOPED_TRACE(random.trace());
-  for (const Kind& kind : {kInt8, kBf16})
+  for (const Kind& kind : kKinds)
     for (const char* activation : {"relu", "gelu", "gelu_tanh", "gelu_sigmoid", "tanh", "sigmoid", "silu"})
       expect(kind, step_of(random, kind, {9, 40, 50}, activation));
 }
@@ -86,13 +88,13 @@ TEST_P(LinearNarrow, AppliesEveryActivationBeforeTheResidual) {
 TEST_P(LinearNarrow, ManyRowsAreRoundedPieceByPiece) {
   Random random;
   SCOPED_TRACE(random.trace());
-  for (const Kind& kind : {kInt8, kBf16}) expect(kind, step_of(random, kind, {1601, 40, 19}));
+  for (const Kind& kind : kKinds) expect(kind, step_of(random, kind, {1601, 40, 19}));
 }
 
 TEST_P(LinearNarrow, ARowIsTheSameAloneAndInAnyBatch) {
   Random random;
   SCOPED_TRACE(random.trace());
-  for (const Kind& kind : {kInt8, kBf16}) {
+  for (const Kind& kind : kKinds) {
     for (const NarrowCase& c : {NarrowCase{37, 70, 50}, NarrowCase{67, 1500, 100}}) {
       const Step whole = step_of(random, kind, c, "gelu");
       const Tensor all = (*run_kernel(kind.kernel(), whole, isa(), 2))[0];
@@ -110,7 +112,7 @@ TEST_P(LinearNarrow, ARowIsTheSameAloneAndInAnyBatch) {
 TEST_P(LinearNarrow, RowsThatAreNotFiniteSpoilNoOthers) {
   Random random;
   SCOPED_TRACE(random.trace());
-  for (const Kind& kind : {kInt8, kBf16}) {
+  for (const Kind& kind : kKinds) {
     Step step = step_of(random, kind, {5, 40, 20}, "", true, false);
     const Tensor clean = (*run_kernel(kind.kernel(), step, isa(), 1))[0];
     auto* x = const_cast<float*>(step.inputs[0]->as<float>());
@@ -135,17 +137,60 @@ TEST_P(LinearNarrow, RowsOfZerosAndTinyNumbersAreZero) {
 // All factors at their limits: 255 * -127 * k.
 TEST_P(LinearNarrow, LargestSumsOfIntegersAreExact) {
   constexpr int64_t kDepth = 60000;
-  Step step{Op::k_linear,
-            {filled(DType::kF32, {2, kDepth}, [](int64_t) { return 1.0; }),
-             filled(DType::kF32, {kDepth, 17}, [](int64_t i) { return i % 17 % 2 == 0 ? -1.0 : 1.0; })},
-            {{"factors", std::string("int8")}},
-            {1}};
-  expect(kInt8, step);
+  for (const Kind& kind : {kInt8, kInt7}) {
+    Step step{Op::k_linear,
+              {filled(DType::kF32, {2, kDepth}, [](int64_t) { return 1.0; }),
+               filled(DType::kF32, {kDepth, 17}, [](int64_t i) { return i % 17 % 2 == 0 ? -1.0 : 1.0; })},
+              {{"factors", std::string(kind.factors)}},
+              {1}};
+    expect(kind, step);
+  }
+}
+
+// To the last bit, whatever two products that are added in 16 bits come to.
+TEST_P(LinearNarrow, SumsOfTilesWithWeightsOfSevenBitsAreExact) {
+  using kernels::cpu::kPanel;
+  const kernels::cpu::DotCode& code = kernels::cpu::vector_code(isa()).int7;
+  Random random;
+  SCOPED_TRACE(random.trace());
+  constexpr int64_t kGroups = 3 * kernels::cpu::kGroupStep, kStride = 4 * kGroups + 64;
+  const std::vector<int64_t> rows_at{0, 255}, weights_at{-64, 64};
+  std::vector<uint8_t> a(static_cast<size_t>(code.rows * kStride));
+  std::vector<int8_t> b(static_cast<size_t>(code.panels * kPanel * 4 * kGroups) + 64);
+  std::vector<int32_t> c(static_cast<size_t>(code.rows * code.panels * kPanel));
+  int8_t* const panels = b.data() + (64 - reinterpret_cast<uintptr_t>(b.data()) % 64) % 64;
+  for (const double limits : {0.0, 0.5, 1.0}) {  // how many factors stand at them
+    for (uint8_t& v : a) v = static_cast<uint8_t>(random.chance(limits) ? random.pick(rows_at) : random.integer(0, 255));
+    for (int64_t i = 0; i < code.panels * kPanel * 4 * kGroups; ++i)
+      panels[i] = static_cast<int8_t>(random.chance(limits) ? random.pick(weights_at) : random.integer(-64, 64));
+    for (int rows = 1; rows <= code.rows; ++rows) {
+      const int count = 1 + rows % code.panels;
+      if (code.begin != nullptr) code.begin();
+      code.tile({.a = reinterpret_cast<const std::byte*>(a.data()),
+                 .a_stride = kStride,
+                 .b = reinterpret_cast<const std::byte*>(panels),
+                 .b_panel_stride = kPanel * 4 * kGroups,
+                 .c = c.data(),
+                 .c_stride = count * kPanel,
+                 .groups = kGroups,
+                 .rows = rows,
+                 .panels = count});
+      if (code.end != nullptr) code.end();
+      for (int r = 0; r < rows; ++r) {
+        for (int j = 0; j < count * kPanel; ++j) {
+          const int8_t* column = panels + j / kPanel * kPanel * 4 * kGroups + j % kPanel * 4;
+          int32_t sum = 0;
+          for (int64_t k = 0; k < 4 * kGroups; ++k) sum += a[static_cast<size_t>(r * kStride + k)] * column[k / 4 * 4 * kPanel + k % 4];
+          ASSERT_EQ(c[static_cast<size_t>(r * count * kPanel + j)], sum) << rows << " rows, " << r << ", " << j;
+        }
+      }
+    }
+  }
 }
 
 // All but weights of 8 bits are bf16: rows are read where they lie if whole tiles of AMX fit their depth.
 Step rows_in_bf16(const Kind& kind, Step step) {
-  if (kind.kernel == linear_int8_kernel) return in_bf16(std::move(step), 1);
+  if (kind.kernel != linear_bf16_kernel) return in_bf16(std::move(step), 1);
   step.attrs.set("factors", std::string());
   return in_bf16(std::move(step));
 }
@@ -153,7 +198,7 @@ Step rows_in_bf16(const Kind& kind, Step step) {
 TEST_P(LinearNarrow, RowsOfBf16AgreeWithReference) {
   Random random;
   SCOPED_TRACE(random.trace());
-  for (const Kind& kind : {kInt8, kBf16}) {
+  for (const Kind& kind : kKinds) {
     const auto run = [&](const NarrowCase& c, const std::string& activation, bool bias, bool residual) {
       SCOPED_TRACE(fmt::format("{}, {} x {} x {} {}", kind.factors, c.rows, c.k, c.n, activation));
       const Step step = rows_in_bf16(kind, step_of(random, kind, c, activation, bias, residual));
@@ -172,7 +217,7 @@ TEST_P(LinearNarrow, RowsOfBf16AgreeWithReference) {
 TEST_P(LinearNarrow, ARowOfBf16IsTheSameAloneAndInAnyBatch) {
   Random random;
   SCOPED_TRACE(random.trace());
-  for (const Kind& kind : {kInt8, kBf16}) {
+  for (const Kind& kind : kKinds) {
     for (const NarrowCase& c : {NarrowCase{37, 70, 50}, NarrowCase{67, 1504, 100}}) {
       const Step whole = rows_in_bf16(kind, step_of(random, kind, c, "gelu"));
       const Tensor all = (*run_kernel(kind.kernel(), whole, isa(), 2))[0];
@@ -195,7 +240,7 @@ INSTANTIATE_TEST_SUITE_P(, LinearNarrow,
 TEST(LinearNarrowKernels, RoundingLosesLittle) {
   Random random;
   SCOPED_TRACE(random.trace());
-  for (const auto& [kind, most] : {std::pair{kInt8, 0.02}, {kBf16, 0.005}}) {
+  for (const auto& [kind, most] : {std::pair{kInt8, 0.02}, {kInt7, 0.02}, {kBf16, 0.005}}) {
     const Step step = step_of(random, kind, {20, 768, 64}, "", false, false);
     Step exact = step;
     exact.attrs = {{"activation", std::string()}};

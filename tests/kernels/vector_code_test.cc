@@ -126,6 +126,12 @@ TEST_P(VectorCodeTest, MasksAndIdsOfAnyLength) {
   }
 }
 
+TEST_P(VectorCodeTest, WeightsOfSevenBitsNeverTakeWiderFactors) {
+  const VectorCode& code = kernels::cpu::vector_code(GetParam());
+  EXPECT_EQ(kernels::cpu::lacks_vnni(GetParam()), code.int8.wide);
+  EXPECT_FALSE(code.int7.wide);
+}
+
 INSTANTIATE_TEST_SUITE_P(, VectorCodeTest, testing::ValuesIn(available_isas().begin(), available_isas().end()),
                          [](const auto& test) { return std::string(isa_name(test.param)); });
 

@@ -3,8 +3,10 @@
 #include <gtest/gtest.h>
 #include <sys/wait.h>
 
+#include <algorithm>
 #include <array>
 #include <cstdio>
+#include <cstdlib>
 #include <filesystem>
 #include <fstream>
 #include <nlohmann/json.hpp>
@@ -12,6 +14,7 @@
 #include <set>
 #include <sstream>
 
+#include "kernels/cpu/isa.h"
 #include "tests/onnx/model_builder.h"
 #include "tests/support/golden.h"
 
@@ -133,6 +136,24 @@ TEST_F(Profile, VerifySaysWhatItComparedAndHowExactly) {
   }
   // What 8 bits lose is more than what is asked for here.
   EXPECT_THAT(run("verify m.tenon --tolerance 1e-6 --model two.onnx", 1), HasSubstr("Not all of"));
+}
+
+// An engine that is built for AVX2 computes the same elsewhere.
+TEST_F(Profile, WeightsOfInt8HaveSevenBitsWithoutVnni) {
+  const auto all = kernels::cpu::available_isas();
+  if (std::ranges::find(all, kernels::cpu::Isa::kAvx2) == all.end()) GTEST_SKIP() << "this machine lacks AVX2";
+  write_two_products(folder_ / "two.onnx");
+  ASSERT_EQ(::setenv("TENON_ISA", "avx2", 1), 0);
+  run("build two.onnx -o m.tenon --int8");
+  const std::string verified = run("verify m.tenon --model two.onnx");
+  ::unsetenv("TENON_ISA");
+  EXPECT_THAT(verified, HasSubstr("m.tenon as it runs (int8 products)"));
+  EXPECT_THAT(run("explain m.tenon --all"), HasSubstr("cpu.linear.int7"));
+  EXPECT_THAT(run("verify m.tenon --model two.onnx"), HasSubstr("m.tenon as it runs (int8 products)"));
+  ASSERT_EQ(::setenv("TENON_ISA", "scalar", 1), 0);
+  run("build two.onnx -o m.tenon --int8");
+  ::unsetenv("TENON_ISA");
+  EXPECT_THAT(run("explain m.tenon --all"), HasSubstr("cpu.linear.int8"));
 }
 
 TEST_F(Profile, VerifyLeavesMaskedRowsOfUnpackedValuesOut) {

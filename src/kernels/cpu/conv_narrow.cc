@@ -221,15 +221,19 @@ class WideningConvLauncher final : public Launcher {
 
 class NarrowConvKernel final : public CpuKernel {
  public:
-  NarrowConvKernel(Factors factors, std::string_view id) : factors_(factors), id_(id) {}
+  // `name`: of the attribute.
+  NarrowConvKernel(Factors factors, std::string_view id, std::string_view name)
+      : factors_(factors), id_(id), name_(name) {}
   std::string_view id() const override { return id_; }
 
   Support supports(const Problem& problem) const override {
     if (problem.op != Op::k_conv) return Support::no("computes conv only");
-    const bool int8 = problem.attrs.text("factors") == "int8";
-    if (int8 != (factors_ == Factors::kInt8))
-      return Support::no(int8 ? "factors of 8 bits are asked for" : "factors of 8 bits are not asked for");
-    if (!int8) {
+    const std::string& factors = problem.attrs.text("factors");
+    const bool integers = is_integer(factors_);
+    if (factors != name_)
+      return Support::no(factors.empty() ? fmt::format("factors of {} are not asked for", name_)
+                                         : fmt::format("factors of {} are asked for", factors));
+    if (!integers) {
       if (Support s = all_of(problem, DType::kBF16); !s) return s;
     } else if (const DType x = problem.inputs[kX].dtype; x != DType::kBF16 && x != DType::kF32) {
       return Support::no(fmt::format("input 0 is {}, f32 or bf16 is needed", dtype_name(x)));
@@ -241,7 +245,7 @@ class NarrowConvKernel final : public CpuKernel {
     if (!ir::all_const(w)) return Support::no("the weights' shape is symbolic");
     for (const ir::Dim& size : w)
       if (size.value() < 1) return Support::no("the weights are empty");
-    if (const int64_t k = depth(ir::const_values(w)); int8 && k > ops::kMaxInt8Depth)
+    if (const int64_t k = depth(ir::const_values(w)); integers && k > ops::kMaxInt8Depth)
       return Support::no(fmt::format("sums of {} products may leave 32 bits", k));
     return Support::yes();
   }
@@ -279,23 +283,28 @@ class NarrowConvKernel final : public CpuKernel {
   }
 
  private:
-  DType dtype() const { return factors_ == Factors::kInt8 ? DType::kI8 : DType::kBF16; }
+  DType dtype() const { return is_integer(factors_) ? DType::kI8 : DType::kBF16; }
   // Elements of a filter.
   static int64_t depth(const std::vector<int64_t>& w) { return size_product(w, 1, static_cast<int>(w.size())); }
 
   Factors factors_;
-  std::string_view id_;
+  std::string_view id_, name_;
 };
 
 }  // namespace
 
 const CpuKernel& conv_int8_kernel() {
-  static const NarrowConvKernel kernel(Factors::kInt8, "cpu.conv.int8");
+  static const NarrowConvKernel kernel(Factors::kInt8, "cpu.conv.int8", "int8");
+  return kernel;
+}
+
+const CpuKernel& conv_int7_kernel() {
+  static const NarrowConvKernel kernel(Factors::kInt7, "cpu.conv.int7", "int7");
   return kernel;
 }
 
 const CpuKernel& conv_bf16_kernel() {
-  static const NarrowConvKernel kernel(Factors::kBf16, "cpu.conv.bf16");
+  static const NarrowConvKernel kernel(Factors::kBf16, "cpu.conv.bf16", "");
   return kernel;
 }
 

@@ -32,6 +32,7 @@ void int8_tile(const DotTile& t) {
 }
 
 constexpr DotCode int8_code(Isa) { return {.tile = int8_tile, .rows = 4, .panels = 1}; }
+constexpr DotCode int7_code(Isa isa) { return int8_code(isa); }
 // So that all code around products of bf16 runs, and is tested, on every machine.
 void bf16_tile(const DotTile& t) {
   auto* c = static_cast<float*>(t.c);
@@ -55,7 +56,8 @@ constexpr DotCode bf16_code(Isa) { return {.tile = bf16_tile, .rows = 4, .panels
 
 #else
 
-enum class Dot { kWords, kBytes, kBf16 };
+// kPairs multiplies bytes whose second factor has 7 bits: no sum of two products leaves 16 bits (ops/quantize.h).
+enum class Dot { kWords, kPairs, kBytes, kBf16 };
 
 #if HWY_CAP_GE512
 using Raw = __m512i;
@@ -137,32 +139,68 @@ HWY_INLINE void add_row(Raw (&sum)[kVectors], const std::byte* a, const RowIndex
   }
 }
 
+// Columns of kPairs: operands in memory, as the sums of a tile and the ones leave no registers for them.
+template <int kVectors>
+struct PairColumns {
+  Raw ones;  // of 16 bits
+  const Raw* at[kVectors];
+};
+
+// The same of pairs, whose 16-bit sums become 32-bit ones of two.
+template <Dot kDot, int kRow, int kOffset, int kVectors>
+HWY_INLINE void add_row(Raw (&sum)[kVectors], const std::byte* a, const RowIndex& rows,
+                        const PairColumns<kVectors>& column) {
+  Raw x;
+  asm(TENON_BROADCAST : [x] "=v"(x) : TENON_GROUP);
+  HWY_UNROLL(3)
+  for (int v = 0; v < kVectors; ++v) {
+    Raw product;
+    asm("vpmaddubsw %3, %2, %1\n vpmaddwd %4, %1, %1\n vpaddd %1, %0, %0"
+        : "+v"(sum[v]), "=&v"(product)
+        : "v"(x), "m"(*column.at[v]), "v"(column.ones));
+  }
+}
+
 // Rows kRow, kRow + 1 … of one group.
-template <Dot kDot, int kOffset, int kRow = 0, int kRows, int kVectors>
-HWY_INLINE void add_rows(Raw (&sum)[kRows][kVectors], const std::byte* a, const RowIndex& rows,
-                         const Raw (&column)[kVectors]) {
+template <Dot kDot, int kOffset, int kRow = 0, int kRows, int kVectors, class Columns>
+HWY_INLINE void add_rows(Raw (&sum)[kRows][kVectors], const std::byte* a, const RowIndex& rows, const Columns& column) {
   add_row<kDot, kRow, kOffset>(sum[kRow], a, rows, column);
   if constexpr (kRow + 1 < kRows) add_rows<kDot, kOffset, kRow + 1>(sum, a, rows, column);
 }
 
+// The first or the second group of two that stand side by side.
+template <Dot kDot, int kGroup, int kRows, int kVectors>
+HWY_INLINE void add_group(Raw (&sum)[kRows][kVectors], const std::byte* a, const RowIndex& rows, const std::byte* b,
+                          int64_t panel_stride, Raw ones) {
+  constexpr int kBytes = static_cast<int>(sizeof(Raw)), kPerPanel = 4 * kPanel / kBytes;
+  b += kGroup * 4 * kPanel;
+  if constexpr (kDot == Dot::kPairs) {
+    PairColumns<kVectors> column{ones, {}};
+    HWY_UNROLL(32)
+    for (int v = 0; v < kVectors; ++v)
+      column.at[v] = reinterpret_cast<const Raw*>(b + v / kPerPanel * panel_stride + v % kPerPanel * kBytes);
+    prefetch_columns<kVectors>(reinterpret_cast<const char*>(b), panel_stride);
+    add_rows<kDot, 4 * kGroup>(sum, a, rows, column);
+  } else {
+    Raw column[kVectors];
+    HWY_UNROLL(32)
+    for (int v = 0; v < kVectors; ++v) column[v] = load_raw(b + v / kPerPanel * panel_stride + v % kPerPanel * kBytes);
+    prefetch_columns<kVectors>(reinterpret_cast<const char*>(b), panel_stride);
+    add_rows<kDot, 4 * kGroup>(sum, a, rows, column);
+  }
+}
+
 template <Dot kDot, bool kMany, int kRows, int kVectors>
 HWY_INLINE void dot_groups(const DotTile& t, Fetch& fetch, Raw (&sum)[kRows][kVectors]) {
-  constexpr int kBytes = static_cast<int>(sizeof(Raw)), kPerPanel = 4 * kPanel / kBytes;
   const std::byte *a = t.a, *b = t.b;
   const RowIndex rows(t.a_stride);
   const int64_t panel_stride = t.b_panel_stride;
+  const Raw ones = broadcast(0x10001);
   for (int64_t g = t.groups; g > 0; g -= 2) {  // groups is a multiple
-    HWY_UNROLL(2)
-    for (int u = 0; u < 2; ++u) {
-      Raw column[kVectors];
-      HWY_UNROLL(32)
-      for (int v = 0; v < kVectors; ++v)
-        column[v] = load_raw(b + v / kPerPanel * panel_stride + v % kPerPanel * kBytes + u * 4 * kPanel);
-      prefetch_columns<kVectors>(reinterpret_cast<const char*>(b) + u * 4 * kPanel, panel_stride);
-      if (u == 0) add_rows<kDot, 0>(sum, a, rows, column);
-      if (u == 1) add_rows<kDot, 4>(sum, a, rows, column);
-      if constexpr (kMany) fetch.step_of_many();
-    }
+    add_group<kDot, 0>(sum, a, rows, b, panel_stride, ones);
+    if constexpr (kMany) fetch.step_of_many();
+    add_group<kDot, 1>(sum, a, rows, b, panel_stride, ones);
+    if constexpr (kMany) fetch.step_of_many();
     if constexpr (!kMany) fetch.two_steps();
     a += 8;
     b += 8 * kPanel;
@@ -393,6 +431,7 @@ constexpr DotCode int8_code(Isa isa) {
   if (isa == Isa::kAmx) return amx_code<Dot::kBytes>();
   return isa >= Isa::kAvx512Vnni ? dot_code<Dot::kBytes>() : dot_code<Dot::kWords>();
 }
+constexpr DotCode int7_code(Isa isa) { return lacks_vnni(isa) ? dot_code<Dot::kPairs>() : int8_code(isa); }
 constexpr DotCode bf16_code(Isa isa) {
   if (isa == Isa::kAmx) return amx_code<Dot::kBf16>();
   return isa == Isa::kAvx512Bf16 ? dot_code<Dot::kBf16>() : DotCode{};
@@ -403,6 +442,7 @@ constexpr DotCode bf16_code(Isa isa) {
 constexpr DotCode int8_code(Isa isa) {
   return isa == Isa::kAvxVnni ? dot_code<Dot::kBytes>() : dot_code<Dot::kWords>();
 }
+constexpr DotCode int7_code(Isa isa) { return lacks_vnni(isa) ? dot_code<Dot::kPairs>() : int8_code(isa); }
 constexpr DotCode bf16_code(Isa) { return {}; }
 
 #endif  // HWY_CAP_GE512

@@ -82,9 +82,15 @@ void quantize_row_of(const typename Held::T* x, int64_t k, const ops::RowScale& 
 }
 
 template <class T>
-void quantize_row(const void* x, bool bf16, int64_t k, const ops::RowScale& row, int64_t size, std::byte* bytes) {
-  if (bf16) return quantize_row_of<T, Bf16s<false>>(static_cast<const uint16_t*>(x), k, row, size, bytes);
-  quantize_row_of<T, Floats>(static_cast<const float*>(x), k, row, size, bytes);
+void quantize_row_as(const void* x, bool bf16, int64_t k, const ops::RowScale& row, int64_t size, std::byte* out) {
+  if (bf16) return quantize_row_of<T, Bf16s<false>>(static_cast<const uint16_t*>(x), k, row, size, out);
+  quantize_row_of<T, Floats>(static_cast<const float*>(x), k, row, size, out);
+}
+
+void quantize_row(const void* x, bool bf16, int64_t k, const ops::RowScale& row, int64_t size, bool wide,
+                  std::byte* out) {
+  if (wide) return quantize_row_as<int16_t>(x, bf16, k, row, size, out);
+  quantize_row_as<uint8_t>(x, bf16, k, row, size, out);
 }
 
 void round(const float* x, int64_t count, uint16_t* out) {

@@ -142,15 +142,15 @@ class NarrowKernel final : public CpuKernel {
 
   Support supports(const Problem& problem) const override {
     if (problem.op != Op::k_linear) return Support::no("computes linear only");
-    const bool int8 = factors_ == Factors::kInt8, rows_are_bf16 = problem.inputs[kX].dtype == DType::kBF16;
-    if ((int8 || !rows_are_bf16) && problem.attrs.text("factors") != name_)
+    const bool integers = is_integer(factors_), rows_are_bf16 = problem.inputs[kX].dtype == DType::kBF16;
+    if ((integers || !rows_are_bf16) && problem.attrs.text("factors") != name_)
       return Support::no(fmt::format("factors of {} are not asked for", name_));
-    if (!rows_are_bf16 || !int8) {
+    if (!rows_are_bf16 || !integers) {
       if (Support s = all_of(problem, rows_are_bf16 ? DType::kBF16 : DType::kF32); !s) return s;
     }
     if (!is_constant(problem, kW)) return Support::no("the weight is not constant");
     if (!ir::all_const(problem.inputs[kW].shape)) return Support::no("the weight's shape is symbolic");
-    if (const int64_t k = problem.inputs[kW].shape[0].value(); k > ops::kMaxInt8Depth && factors_ == Factors::kInt8)
+    if (const int64_t k = problem.inputs[kW].shape[0].value(); k > ops::kMaxInt8Depth && integers)
       return Support::no(fmt::format("sums of {} products may leave 32 bits", k));
     return Support::yes();
   }
@@ -161,7 +161,7 @@ class NarrowKernel final : public CpuKernel {
       if (factors_ == Factors::kBf16 && code.bf16.tile == nullptr) return gemm_cost(code, rows, k, columns, threads, b);
       return narrow_gemm_cost(code, factors_, rows, k, columns, threads, b);
     };
-    return linear_configs(problem, narrow_gemm_blockings(), factors_ == Factors::kInt8 ? "exact" : "over-k", cost);
+    return linear_configs(problem, narrow_gemm_blockings(), is_integer(factors_) ? "exact" : "over-k", cost);
   }
 
   std::optional<TensorType> packed_type(const Problem& problem, int index) const override {
@@ -196,7 +196,7 @@ class NarrowKernel final : public CpuKernel {
   }
 
  private:
-  DType dtype() const { return factors_ == Factors::kInt8 ? DType::kI8 : DType::kBF16; }
+  DType dtype() const { return is_integer(factors_) ? DType::kI8 : DType::kBF16; }
 
   Factors factors_;
   std::string_view id_, name_;
@@ -206,6 +206,11 @@ class NarrowKernel final : public CpuKernel {
 
 const CpuKernel& linear_int8_kernel() {
   static const NarrowKernel kernel(Factors::kInt8, "cpu.linear.int8", "int8");
+  return kernel;
+}
+
+const CpuKernel& linear_int7_kernel() {
+  static const NarrowKernel kernel(Factors::kInt7, "cpu.linear.int7", "int7");
   return kernel;
 }
 

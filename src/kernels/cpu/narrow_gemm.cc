@@ -17,7 +17,9 @@ int64_t block_bytes() { return second_level_cache() * 3 / 8; }
 struct Layout {
   Layout(const VectorCode& vector_code, Factors of, bool x_is_bf16, int64_t all_rows, int64_t k, int threads,
          bool has_source)
-      : code(of == Factors::kInt8 ? vector_code.int8 : vector_code.bf16) {
+      : code(of == Factors::kInt7   ? vector_code.int7
+             : of == Factors::kInt8 ? vector_code.int8
+                                    : vector_code.bf16) {
     element = code.wide ? 2 : bytes_of(of);
     depth = padded_depth(of, k);
     direct = x_is_bf16 && of == Factors::kBf16 && depth == k && !has_source;
@@ -25,9 +27,8 @@ struct Layout {
     stride = direct ? k * element : ceil_div(depth * element, kCacheLine) / 2 * 2 * kCacheLine + kCacheLine;
     rows = direct ? all_rows : std::min(all_rows, kChunkRows * threads);
     row_bytes = direct ? 0 : rows * stride;
-    scale_bytes = of == Factors::kInt8
-                      ? ceil_div(rows * static_cast<int64_t>(sizeof(ops::RowScale)), kCacheLine) * kCacheLine
-                      : 0;
+    scale_bytes =
+        is_integer(of) ? ceil_div(rows * static_cast<int64_t>(sizeof(ops::RowScale)), kCacheLine) * kCacheLine : 0;
     tile_bytes = code.rows * code.panels * kPanel * 4;
     widened_bytes = code.wide ? code.panels * kPanel * depth * element : 0;
     thread_bytes = tile_bytes + widened_bytes + (has_source ? ceil_div(4 * k, kCacheLine) * kCacheLine : 0);
@@ -64,7 +65,7 @@ class NarrowWorker {
         y_(static_cast<std::byte*>(g.y) + first_row * g.columns * g.epilogue.element()),
         rows_(rows),
         epilogue_(g.epilogue.at(first_row, 0)) {
-    if (g.factors != Factors::kInt8) return;
+    if (!is_integer(g.factors)) return;
     const auto* steps = reinterpret_cast<const float*>(g.w + panel_bytes(g.factors, g.k, g.columns));
     epilogue_.dequantize = {reinterpret_cast<const ops::RowScale*>(chunk + layout.row_bytes), steps,
                             reinterpret_cast<const int32_t*>(steps + padded_columns(g.columns))};
@@ -159,11 +160,11 @@ void round_rows(const VectorCode& code, const NarrowGemm& g, const Layout& layou
     else
       x = static_cast<const std::byte*>(g.x) + (first + i) * g.k * g.epilogue.element();
     std::byte* out = chunk + i * layout.stride;
-    if (g.factors == Factors::kInt8) {
+    if (is_integer(g.factors)) {
       float low = 0, high = 0;
       code.row_range(x, bf16, g.k, &low, &high);
       scales[i] = ops::row_scale(low, high);
-      code.quantize_row(x, bf16, g.k, scales[i], layout.depth, out);
+      code.quantize_row(x, bf16, g.k, scales[i], layout.depth, layout.code.wide, out);
       continue;
     }
     const auto bytes = static_cast<size_t>(g.k * 2);

@@ -15,7 +15,7 @@ void for_panel(const float* w, int64_t k, int64_t n, int64_t panel, Body&& body)
     for (int64_t c = 0; c < count; ++c) body(i, c, w[i * n + first + c]);
 }
 
-void pack_int8(const float* w, int64_t k, int64_t n, std::byte* packed) {
+void pack_integers(const float* w, int64_t k, int64_t n, int32_t limit, std::byte* packed) {
   auto* steps = reinterpret_cast<float*>(packed + panel_bytes(Factors::kInt8, k, n));
   auto* sums = reinterpret_cast<int32_t*>(steps + padded_columns(n));
   const int64_t depth = padded_depth(Factors::kInt8, k);
@@ -26,11 +26,11 @@ void pack_int8(const float* w, int64_t k, int64_t n, std::byte* packed) {
     });
     auto* panel = reinterpret_cast<int8_t*>(packed) + p * depth * kPanel;
     for_panel(w, k, n, p, [&](int64_t i, int64_t c, float v) {
-      const int32_t q = ops::quantize_weight(v, largest[c]);
+      const int32_t q = ops::quantize_weight(v, largest[c], limit);
       panel[i / 4 * 4 * kPanel + c * 4 + i % 4] = static_cast<int8_t>(q);
       sums[c] += q;
     });
-    for (int c = 0; c < kPanel; ++c) steps[c] = ops::column_step(largest[c]);
+    for (int c = 0; c < kPanel; ++c) steps[c] = ops::column_step(largest[c], limit);
   }
 }
 
@@ -47,8 +47,8 @@ void pack_bf16(const float* w, int64_t k, int64_t n, std::byte* packed) {
 
 void pack_narrow(Factors factors, const float* w, int64_t k, int64_t n, std::byte* packed) {
   std::memset(packed, 0, static_cast<size_t>(packed_bytes(factors, k, n)));
-  if (factors == Factors::kInt8) return pack_int8(w, k, n, packed);
-  pack_bf16(w, k, n, packed);
+  if (!is_integer(factors)) return pack_bf16(w, k, n, packed);
+  pack_integers(w, k, n, ops::largest_weight(factors == Factors::kInt7 ? 7 : 8), packed);
 }
 
 }  // namespace tenon::kernels::cpu

@@ -1,7 +1,7 @@
 // Packed weights of narrow factors, the same for every instruction set:
 //   bf16   panels [N/16][groups][16][2]
 //   int8   panels [N/16][groups][16][4], then for each of the 16 N/16 columns its step (f32) and the sum of its
-//   integers (s32)
+//   integers (s32); int7 is the same with weights of 7 bits (ops/quantize.h), rows have 8
 // Groups are a multiple of kGroupStep, so that K is padded with zeros to whole tiles of AMX; so are columns to whole
 // panels.
 #pragma once
@@ -11,7 +11,9 @@
 
 namespace tenon::kernels::cpu {
 
-enum class Factors { kBf16, kInt8 };
+enum class Factors { kBf16, kInt8, kInt7 };
+
+constexpr bool is_integer(Factors factors) { return factors != Factors::kBf16; }
 
 constexpr int64_t bytes_of(Factors factors) { return factors == Factors::kBf16 ? 2 : 1; }
 // K of the packed panels.
@@ -26,7 +28,7 @@ constexpr int64_t panel_bytes(Factors factors, int64_t k, int64_t n) {
 }
 // Bytes of everything.
 constexpr int64_t packed_bytes(Factors factors, int64_t k, int64_t n) {
-  return panel_bytes(factors, k, n) + (factors == Factors::kInt8 ? padded_columns(n) * 8 : 0);
+  return panel_bytes(factors, k, n) + (is_integer(factors) ? padded_columns(n) * 8 : 0);
 }
 
 // Packs w [k, n], row-major, into packed_bytes bytes.

@@ -20,6 +20,7 @@ constexpr VectorCode table(Isa isa) {
   t.tile_panels = kTilePanels;
   t.int8 = int8_code(isa);
   t.bf16 = bf16_code(isa);
+  t.int7 = int7_code(isa);
   t.gemm = gemm;
   t.gather = gather;
   t.gather_shapes[0] = {kTileRows, kTilePanels};
@@ -30,7 +31,7 @@ constexpr VectorCode table(Isa isa) {
   t.epilogue = rounds ? epilogue<true> : epilogue<false>;
   t.transpose_rows = transpose_rows;
   t.row_range = row_range;
-  t.quantize_row = t.int8.wide ? quantize_row<int16_t> : quantize_row<uint8_t>;
+  t.quantize_row = quantize_row;
   t.round = round;
   t.widen = widen;
   t.widen_int8 = widen_int8;

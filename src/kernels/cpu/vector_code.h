@@ -274,6 +274,7 @@ struct VectorCode {
   int tile_panels = 0;  // most panels of a GemmTile
 
   DotCode int8, bf16;
+  DotCode int7;  // of 8-bit rows and weights of 7 bits
 
   void (*gemm)(const GemmTile&);
   void (*gather)(const GatherTile&);
@@ -287,8 +288,9 @@ struct VectorCode {
 
   // The least and the greatest of a row's elements and 0; both NaN where it holds NaN or infinity. x is bf16 or f32.
   void (*row_range)(const void* x, bool bf16, int64_t k, float* low, float* high);
-  // One row of x [k], likewise, as 8-bit (int8.wide: 16-bit) integers, zeros from k to size, a multiple of 16.
-  void (*quantize_row)(const void* x, bool bf16, int64_t k, const ops::RowScale&, int64_t size, std::byte* out);
+  // One row of x [k], likewise, as 8-bit (`wide`: 16-bit) integers, zeros from k to size, a multiple of 16.
+  void (*quantize_row)(const void* x, bool bf16, int64_t k, const ops::RowScale&, int64_t size, bool wide,
+                       std::byte* out);
   // x [count] as bf16, rounded to nearest even, and bf16 as f32.
   void (*round)(const float* x, int64_t count, uint16_t* out);
   void (*widen)(const uint16_t* x, int64_t count, float* out);
