@@ -4,8 +4,8 @@
 //   conv(x, w) {factors = ""}     ->   conv(x, w) {factors = "int8"}
 //
 // Processors that lack VNNI get "int7" (ops/quantize.h). For bf16, and for integers too, what they read and write becomes
-// bf16, as do attention and norms between them, with casts where others read or feed them. The factors of tf32 (for GPUs) leave all else as it is; products of two computed matrices
-// have them too.
+// bf16, as do attention and norms between them, with casts where others read or feed them. The factors of tf32 (for GPUs)
+// leave all else as it is; products of two computed matrices have them too.
 //
 // Left alone: what the build names; weights that are computed when run (they could not be packed in advance), and heads, which cost little
 // and decide much: few outputs, or tanh (a pooler); convolutions of few channels (images as they come in) or in groups.
