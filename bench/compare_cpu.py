@@ -196,8 +196,8 @@ def measured_peak(program, precision, threads):
     command = [program, str(threads), "best", kind, "peak"]
     line = subprocess.run(command, check=True, capture_output=True, text=True).stdout
     isa = line.split(", ")[1]
-    if kind == "int8" and isa in ("avx2", "avx512"):  # whose builds give weights 7 bits
-        return measured_peak(program, "int7", threads)
+    if kind == "int8" and isa in ("avx2", "avx512"):  # as builds there have it
+        return measured_peak(program, "int8_quads", threads)
     return isa, float(line.split("peak ")[1].split()[0])
 
 

@@ -1,13 +1,13 @@
 // Speed of the packed product on the shapes of BERT-base's encoder, in turns with the processor's peak.
 //
-//   gemm_bench [threads] [isa] [f32, bf16, int8 or int7] [peak | rows[,rows ...]] [blocking]
+//   gemm_bench [threads] [isa] [f32, bf16, int8 or int8_quads] [peak | rows[,rows ...]] [blocking]
 //
 // With "peak" that is all it measures. Else, for each number of rows: twelve layers of random weights, so that they
 // stream from memory as in a model, and before and after each product a slice of multiply-adds on registers, as long and
 // on as many threads. "%" is the product's rate of the mean of the two: whatever a neighbour takes of the cores, it takes
 // from both. Rates (1e9 operations a second) and "%" are medians over all layers and rounds, brackets hold the middle half.
-// A blocking reads as in configs: rows=64,depth=384,split=rows (src/kernels/cpu/blocking.h). int8 and int7 (rows of 8 bits,
-// weights of 7: ops/quantize.h) include rounding x from f32; in bf16 all matrices are bf16.
+// A blocking reads as in configs: rows=64,depth=384,split=rows (src/kernels/cpu/blocking.h). int8 and int8_quads (for processors
+// without VNNI: ops/quantize.h) include rounding x from f32; in bf16 all matrices are bf16.
 #include <fmt/core.h>
 
 #include <algorithm>
@@ -93,7 +93,7 @@ int main(int argc, char** argv) {
     if (argc > 2 && isa_name(i) == argv[2]) isa = i;
   const std::string type = argc > 3 ? argv[3] : "f32";
   const VectorCode& code = vector_code(isa);
-  const Factors factors = type == "int8" ? Factors::kInt8 : type == "int7" ? Factors::kInt7 : Factors::kBf16;
+  const Factors factors = type == "int8" ? Factors::kInt8 : type == "int8_quads" ? Factors::kInt8Quads : Factors::kBf16;
   const bool widens = type == "bf16" && code.bf16.tile == nullptr, narrow = type != "f32" && !widens;
   const Blocking blocking = Blocking::parse(argc > 5 ? argv[5] : "auto").value_or(Blocking{});
   const std::string what = argc > 4 ? argv[4] : "1,8,16,32,128,384,1024";

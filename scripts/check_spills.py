@@ -11,7 +11,7 @@ import re
 import subprocess
 import sys
 
-TILES = re.compile(r"(?:dot|gemm|gather)_tile")
+TILES = re.compile(r"dot|gemm|gather")  # functions, whichever of them the compiler puts into others
 # What must be found, so that none is passed over: the instruction that multiplies, with which it must stand in a loop.
 INTEGERS = ["vpmaddwd", "vpmaddubsw", "vpdpbusd"]
 PRODUCTS = {"avx2": ["vfmadd231ps", *INTEGERS], "avx512": ["vfmadd231ps", "vdpbf16ps", *INTEGERS]}

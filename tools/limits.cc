@@ -57,7 +57,7 @@ Limits measure_cpu(ThreadPool& pool) {
   limits.device = kernels::cpu::processor_name() + ", " + std::to_string(pool.threads()) + " threads";
   limits.f32 = 1e9 * measured_peak(isa, "f32", pool);
   limits.bf16 = 1e9 * measured_peak(isa, "bf16", pool);
-  limits.int8 = 1e9 * measured_peak(isa, kernels::cpu::lacks_vnni(isa) ? "int7" : "int8", pool);
+  limits.int8 = 1e9 * measured_peak(isa, kernels::cpu::lacks_vnni(isa) ? "int8_quads" : "int8", pool);
   const auto threads = static_cast<size_t>(pool.threads());
   const std::vector<uint64_t> data(std::max(kMemoryBytes, kCacheBytes * threads) / sizeof(uint64_t), 1);
   limits.memory = read_rate(pool, data, kMemoryBytes, 1);

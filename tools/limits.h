@@ -16,7 +16,7 @@ struct Limits {
   double held = 0;                     // bytes of weights that stay in a cache from run to run
 
   double operations(const std::string& factors) const {
-    return ops::weight_bits(factors) > 0 ? int8 : factors == "bf16" ? bf16 : factors == "f32" || factors == "tf32" ? f32 : 0;
+    return ops::are_integers(factors) ? int8 : factors == "bf16" ? bf16 : factors == "f32" || factors == "tf32" ? f32 : 0;
   }
 };
 

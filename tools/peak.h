@@ -25,11 +25,11 @@ inline double pool_seconds(const ThreadPool& pool) {
 #if defined(__x86_64__)
 #define TENON_TWELVE(f) f(4) f(5) f(6) f(7) f(8) f(9) f(10) f(11) f(12) f(13) f(14) f(15)
 #define TENON_CLOBBERED \
-  "xmm3", "xmm4", "xmm5", "xmm6", "xmm7", "xmm8", "xmm9", "xmm10", "xmm11", "xmm12", "xmm13", "xmm14", "xmm15"
+  "xmm2", "xmm3", "xmm4", "xmm5", "xmm6", "xmm7", "xmm8", "xmm9", "xmm10", "xmm11", "xmm12", "xmm13", "xmm14", "xmm15"
 // Twelve independent sums, or four tiles of them, grow `times` times.
 #define TENON_PEAK(name, f)                                                                             \
   inline void name(int64_t times) {                                                                     \
-    asm volatile("vzeroall" ::: TENON_CLOBBERED, "xmm0", "xmm1", "xmm2"); /* denormals would be slow */ \
+    asm volatile("vzeroall" ::: TENON_CLOBBERED, "xmm0", "xmm1"); /* denormals would be slow */         \
     for (int64_t i = 0; i < times; ++i) asm volatile(TENON_TWELVE(f)::: TENON_CLOBBERED);               \
   }
 #define TENON_OP(n) "vfmadd231ps %%zmm0, %%zmm0, %%zmm" #n "\n"
@@ -50,14 +50,16 @@ TENON_PEAK(words_512, TENON_OP)
 #define TENON_OP(n) "vpmaddwd %%ymm0, %%ymm0, %%ymm3\n vpaddd %%ymm3, %%ymm" #n ", %%ymm" #n "\n"
 TENON_PEAK(words_256, TENON_OP)
 #undef TENON_OP
-#define TENON_OP(n) \
-  "vpmaddubsw %%zmm0, %%zmm0, %%zmm3\n vpmaddwd %%zmm1, %%zmm3, %%zmm3\n vpaddd %%zmm3, %%zmm" #n ", %%zmm" #n "\n"
-TENON_PEAK(pairs_512, TENON_OP)
+#define TENON_QUADS(v, n)                                                                           \
+  "vpmaddubsw %%" v "0, %%" v "0, %%" v "2\n vpmaddubsw %%" v "0, %%" v "0, %%" v "3\n"                \
+  "vpaddw %%" v "2, %%" v "3, %%" v "3\n vpmaddwd %%" v "1, %%" v "3, %%" v "3\n vpaddd %%" v "3, %%" v #n ", %%" v #n "\n"
+#define TENON_OP(n) TENON_QUADS("zmm", n)
+TENON_PEAK(quads_512, TENON_OP)
 #undef TENON_OP
-#define TENON_OP(n) \
-  "vpmaddubsw %%ymm0, %%ymm0, %%ymm3\n vpmaddwd %%ymm1, %%ymm3, %%ymm3\n vpaddd %%ymm3, %%ymm" #n ", %%ymm" #n "\n"
-TENON_PEAK(pairs_256, TENON_OP)
+#define TENON_OP(n) TENON_QUADS("ymm", n)
+TENON_PEAK(quads_256, TENON_OP)
 #undef TENON_OP
+#undef TENON_QUADS
 #define TENON_OP(n) "vdpbf16ps %%zmm0, %%zmm0, %%zmm" #n "\n"
 TENON_PEAK(bf16_512, TENON_OP)
 #undef TENON_OP
@@ -84,12 +86,12 @@ struct Peak {
   double operations = 0;
 };
 
-// `factors`: f32, bf16, int8, or int7 for rows of 8 bits and weights of 7. Where bf16 has no instruction, that of f32 is the limit.
+// `factors`: f32, bf16, int8, or int8_quads. Where bf16 has no instruction, that of f32 is the limit.
 inline Peak peak_of(Isa isa, const std::string& factors) {
   constexpr double kTiles = 4.0 * 16 * 16 * 2, kSums = 12.0 * 2;
   const bool wide = isa >= Isa::kAvx512;
-  if (factors == "int7" && lacks_vnni(isa)) return wide ? Peak{pairs_512, kSums * 64} : Peak{pairs_256, kSums * 32};
-  if (factors == "int8" || factors == "int7") {
+  if (factors == "int8_quads" && lacks_vnni(isa)) return wide ? Peak{quads_512, kSums * 128} : Peak{quads_256, kSums * 64};
+  if (factors == "int8" || factors == "int8_quads") {
     if (isa == Isa::kAmx) return {bytes_amx, kTiles * 64};
     if (isa >= Isa::kAvx512Vnni) return {bytes_512, kSums * 64};
     if (isa == Isa::kAvxVnni) return {bytes_256, kSums * 32};

@@ -13,7 +13,7 @@ struct StepCost {
   std::string name;     // of the value that the step makes first
   std::string op;       // "linear"
   std::string group;    // "GEMM", "attention", "norm", "bias+activation", "embedding" or "other"
-  std::string factors;  // what is multiplied: "f32", "f16", "bf16", "int8" or "int7"
+  std::string factors;  // what is multiplied: "f32", "f16", "bf16", "int8" or "int8_quads"
   double flops = 0;
   double weight_bytes = 0;      // as packed; of tables the rows that are looked up
   double activation_bytes = 0;  // read and written, each value once

@@ -43,7 +43,7 @@ Precision precision_of(const engine::Plan& plan) {
   for (const engine::PlanStep& step : plan.steps) {
     if (step.op == ir::Op::k_linear || step.op == ir::Op::k_conv) {
       const std::string factors = step.attrs.text("factors");
-      if (ops::weight_bits(factors) > 0) meets(kInt8);
+      if (ops::are_integers(factors)) meets(kInt8);
       if (factors == "bf16") meets(kBf16);
       if (factors == "tf32") meets(kTf32);
     }

@@ -44,8 +44,8 @@ struct BuilderConfig {
   // the GPU if there is one. Several, separated by commas, go into one engine, which shares their weights where it can; what
   // runs is chosen where it is loaded.
   std::string target = "cpu";
-  // "fp32"; GPUs: "fp16", "bf16", "tf32" (of matrix products); CPUs: "bf16", and "int8" for the factors of matrix products, of which
-  // weights have 7 bits where this processor lacks VNNI; "best": fp16 on a GPU, bf16 where this processor multiplies bf16, else
+  // "fp32"; GPUs: "fp16", "bf16", "tf32" (of matrix products); CPUs: "bf16", and "int8" for the factors of matrix products (in a
+  // form of its own where this processor lacks VNNI); "best": fp16 on a GPU, bf16 where this processor multiplies bf16, else
   // fp32. Of several targets, those that lack it are built in fp32, with a note.
   std::string precision = "fp32";
   // Nodes of the model, by names in which * stands for any text, whose products stay in fp32 where `precision` is "bf16" or

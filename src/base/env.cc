@@ -10,7 +10,7 @@ constexpr EnvVariable kTable[] = {
     {"TENON_THREADS", "0", "Threads of a CPU engine; 0: as many as the process may use."},
     {"TENON_ISA", "best",
      "Instruction set of the CPU kernels: best, amx, avx512_bf16, avx512_vnni, avx512, avx_vnni, avx2 or scalar. For tests "
-     "and bisecting, and for builds with --int8 on another machine: without VNNI weights have 7 bits."},
+     "and bisecting, and for builds with --int8 on another machine: what lacks VNNI has its own form of int8."},
     {"TENON_NVRTC", "", "Path of libnvrtc.so, which builds engines for NVIDIA GPUs; empty: look in the usual places."},
     {"TENON_CUBLASLT", "", "Path of libcublasLt.so, for builds with --tactics cublaslt and their engines; empty: look in the usual places."},
     {"TENON_CUDNN", "", "The same of libcudnn.so.9, for --tactics cudnn."},

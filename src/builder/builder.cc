@@ -132,7 +132,7 @@ Result<Precision> parse_precision(std::string name, kernels::Target target) {
   if (name == "int8" && on_gpu) return error(ErrorCode::kUnsupported, "int8 needs a CPU: --target cpu");
   if (name == "fp16") return Precision{DType::kF16, ""};
   if (name == "bf16") return on_gpu ? Precision{DType::kBF16, ""} : Precision{DType::kF32, "bf16"};
-  if (name == "int8" && kernels::cpu::lacks_vnni(kernels::cpu::chosen_isa())) return Precision{DType::kF32, "int7"};
+  if (name == "int8" && kernels::cpu::lacks_vnni(kernels::cpu::chosen_isa())) return Precision{DType::kF32, "int8_quads"};
   if (name == "int8" || name == "tf32") return Precision{DType::kF32, name};
   return error(ErrorCode::kInvalidArgument, "there is no precision \"{}\": fp32, tf32, fp16, bf16, int8 or best", name);
 }

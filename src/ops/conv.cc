@@ -17,7 +17,7 @@ Sizes like_y(const Attrs& attrs, Sizes x) {
   return x;
 }
 
-bool rounds_to_int8(const Attrs& attrs) { return weight_bits(attrs.text("factors")) > 0; }
+bool rounds_to_int8(const Attrs& attrs) { return are_integers(attrs.text("factors")); }
 
 Status check_dtypes(const InferContext& c) {
   if (rounds_to_int8(c.attrs)) {
@@ -113,14 +113,15 @@ Status int8_reference(const Attrs& attrs, const RunArgs& args, const Window& g, 
   const bool last = channels_last(attrs);
   const int64_t channels = w.dim(1), filters = w.dim(0), taps = g.kernel_size(), k = channels * taps;
   const int64_t own = filters / attrs.integer("group"), images = y.dim(0), pixels = g.out_size();
-  const int32_t limit = largest_weight(weight_bits(attrs.text("factors")));
   std::vector<int32_t> weights(static_cast<size_t>(filters * k));
-  std::vector<float> steps;
+  std::vector<float> steps, column(static_cast<size_t>(k));  // columns are in the order [tap, channel]
+  std::vector<int8_t> integers(static_cast<size_t>(k));
   for (int64_t f = 0; f < filters; ++f) {
     const float* from = w.as<const float>() + f * k;
-    const float largest = largest_of_column(from, k, 1, 0);
-    steps.push_back(column_step(largest, limit));
-    for (int64_t i = 0; i < k; ++i) weights[static_cast<size_t>(f * k + i)] = quantize_weight(from[i], largest, limit);
+    for (int64_t i = 0; i < k; ++i) column[static_cast<size_t>(i)] = from[i % channels * taps + i / channels];
+    steps.push_back(quantize_column(column.data(), k, attrs.text("factors") == "int8_quads", integers.data()));
+    for (int64_t i = 0; i < k; ++i)
+      weights[static_cast<size_t>(f * k + i % channels * taps + i / channels)] = integers[static_cast<size_t>(i)];
   }
   std::vector<float> row(static_cast<size_t>(k));
   std::vector<std::vector<float>> sums(static_cast<size_t>(filters), std::vector<float>(static_cast<size_t>(pixels)));
@@ -228,7 +229,7 @@ OpDef define_conv() {
   attrs.push_back(
       {"factors", std::string(), false,
        "'': their own type; int8: x, f32 or bf16, is rounded to 8 bits by pixel of y, what its window sees at a "
-       "time, and w, f32, by filter; summed exactly; int7: the same with 7 bits of w"});
+       "time, and w, f32, by filter; summed exactly; int8_quads: the same with w such that sums of four products, in the order [kernel…, C], fit 16 bits"});
   return {.summary =
               "y[n, f, o…] = activation(bias[f] + sum over c, k… of w[f, c, k…] x[n, c, o… stride + k… dilation - "
               "pad]) + residual[n, f, o…], zeros beyond x; "

@@ -10,7 +10,7 @@ namespace {
 Status infer(InferContext& c) {
   TENON_TRY(check_dtype(c, 0, DTypes::kFloat));
   const std::string& factors = c.attrs.text("factors");
-  const bool integers = weight_bits(factors) > 0;
+  const bool integers = are_integers(factors);
   if (integers) {
     TENON_TRY(require_dtype(c, 1, DType::kF32));
     for (const int i : {2, 3})
@@ -53,25 +53,25 @@ void finish(const RunArgs& args, Activation activation, const Compute<T>* produc
   }
 }
 
-// product [rows, n] = x W with both factors rounded (ops/quantize.h), the weights to at most `limit`; the sums are exact
-// in double.
-Status int8_product(const float* x, const float* w, int64_t rows, int64_t n, int64_t k, int32_t limit, float* product) {
+// product [rows, n] = x W with both factors rounded to 8 bits (ops/quantize.h); the sums are exact in double.
+Status int8_product(const float* x, const float* w, int64_t rows, int64_t n, int64_t k, bool quads, float* product) {
   std::byte *a_bytes = nullptr, *b_bytes = nullptr, *sum_bytes = nullptr;
   TENON_ASSIGN(const Tensor a, Tensor::allocate(DType::kF64, {rows, k}, &a_bytes));
   TENON_ASSIGN(const Tensor b, Tensor::allocate(DType::kF64, {k, n}, &b_bytes));
   TENON_ASSIGN(const Tensor sums, Tensor::allocate(DType::kF64, {rows, n}, &sum_bytes));
   auto *q = reinterpret_cast<double*>(a_bytes), *r = reinterpret_cast<double*>(b_bytes),
        *sum = reinterpret_cast<double*>(sum_bytes);
-  std::vector<float> row_steps, column_steps;
+  std::vector<float> row_steps, column_steps, column(static_cast<size_t>(k));
+  std::vector<int8_t> integers(static_cast<size_t>(k));
   for (int64_t i = 0; i < rows; ++i) {
     const RowScale row = scale_of_row(x + i * k, k);
     row_steps.push_back(row.step);
     for (int64_t c = 0; c < k; ++c) q[i * k + c] = quantize(x[i * k + c], row) - row.zero;
   }
   for (int64_t j = 0; j < n; ++j) {
-    const float largest = largest_of_column(w, k, n, j);
-    column_steps.push_back(column_step(largest, limit));
-    for (int64_t i = 0; i < k; ++i) r[i * n + j] = quantize_weight(w[i * n + j], largest, limit);
+    for (int64_t i = 0; i < k; ++i) column[static_cast<size_t>(i)] = w[i * n + j];
+    column_steps.push_back(quantize_column(column.data(), k, quads, integers.data()));
+    for (int64_t i = 0; i < k; ++i) r[i * n + j] = integers[static_cast<size_t>(i)];
   }
   matrix_product(rows, n, k, q, k, r, n, sum, n);
   for (int64_t i = 0; i < rows; ++i)
@@ -99,12 +99,12 @@ Status reference(const Attrs& attrs, const RunArgs& args) {
   const int64_t rows = product(x.shape, 0, x.rank() - 1);
   const Activation activation = *parse_activation(attrs.text("activation"));
   const std::string& factors = attrs.text("factors");
-  if (const int bits = weight_bits(factors); bits > 0) {
+  if (are_integers(factors)) {
     std::byte* scratch = nullptr;
     TENON_ASSIGN(const Tensor sums, Tensor::allocate(DType::kF32, {y.numel()}, &scratch));
     auto* out = reinterpret_cast<float*>(scratch);
     TENON_ASSIGN(const Tensor a, widen<float>(x));
-    TENON_TRY(int8_product(a.as<float>(), args.input(1).as<const float>(), rows, n, k, largest_weight(bits), out));
+    TENON_TRY(int8_product(a.as<float>(), args.input(1).as<const float>(), rows, n, k, factors == "int8_quads", out));
     if (y.dtype == DType::kBF16)
       finish<BF16>(args, activation, out, rows, n, 0, n);
     else
@@ -150,8 +150,8 @@ OpDef define_linear() {
                  "'', relu, gelu (erf), gelu_tanh, gelu_sigmoid, tanh, sigmoid or silu"},
                 {"factors", std::string(), false,
                  "what x and W may be rounded to before they are multiplied: '' their own type; of "
-                 "f32: tf32 or bf16, or int8 (x, f32 or bf16, by row when run, W, f32, by column), summed exactly; int7: "
-                 "the same with 7 bits of W"}},
+                 "f32: tf32 or bf16, or int8 (x, f32 or bf16, by row when run, W, f32, by column), summed exactly; int8_quads: "
+                 "the same with W such that sums of four products fit 16 bits"}},
       .locality = Locality::kRow,
       .infer = infer,
       .flops = flops,

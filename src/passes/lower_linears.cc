@@ -3,7 +3,7 @@
 //   linear(x, w) {factors = ""}   ->   linear(x, w) {factors = "int8"}
 //   conv(x, w) {factors = ""}     ->   conv(x, w) {factors = "int8"}
 //
-// Processors that lack VNNI get "int7" (ops/quantize.h). For bf16, and for integers too, what they read and write becomes
+// Processors that lack VNNI get "int8_quads" (ops/quantize.h). For bf16, and for integers too, what they read and write becomes
 // bf16, as do attention and norms between them, with casts where others read or feed them. The factors of tf32 (for GPUs)
 // leave all else as it is; products of two computed matrices have them too.
 //

@@ -155,7 +155,7 @@ class Lowering {
   static bool stays_wide(const Node& node, size_t input) {
     if (node.is(Op::k_attention)) return input == 8;
     const bool multiplies = node.is(Op::k_linear) || node.is(Op::k_conv);
-    return multiplies && input == 1 && ops::weight_bits(node.attrs().text("factors")) > 0;
+    return multiplies && input == 1 && ops::are_integers(node.attrs().text("factors"));
   }
 
   // A node that reads floats and gives none (a comparison), or is to stay as it is, reads what was computed, widened.

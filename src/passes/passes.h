@@ -56,7 +56,7 @@ using NodeSet = std::unordered_set<const Node*>;
 Status lower_nodes(Graph& graph, DType to, const NodeSet& nodes);
 
 // Last, for CPUs: linears, convolutions and what stands between them in bf16, or their factors in 8 bits (`factors`: int8, or
-// int7, with which weights have 7).
+// int8_quads).
 // `kept`: names of nodes of the source model, * standing for any text; what comes of them keeps its 32 bits.
 Status lower_linears(Graph& graph, const std::string& factors, Decisions& decisions, const std::vector<std::string>& kept = {});
 

@@ -17,7 +17,7 @@ struct PipelineOptions {
   std::string stop_after;          // name of the last pass to run; empty: all
   DType precision = DType::kF32;   // f16 or bf16: what floats are computed in
   bool fold_norms = false;         // the target's kernels compute linear_norm in that precision
-  std::string factors;             // bf16, int8 or int7 (CPUs) or tf32 (GPUs): what linears round their factors to; empty: nothing
+  std::string factors;             // bf16, int8 or int8_quads (CPUs) or tf32 (GPUs): what linears round their factors to; empty: nothing
   std::vector<std::string> fp32_layers = {};  // nodes of the source model, by names with *, whose linears `factors` leaves alone
   bool channels_last = false;      // the target's kernels of convolutions want them so
   bool verify = false;             // check the graph after every pass (always on in dev builds)

@@ -5,7 +5,7 @@ namespace tenon::test {
 namespace {
 
 using kernels::cpu::conv_bf16_kernel;
-using kernels::cpu::conv_int7_kernel;
+using kernels::cpu::conv_int8_quads_kernel;
 using kernels::cpu::conv_int8_kernel;
 using kernels::cpu::conv_kernel;
 
@@ -40,7 +40,7 @@ TEST(NarrowConvKernel, AgreesWithReferenceInEveryGeometry) {
                 random.chance(0.5), residual, of_sum);
     expect_like_reference(conv_bf16_kernel(), in_bf16(step), tolerance(DType::kBF16) * 2);
     expect_like_reference(conv_int8_kernel(), in_int8(step, DType::kF32), for_sum_of(step));
-    expect_like_reference(conv_int7_kernel(), in_int8(step, DType::kF32, "int7"), for_sum_of(step));
+    expect_like_reference(conv_int8_quads_kernel(), in_int8(step, DType::kF32, "int8_quads"), for_sum_of(step));
     expect_like_reference(conv_int8_kernel(), in_int8(step, DType::kBF16), tolerance(DType::kBF16) * 2);
   }
 }
@@ -92,7 +92,7 @@ TEST(NarrowConvKernel, DeclinesWithAReason) {
   const Step int8 = in_int8(step, DType::kF32);
   EXPECT_EQ(declined(conv_kernel(), int8), "factors of 8 bits are asked for");
   EXPECT_EQ(declined(conv_bf16_kernel(), int8), "factors of int8 are asked for");
-  EXPECT_EQ(declined(conv_int7_kernel(), int8), "factors of int8 are asked for");
+  EXPECT_EQ(declined(conv_int8_quads_kernel(), int8), "factors of int8 are asked for");
   EXPECT_EQ(declined(conv_int8_kernel(), int8), "");
   ConvCase grouped = kNarrowConvCases[1];
   grouped.groups = 2;
@@ -160,8 +160,8 @@ TEST(NarrowGemm, RowsOfASourceAreMultipliedLikeRowsInMemory) {
                                          {Factors::kBf16, 1100, 45},
                                          {Factors::kInt8, 37, 64},
                                          {Factors::kInt8, 1100, 45},
-                                         {Factors::kInt7, 37, 64},
-                                         {Factors::kInt7, 1100, 45}}) {
+                                         {Factors::kInt8Quads, 37, 64},
+                                         {Factors::kInt8Quads, 1100, 45}}) {
     SCOPED_TRACE(fmt::format("{} rows of {}, {} bytes", rows, k, kernels::cpu::bytes_of(factors)));
     const Tensor wide = random.tensor(DType::kF32, {rows, k}, -1, 1), w = random.tensor(DType::kF32, {k, kColumns});
     const Tensor x = filled(DType::kBF16, {rows, k}, [&](int64_t i) { return wide.at(i); });

@@ -5,24 +5,24 @@ namespace tenon::test {
 namespace {
 
 using kernels::cpu::linear_bf16_kernel;
-using kernels::cpu::linear_int7_kernel;
 using kernels::cpu::linear_int8_kernel;
+using kernels::cpu::linear_int8_quads_kernel;
 using kernels::cpu::linear_kernel;
 
 struct NarrowCase {
   int64_t rows, k, n;
 };
-const std::vector<NarrowCase> kNarrowCases{{1, 1, 1},      {1, 7, 16},    {7, 1, 17},     {8, 33, 48},
-                                           {3, 127, 129},  {127, 64, 47}, {129, 96, 96},  {130, 1027, 33},
-                                           {17, 2100, 65}, {33, 256, 64}, {49, 130, 100}, {0, 5, 3},
-                                           {35, 0, 33}};
+const std::vector<NarrowCase> kNarrowCases{
+    {1, 1, 1},       {1, 7, 16},     {7, 1, 17},    {8, 33, 48},    {3, 127, 129}, {127, 64, 47}, {129, 96, 96},
+    {130, 1027, 33}, {17, 2100, 65}, {33, 256, 64}, {49, 130, 100}, {0, 5, 3},     {35, 0, 33}};
 
 struct Kind {
   const char* factors;
   const CpuKernel& (*kernel)();
 };
-constexpr Kind kInt8{"int8", linear_int8_kernel}, kInt7{"int7", linear_int7_kernel}, kBf16{"bf16", linear_bf16_kernel};
-constexpr Kind kKinds[] = {kInt8, kInt7, kBf16};
+constexpr Kind kInt8{"int8", linear_int8_kernel}, kInt8Quads{"int8_quads", linear_int8_quads_kernel},
+    kBf16{"bf16", linear_bf16_kernel};
+constexpr Kind kKinds[] = {kInt8, kInt8Quads, kBf16};
 
 Step step_of(Random& random, const Kind& kind, const NarrowCase& c, const std::string& activation = "",
              bool bias = true, bool residual = true) {
@@ -137,7 +137,7 @@ TEST_P(LinearNarrow, RowsOfZerosAndTinyNumbersAreZero) {
 // All factors at their limits: 255 * -127 * k.
 TEST_P(LinearNarrow, LargestSumsOfIntegersAreExact) {
   constexpr int64_t kDepth = 60000;
-  for (const Kind& kind : {kInt8, kInt7}) {
+  for (const Kind& kind : {kInt8, kInt8Quads}) {
     Step step{Op::k_linear,
               {filled(DType::kF32, {2, kDepth}, [](int64_t) { return 1.0; }),
                filled(DType::kF32, {kDepth, 17}, [](int64_t i) { return i % 17 % 2 == 0 ? -1.0 : 1.0; })},
@@ -147,40 +147,58 @@ TEST_P(LinearNarrow, LargestSumsOfIntegersAreExact) {
   }
 }
 
-// To the last bit, whatever two products that are added in 16 bits come to.
-TEST_P(LinearNarrow, SumsOfTilesWithWeightsOfSevenBitsAreExact) {
+// Of quads: to the last bit, whatever four products that are added in 16 bits come to.
+TEST_P(LinearNarrow, SumsOfTilesOfQuadsAreExact) {
   using kernels::cpu::kPanel;
-  const kernels::cpu::DotCode& code = kernels::cpu::vector_code(isa()).int7;
+  const kernels::cpu::DotCode& code = kernels::cpu::vector_code(isa()).int8_quads;
   Random random;
   SCOPED_TRACE(random.trace());
-  constexpr int64_t kGroups = 3 * kernels::cpu::kGroupStep, kStride = 4 * kGroups + 64;
-  const std::vector<int64_t> rows_at{0, 255}, weights_at{-64, 64};
+  constexpr int64_t kGroups = 3 * kernels::cpu::kGroupStep, kDepth = 4 * kGroups, kStride = kDepth + 64;
+  const int64_t columns = code.panels * kPanel;
   std::vector<uint8_t> a(static_cast<size_t>(code.rows * kStride));
-  std::vector<int8_t> b(static_cast<size_t>(code.panels * kPanel * 4 * kGroups) + 64);
-  std::vector<int32_t> c(static_cast<size_t>(code.rows * code.panels * kPanel));
-  int8_t* const panels = b.data() + (64 - reinterpret_cast<uintptr_t>(b.data()) % 64) % 64;
-  for (const double limits : {0.0, 0.5, 1.0}) {  // how many factors stand at them
-    for (uint8_t& v : a) v = static_cast<uint8_t>(random.chance(limits) ? random.pick(rows_at) : random.integer(0, 255));
-    for (int64_t i = 0; i < code.panels * kPanel * 4 * kGroups; ++i)
-      panels[i] = static_cast<int8_t>(random.chance(limits) ? random.pick(weights_at) : random.integer(-64, 64));
+  std::vector<float> weights(static_cast<size_t>(kDepth * columns));
+  std::vector<std::byte> packed(
+      static_cast<size_t>(kernels::cpu::packed_bytes(kernels::cpu::Factors::kInt8Quads, kDepth, columns)) + 64);
+  std::byte* const panels = packed.data() + (64 - reinterpret_cast<uintptr_t>(packed.data()) % 64) % 64;
+  std::vector<int32_t> c(static_cast<size_t>(code.rows * columns));
+  for (const double equal :
+       {0.0, 0.5, 0.9, 1.0}) {  // how many weights have the largest value, and how many of x are 255
+    for (uint8_t& v : a) v = static_cast<uint8_t>(random.chance(equal) ? 255 : random.integer(0, 255));
+    for (float& w : weights) w = random.chance(equal) ? 1.0f : static_cast<float>(random.real(-1, 1));
+    for (int64_t k = 0; k < kDepth; ++k)  // columns of either sign
+      for (int64_t j = 1; j < columns; j += 2) weights[static_cast<size_t>(k * columns + j)] *= -1;
+    kernels::cpu::pack_narrow(kernels::cpu::Factors::kInt8Quads, weights.data(), kDepth, columns, panels);
+    const auto weight = [&](int64_t k, int64_t j) {
+      return static_cast<int>(reinterpret_cast<const int8_t*>(
+          panels)[(j / kPanel * kGroups + k / 4) * 4 * kPanel + j % kPanel * 4 + k % 4]);
+    };
+    int most = 0;
+    for (int64_t j = 0; j < columns; ++j) {
+      for (int64_t k = 0; k < kDepth; k += k % 8 == 2 ? 6 : 2) {
+        int positive = 0, negative = 0;
+        for (const int64_t of : {k, k + 1, k + 4, k + 5}) (weight(of, j) > 0 ? positive : negative) += weight(of, j);
+        most = std::max({most, positive, -negative});
+      }
+    }
+    EXPECT_LE(most, 128);
+    EXPECT_GE(most, equal == 1.0 ? 128 : 120);
     for (int rows = 1; rows <= code.rows; ++rows) {
       const int count = 1 + rows % code.panels;
       if (code.begin != nullptr) code.begin();
       code.tile({.a = reinterpret_cast<const std::byte*>(a.data()),
                  .a_stride = kStride,
-                 .b = reinterpret_cast<const std::byte*>(panels),
-                 .b_panel_stride = kPanel * 4 * kGroups,
+                 .b = panels,
+                 .b_panel_stride = kPanel * kDepth,
                  .c = c.data(),
                  .c_stride = count * kPanel,
                  .groups = kGroups,
                  .rows = rows,
                  .panels = count});
       if (code.end != nullptr) code.end();
-      for (int r = 0; r < rows; ++r) {
-        for (int j = 0; j < count * kPanel; ++j) {
-          const int8_t* column = panels + j / kPanel * kPanel * 4 * kGroups + j % kPanel * 4;
+      for (int64_t r = 0; r < rows; ++r) {
+        for (int64_t j = 0; j < count * kPanel; ++j) {
           int32_t sum = 0;
-          for (int64_t k = 0; k < 4 * kGroups; ++k) sum += a[static_cast<size_t>(r * kStride + k)] * column[k / 4 * 4 * kPanel + k % 4];
+          for (int64_t k = 0; k < kDepth; ++k) sum += a[static_cast<size_t>(r * kStride + k)] * weight(k, j);
           ASSERT_EQ(c[static_cast<size_t>(r * count * kPanel + j)], sum) << rows << " rows, " << r << ", " << j;
         }
       }
@@ -240,7 +258,7 @@ INSTANTIATE_TEST_SUITE_P(, LinearNarrow,
 TEST(LinearNarrowKernels, RoundingLosesLittle) {
   Random random;
   SCOPED_TRACE(random.trace());
-  for (const auto& [kind, most] : {std::pair{kInt8, 0.02}, {kInt7, 0.02}, {kBf16, 0.005}}) {
+  for (const auto& [kind, most] : {std::pair{kInt8, 0.02}, {kInt8Quads, 0.02}, {kBf16, 0.005}}) {
     const Step step = step_of(random, kind, {20, 768, 64}, "", false, false);
     Step exact = step;
     exact.attrs = {{"activation", std::string()}};

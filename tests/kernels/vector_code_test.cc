@@ -126,10 +126,10 @@ TEST_P(VectorCodeTest, MasksAndIdsOfAnyLength) {
   }
 }
 
-TEST_P(VectorCodeTest, WeightsOfSevenBitsNeverTakeWiderFactors) {
+TEST_P(VectorCodeTest, QuadsNeverTakeWiderFactors) {
   const VectorCode& code = kernels::cpu::vector_code(GetParam());
   EXPECT_EQ(kernels::cpu::lacks_vnni(GetParam()), code.int8.wide);
-  EXPECT_FALSE(code.int7.wide);
+  EXPECT_FALSE(code.int8_quads.wide);
 }
 
 INSTANTIATE_TEST_SUITE_P(, VectorCodeTest, testing::ValuesIn(available_isas().begin(), available_isas().end()),

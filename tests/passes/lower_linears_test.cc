@@ -38,15 +38,15 @@ TEST(LowerLinears, LeavesHeadsAndComputedWeightsAsTheyAre) {
                                             "it is small: 64 by 2", "its weight is computed when run"));
 }
 
-TEST(LowerLinears, WeightsMayHaveSevenBits) {
+TEST(LowerLinears, FactorsMayBeOfQuads) {
   Random random;
   const auto graph = body_and_head(random);
   passes::Decisions decisions;
-  ASSERT_TRUE(passes::lower_linears(*graph, "int7", decisions).ok());
+  ASSERT_TRUE(passes::lower_linears(*graph, "int8_quads", decisions).ok());
   ASSERT_TRUE(ops::verify(*graph).ok());
-  EXPECT_EQ(decisions[0].reason, "factors are int7");
+  EXPECT_EQ(decisions[0].reason, "factors are int8_quads");
   const auto first = std::ranges::find_if(graph->nodes(), [](const auto& node) { return node->is(Op::k_linear); });
-  EXPECT_EQ((*first)->attrs().text("factors"), "int7");
+  EXPECT_EQ((*first)->attrs().text("factors"), "int8_quads");
   EXPECT_EQ((*first)->input(1)->dtype(), DType::kF32);  // rounded when it is packed
 }
 

@@ -139,7 +139,7 @@ TEST_F(Profile, VerifySaysWhatItComparedAndHowExactly) {
 }
 
 // An engine that is built for AVX2 computes the same elsewhere.
-TEST_F(Profile, WeightsOfInt8HaveSevenBitsWithoutVnni) {
+TEST_F(Profile, Int8IsOfQuadsWithoutVnni) {
   const auto all = kernels::cpu::available_isas();
   if (std::ranges::find(all, kernels::cpu::Isa::kAvx2) == all.end()) GTEST_SKIP() << "this machine lacks AVX2";
   write_two_products(folder_ / "two.onnx");
@@ -148,7 +148,7 @@ TEST_F(Profile, WeightsOfInt8HaveSevenBitsWithoutVnni) {
   const std::string verified = run("verify m.tenon --model two.onnx");
   ::unsetenv("TENON_ISA");
   EXPECT_THAT(verified, HasSubstr("m.tenon as it runs (int8 products)"));
-  EXPECT_THAT(run("explain m.tenon --all"), HasSubstr("cpu.linear.int7"));
+  EXPECT_THAT(run("explain m.tenon --all"), HasSubstr("cpu.linear.int8_quads"));
   EXPECT_THAT(run("verify m.tenon --model two.onnx"), HasSubstr("m.tenon as it runs (int8 products)"));
   ASSERT_EQ(::setenv("TENON_ISA", "scalar", 1), 0);
   run("build two.onnx -o m.tenon --int8");

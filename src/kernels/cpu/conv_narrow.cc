@@ -298,8 +298,8 @@ const CpuKernel& conv_int8_kernel() {
   return kernel;
 }
 
-const CpuKernel& conv_int7_kernel() {
-  static const NarrowConvKernel kernel(Factors::kInt7, "cpu.conv.int7", "int7");
+const CpuKernel& conv_int8_quads_kernel() {
+  static const NarrowConvKernel kernel(Factors::kInt8Quads, "cpu.conv.int8_quads", "int8_quads");
   return kernel;
 }
 

@@ -32,7 +32,7 @@ void int8_tile(const DotTile& t) {
 }
 
 constexpr DotCode int8_code(Isa) { return {.tile = int8_tile, .rows = 4, .panels = 1}; }
-constexpr DotCode int7_code(Isa isa) { return int8_code(isa); }
+constexpr DotCode int8_quads_code(Isa isa) { return int8_code(isa); }
 // So that all code around products of bf16 runs, and is tested, on every machine.
 void bf16_tile(const DotTile& t) {
   auto* c = static_cast<float*>(t.c);
@@ -56,8 +56,8 @@ constexpr DotCode bf16_code(Isa) { return {.tile = bf16_tile, .rows = 4, .panels
 
 #else
 
-// kPairs multiplies bytes whose second factor has 7 bits: no sum of two products leaves 16 bits (ops/quantize.h).
-enum class Dot { kWords, kPairs, kBytes, kBf16 };
+// kQuads: bytes, the second factors such that sums of four products fit 16 bits (ops/quantize.h).
+enum class Dot { kWords, kQuads, kBytes, kBf16 };
 
 #if HWY_CAP_GE512
 using Raw = __m512i;
@@ -100,7 +100,8 @@ constexpr int kIndexScale = kRow == 4                ? 4
                                                      : 1;
 
 #define TENON_BROADCAST "vpbroadcastd %c[offset](%[a],%[index],%c[scale]), %[x]\n"
-#define TENON_GROUP [a] "r"(a), [index] "r"(rows.index<kRow>()), [scale] "i"(kIndexScale<kRow>), [offset] "i"(kOffset)
+#define TENON_GROUP(offset_in_row) \
+  [a] "r"(a), [index] "r"(rows.index<kRow>()), [scale] "i"(kIndexScale<kRow>), [offset] "i"(offset_in_row)
 
 // sum[v] += group . column[v] in every group of four bytes: one row of a tile, kOffset bytes into the row. Nothing
 // tells the compiler that A is read: it stands in memory before the tile begins, and no tile writes it.
@@ -112,7 +113,7 @@ HWY_INLINE void add_row(Raw (&sum)[kVectors], const std::byte* a, const RowIndex
   static_assert(kVectors <= 3);
   Raw x;
   if constexpr (kDot == Dot::kWords) {
-    asm(TENON_BROADCAST : [x] "=v"(x) : TENON_GROUP);
+    asm(TENON_BROADCAST : [x] "=v"(x) : TENON_GROUP(kOffset));
     HWY_UNROLL(3)
     for (int v = 0; v < kVectors; ++v) {
       Raw product;
@@ -122,7 +123,7 @@ HWY_INLINE void add_row(Raw (&sum)[kVectors], const std::byte* a, const RowIndex
 #define TENON_SUMS_1 [x] "=&v"(x), [s0] "+v"(sum[0])
 #define TENON_SUMS_2 TENON_SUMS_1, [s1] "+v"(sum[1])
 #define TENON_SUMS_3 TENON_SUMS_2, [s2] "+v"(sum[2])
-#define TENON_COLUMNS_1 TENON_GROUP, [c0] "v"(column[0])
+#define TENON_COLUMNS_1 TENON_GROUP(kOffset), [c0] "v"(column[0])
 #define TENON_COLUMNS_2 TENON_COLUMNS_1, [c1] "v"(column[1])
 #define TENON_COLUMNS_3 TENON_COLUMNS_2, [c2] "v"(column[2])
 #define TENON_DOTS_1(dot) TENON_BROADCAST dot "%[c0], %[x], %[s0]\n"
@@ -139,68 +140,62 @@ HWY_INLINE void add_row(Raw (&sum)[kVectors], const std::byte* a, const RowIndex
   }
 }
 
-// Columns of kPairs: operands in memory, as the sums of a tile and the ones leave no registers for them.
-template <int kVectors>
-struct PairColumns {
-  Raw ones;  // of 16 bits
-  const Raw* at[kVectors];
-};
-
-// The same of pairs, whose 16-bit sums become 32-bit ones of two.
-template <Dot kDot, int kRow, int kOffset, int kVectors>
-HWY_INLINE void add_row(Raw (&sum)[kVectors], const std::byte* a, const RowIndex& rows,
-                        const PairColumns<kVectors>& column) {
-  Raw x;
-  asm(TENON_BROADCAST : [x] "=v"(x) : TENON_GROUP);
-  HWY_UNROLL(3)
-  for (int v = 0; v < kVectors; ++v) {
-    Raw product;
-    asm("vpmaddubsw %3, %2, %1\n vpmaddwd %4, %1, %1\n vpaddd %1, %0, %0"
-        : "+v"(sum[v]), "=&v"(product)
-        : "v"(x), "m"(*column.at[v]), "v"(column.ones));
-  }
-}
-
 // Rows kRow, kRow + 1 … of one group.
-template <Dot kDot, int kOffset, int kRow = 0, int kRows, int kVectors, class Columns>
-HWY_INLINE void add_rows(Raw (&sum)[kRows][kVectors], const std::byte* a, const RowIndex& rows, const Columns& column) {
+template <Dot kDot, int kOffset, int kRow = 0, int kRows, int kVectors>
+HWY_INLINE void add_rows(Raw (&sum)[kRows][kVectors], const std::byte* a, const RowIndex& rows,
+                         const Raw (&column)[kVectors]) {
   add_row<kDot, kRow, kOffset>(sum[kRow], a, rows, column);
   if constexpr (kRow + 1 < kRows) add_rows<kDot, kOffset, kRow + 1>(sum, a, rows, column);
 }
 
-// The first or the second group of two that stand side by side.
-template <Dot kDot, int kGroup, int kRows, int kVectors>
-HWY_INLINE void add_group(Raw (&sum)[kRows][kVectors], const std::byte* a, const RowIndex& rows, const std::byte* b,
+// Two groups of kQuads for rows kRow, kRow + 1 …. Columns are operands in memory: the sums of a tile, the ones and what
+// stands between leave no registers for them.
+template <int kRow = 0, int kRows, int kVectors>
+HWY_INLINE void add_quads(Raw (&sum)[kRows][kVectors], const std::byte* a, const RowIndex& rows, const std::byte* b,
                           int64_t panel_stride, Raw ones) {
   constexpr int kBytes = static_cast<int>(sizeof(Raw)), kPerPanel = 4 * kPanel / kBytes;
-  b += kGroup * 4 * kPanel;
-  if constexpr (kDot == Dot::kPairs) {
-    PairColumns<kVectors> column{ones, {}};
-    HWY_UNROLL(32)
-    for (int v = 0; v < kVectors; ++v)
-      column.at[v] = reinterpret_cast<const Raw*>(b + v / kPerPanel * panel_stride + v % kPerPanel * kBytes);
-    prefetch_columns<kVectors>(reinterpret_cast<const char*>(b), panel_stride);
-    add_rows<kDot, 4 * kGroup>(sum, a, rows, column);
-  } else {
-    Raw column[kVectors];
-    HWY_UNROLL(32)
-    for (int v = 0; v < kVectors; ++v) column[v] = load_raw(b + v / kPerPanel * panel_stride + v % kPerPanel * kBytes);
-    prefetch_columns<kVectors>(reinterpret_cast<const char*>(b), panel_stride);
-    add_rows<kDot, 4 * kGroup>(sum, a, rows, column);
+  Raw x, next;
+  asm(TENON_BROADCAST : [x] "=v"(x) : TENON_GROUP(0));
+  asm(TENON_BROADCAST : [x] "=v"(next) : TENON_GROUP(4));
+  HWY_UNROLL(3)
+  for (int v = 0; v < kVectors; ++v) {
+    const auto* column = reinterpret_cast<const Raw*>(b + v / kPerPanel * panel_stride + v % kPerPanel * kBytes);
+    const auto* beside = reinterpret_cast<const Raw*>(reinterpret_cast<const std::byte*>(column) + 4 * kPanel);
+    Raw products, others;
+    asm("vpmaddubsw %5, %3, %1\n vpmaddubsw %6, %4, %2\n"
+        "vpaddw %2, %1, %1\n vpmaddwd %7, %1, %1\n vpaddd %1, %0, %0"
+        : "+v"(sum[kRow][v]), "=&v"(products), "=&v"(others)
+        : "v"(x), "v"(next), "m"(*column), "m"(*beside), "v"(ones));
   }
+  if constexpr (kRow + 1 < kRows) add_quads<kRow + 1>(sum, a, rows, b, panel_stride, ones);
 }
+
+// kQuads needs four registers beside the sums.
+constexpr int rows_of_tile(Dot dot) { return dot == Dot::kQuads && kDotRows == 6 ? 5 : kDotRows; }
 
 template <Dot kDot, bool kMany, int kRows, int kVectors>
 HWY_INLINE void dot_groups(const DotTile& t, Fetch& fetch, Raw (&sum)[kRows][kVectors]) {
+  constexpr int kBytes = static_cast<int>(sizeof(Raw)), kPerPanel = 4 * kPanel / kBytes;
   const std::byte *a = t.a, *b = t.b;
   const RowIndex rows(t.a_stride);
   const int64_t panel_stride = t.b_panel_stride;
   const Raw ones = broadcast(0x10001);
   for (int64_t g = t.groups; g > 0; g -= 2) {  // groups is a multiple
-    add_group<kDot, 0>(sum, a, rows, b, panel_stride, ones);
-    if constexpr (kMany) fetch.step_of_many();
-    add_group<kDot, 1>(sum, a, rows, b, panel_stride, ones);
-    if constexpr (kMany) fetch.step_of_many();
+    HWY_UNROLL(2)
+    for (int u = 0; u < 2; ++u) {
+      prefetch_columns<kVectors>(reinterpret_cast<const char*>(b) + u * 4 * kPanel, panel_stride);
+      if constexpr (kDot == Dot::kQuads) {
+        if (u == 0) add_quads(sum, a, rows, b, panel_stride, ones);
+      } else {
+        Raw column[kVectors];
+        HWY_UNROLL(32)
+        for (int v = 0; v < kVectors; ++v)
+          column[v] = load_raw(b + v / kPerPanel * panel_stride + v % kPerPanel * kBytes + u * 4 * kPanel);
+        if (u == 0) add_rows<kDot, 0>(sum, a, rows, column);
+        if (u == 1) add_rows<kDot, 4>(sum, a, rows, column);
+      }
+      if constexpr (kMany) fetch.step_of_many();
+    }
     if constexpr (!kMany) fetch.two_steps();
     a += 8;
     b += 8 * kPanel;
@@ -217,7 +212,7 @@ void dot_tile(const DotTile& t) {
     for (int v = 0; v < kVectors; ++v) sum[r][v] = zero_raw();
   }
   Fetch fetch(t.prefetch, t.groups, &t);
-  constexpr bool kWhole = kRows == kDotRows && kPanels == kDotPanels;  // the one that counts
+  constexpr bool kWhole = kRows == rows_of_tile(kDot) && kPanels == kDotPanels;  // the one that counts
   if (kWhole && !fetch.many())
     dot_groups<kDot, !kWhole>(t, fetch, sum);
   else
@@ -267,7 +262,8 @@ void dot(const DotTile& t) {
     case 5:
       return dot_rows<kDot, 5>(t);
     case 6:
-      return dot_rows<kDot, 6>(t);
+      if constexpr (rows_of_tile(kDot) >= 6) return dot_rows<kDot, 6>(t);
+      return;
 #if HWY_CAP_GE512
     case 7:
       return dot_rows<kDot, 7>(t);
@@ -281,7 +277,7 @@ void dot(const DotTile& t) {
 
 template <Dot kDot>
 constexpr DotCode dot_code() {
-  return {.tile = dot<kDot>, .rows = kDotRows, .panels = kDotPanels, .wide = kDot == Dot::kWords};
+  return {.tile = dot<kDot>, .rows = rows_of_tile(kDot), .panels = kDotPanels, .wide = kDot == Dot::kWords};
 }
 
 #if HWY_CAP_GE512
@@ -431,7 +427,7 @@ constexpr DotCode int8_code(Isa isa) {
   if (isa == Isa::kAmx) return amx_code<Dot::kBytes>();
   return isa >= Isa::kAvx512Vnni ? dot_code<Dot::kBytes>() : dot_code<Dot::kWords>();
 }
-constexpr DotCode int7_code(Isa isa) { return lacks_vnni(isa) ? dot_code<Dot::kPairs>() : int8_code(isa); }
+constexpr DotCode int8_quads_code(Isa isa) { return lacks_vnni(isa) ? dot_code<Dot::kQuads>() : int8_code(isa); }
 constexpr DotCode bf16_code(Isa isa) {
   if (isa == Isa::kAmx) return amx_code<Dot::kBf16>();
   return isa == Isa::kAvx512Bf16 ? dot_code<Dot::kBf16>() : DotCode{};
@@ -442,7 +438,7 @@ constexpr DotCode bf16_code(Isa isa) {
 constexpr DotCode int8_code(Isa isa) {
   return isa == Isa::kAvxVnni ? dot_code<Dot::kBytes>() : dot_code<Dot::kWords>();
 }
-constexpr DotCode int7_code(Isa isa) { return lacks_vnni(isa) ? dot_code<Dot::kPairs>() : int8_code(isa); }
+constexpr DotCode int8_quads_code(Isa isa) { return lacks_vnni(isa) ? dot_code<Dot::kQuads>() : int8_code(isa); }
 constexpr DotCode bf16_code(Isa) { return {}; }
 
 #endif  // HWY_CAP_GE512

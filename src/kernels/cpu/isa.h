@@ -28,7 +28,7 @@ std::span<const Isa> available_isas();
 // The best available one, or the one that TENON_ISA names where it is available (else the next lesser one, said once).
 Isa chosen_isa();
 
-// AVX2 or AVX-512 without VNNI, where weights of 7 bits are the fastest for rows of 8 (ops/quantize.h).
+// AVX2 or AVX-512 without VNNI, where products of "int8_quads" are the fastest of 8 bits (ops/quantize.h).
 constexpr bool lacks_vnni(Isa isa) { return isa == Isa::kAvx2 || isa == Isa::kAvx512; }
 
 // "AMD EPYC 9B45 (avx512_bf16)": the processor and the instruction set that is used on it. Timings hold for it.

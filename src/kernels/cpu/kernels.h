@@ -6,7 +6,7 @@
 namespace tenon::kernels::cpu {
 
 const CpuKernel& linear_int8_kernel();
-const CpuKernel& linear_int7_kernel();
+const CpuKernel& linear_int8_quads_kernel();
 const CpuKernel& linear_bf16_kernel();
 const CpuKernel& linear_kernel();
 const CpuKernel& depthwise_conv_kernel();
@@ -14,7 +14,7 @@ const CpuKernel& conv_pair_kernel();
 const CpuKernel& winograd_conv_kernel(int outputs);  // 2 or 4: WinogradKernel
 const CpuKernel& conv_kernel();
 const CpuKernel& conv_int8_kernel();
-const CpuKernel& conv_int7_kernel();
+const CpuKernel& conv_int8_quads_kernel();
 const CpuKernel& conv_bf16_kernel();
 const CpuKernel& pool_kernel();
 const CpuKernel& attention_kernel();

@@ -114,7 +114,7 @@ class LinearKernel final : public CpuKernel {
   Support supports(const Problem& problem) const override {
     if (problem.op != Op::k_linear) return Support::no("computes linear only");
     if (Support s = all_f32(problem); !s) return s;
-    if (ops::weight_bits(problem.attrs.text("factors")) > 0) return Support::no("factors of 8 bits are asked for");
+    if (ops::are_integers(problem.attrs.text("factors"))) return Support::no("factors of 8 bits are asked for");
     if (is_constant(problem, kW) && !ir::all_const(problem.inputs[kW].shape))
       return Support::no("the weight's shape is symbolic");
     return Support::yes();

@@ -209,8 +209,8 @@ const CpuKernel& linear_int8_kernel() {
   return kernel;
 }
 
-const CpuKernel& linear_int7_kernel() {
-  static const NarrowKernel kernel(Factors::kInt7, "cpu.linear.int7", "int7");
+const CpuKernel& linear_int8_quads_kernel() {
+  static const NarrowKernel kernel(Factors::kInt8Quads, "cpu.linear.int8_quads", "int8_quads");
   return kernel;
 }
 

@@ -17,7 +17,7 @@ int64_t block_bytes() { return second_level_cache() * 3 / 8; }
 struct Layout {
   Layout(const VectorCode& vector_code, Factors of, bool x_is_bf16, int64_t all_rows, int64_t k, int threads,
          bool has_source)
-      : code(of == Factors::kInt7   ? vector_code.int7
+      : code(of == Factors::kInt8Quads   ? vector_code.int8_quads
              : of == Factors::kInt8 ? vector_code.int8
                                     : vector_code.bf16) {
     element = code.wide ? 2 : bytes_of(of);

@@ -1,7 +1,7 @@
 // Packed weights of narrow factors, the same for every instruction set:
 //   bf16   panels [N/16][groups][16][2]
 //   int8   panels [N/16][groups][16][4], then for each of the 16 N/16 columns its step (f32) and the sum of its
-//   integers (s32); int7 is the same with weights of 7 bits (ops/quantize.h), rows have 8
+//   integers (s32); the same for int8_quads, whose sums of four products fit 16 bits (ops/quantize.h)
 // Groups are a multiple of kGroupStep, so that K is padded with zeros to whole tiles of AMX; so are columns to whole
 // panels.
 #pragma once
@@ -11,7 +11,7 @@
 
 namespace tenon::kernels::cpu {
 
-enum class Factors { kBf16, kInt8, kInt7 };
+enum class Factors { kBf16, kInt8, kInt8Quads };
 
 constexpr bool is_integer(Factors factors) { return factors != Factors::kBf16; }
 

@@ -20,7 +20,7 @@ constexpr VectorCode table(Isa isa) {
   t.tile_panels = kTilePanels;
   t.int8 = int8_code(isa);
   t.bf16 = bf16_code(isa);
-  t.int7 = int7_code(isa);
+  t.int8_quads = int8_quads_code(isa);
   t.gemm = gemm;
   t.gather = gather;
   t.gather_shapes[0] = {kTileRows, kTilePanels};

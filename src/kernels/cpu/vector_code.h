@@ -274,7 +274,7 @@ struct VectorCode {
   int tile_panels = 0;  // most panels of a GemmTile
 
   DotCode int8, bf16;
-  DotCode int7;  // of 8-bit rows and weights of 7 bits
+  DotCode int8_quads;  // int8 whose sums of four products fit 16 bits (ops/quantize.h)
 
   void (*gemm)(const GemmTile&);
   void (*gather)(const GatherTile&);
