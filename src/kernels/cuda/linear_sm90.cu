@@ -185,12 +185,13 @@ TENON_DEVICE void keep_slots(const Layout& s, const TensorMap& residual, const T
   for (uint32_t turn = 0; tile.valid(); turn ^= 1, tile.next(kTurns)) {
     const int column = tile.place().column;
     const int row = tile.place().row + first_row;
+    const auto column_of = [&](int block) { return column + block / kBlocks * 64; };
+    const auto row_of = [&](int block) { return row + block % kBlocks * 64; };
     const auto fill = [&](int block) {
       const uint32_t ready = slots.ready + 8 * filled.slot;
       if (HAS_RESIDUAL) {
         barrier_expect(ready, kBlockBytes);
-        load_box(slots.data + filled.slot * kBlockBytes, residual, column + block / kBlocks * 64,
-                 row + block % kBlocks * 64, ready);
+        load_box(slots.data + filled.slot * kBlockBytes, residual, column_of(block), row_of(block), ready);
       } else {
         barrier_arrive(ready);
       }
@@ -204,10 +205,14 @@ TENON_DEVICE void keep_slots(const Layout& s, const TensorMap& residual, const T
     if (leads) {
 #pragma unroll 1
       for (int block = 0; block < SLOTS; ++block) fill(block);
+      if (HAS_RESIDUAL) {
+#pragma unroll 1
+        for (int block = SLOTS; block < kTileBlocks; ++block) prefetch_box(residual, column_of(block), row_of(block));
+      }
 #pragma unroll 1
       for (int block = 0; block < kTileBlocks; ++block) {
         barrier_wait(slots.done + 8 * stored.slot, stored.parity);
-        store_box(y, slots.data + stored.slot * kBlockBytes, column + block / kBlocks * 64, row + block % kBlocks * 64);
+        store_box(y, slots.data + stored.slot * kBlockBytes, column_of(block), row_of(block));
         commit_stores();
         stored.advance();
         if (block + SLOTS < kTileBlocks) {
@@ -306,12 +311,20 @@ TENON_DEVICE void store_moments(const LinearArgs& args, const float (&sums)[TILE
     static_cast<Moments*>(args.y_moments)[r * (COLUMNS / kMomentsPanel) + column / kMomentsPanel] = m;
 }
 
-// Norms, bias, activation, residual; rounded into the slots. The tile's part begins at (row, column).
+// Of a block of 64 x 64 so many parts of 16 columns fetch their operands at once: all, unless sums fill the registers.
+constexpr int kPartsAtOnce = kBlocks * TILE_N <= 256 ? 4 : 1;
+
+// Norms, bias, activation, residual; rounded into the slots. The tile's part begins at (row, column). A block's moments
+// are found while the next block's operands are on their way.
 TENON_DEVICE void finish_tile(const Slots& slots, Position<SLOTS>& position, const LinearArgs& args, const Norms& norms,
                               Accumulators& sums, int row, int column) {
   const int warp = threadIdx.x / 32 % 4, lane = threadIdx.x % 32;
   const unsigned pair = column / 2u + lane % 4;
   const uint32_t in_block = swizzle_128b(warp * 16 + lane % 16, lane / 16 * 16);
+  const auto moments_of = [&](int block) {
+    const int p = block / kBlocks, b = block % kBlocks;
+    store_moments(args, sums[b], p, row + b * 64, column + p * 64);
+  };
 #pragma unroll
   for (int block = 0; block < kTileBlocks; ++block) {
     const int p = block / kBlocks, b = block % kBlocks;
@@ -329,41 +342,49 @@ TENON_DEVICE void finish_tile(const Slots& slots, Position<SLOTS>& position, con
       }
     }
 #pragma unroll
-    for (int j = 0; j < 4; ++j) {
-      float2 bias[2] = {}, gamma[2] = {};
+    for (int first = 0; first < 4; first += kPartsAtOnce) {
+      float2 bias[kPartsAtOnce][2] = {}, gamma[kPartsAtOnce][2] = {};
+      uint32_t residual[kPartsAtOnce][4];
 #pragma unroll
-      for (int h = 0; h < 2; ++h) {
-        const int further = p * 64 + j * 16 + h * 8;
-        const bool inside = COLUMNS % TILE_N == 0 || column + further < COLUMNS;
-        if (HAS_BIAS && inside) bias[h] = load_pair(args.bias, pair + further / 2);
-        if (NORM_RESIDUAL && inside) gamma[h] = load_pair(args.gamma, pair + further / 2);
-      }
-      const uint32_t address = slot + (in_block ^ j * 32);
-      uint32_t residual[4], result[4];
-      if (HAS_RESIDUAL) load_matrices(residual, address);
+      for (int i = 0; i < kPartsAtOnce; ++i) {
+        if (HAS_RESIDUAL) load_matrices(residual[i], slot + (in_block ^ (first + i) * 32));
 #pragma unroll
-      for (int q = 0; q < 4; ++q) {  // rows 0-7 and 8-15 of the left eight columns, then of the right eight
-        float &low = sums[b][p * 32 + j * 8 + q * 2], &high = sums[b][p * 32 + j * 8 + q * 2 + 1];
-        const auto& n = norm[q % 2];
-        if (NORM_X) low *= n.scale, high *= n.scale;
-        low = activate<kActivation>(low + bias[q / 2].x);
-        high = activate<kActivation>(high + bias[q / 2].y);
-        if (HAS_RESIDUAL) {
-          const float2 r = unpack<T>(residual[q]);
-          low += NORM_RESIDUAL ? (r.x * n.scale + n.shift) * gamma[q / 2].x : r.x;
-          high += NORM_RESIDUAL ? (r.y * n.scale + n.shift) * gamma[q / 2].y : r.y;
+        for (int h = 0; h < 2; ++h) {
+          const int further = p * 64 + (first + i) * 16 + h * 8;
+          const bool inside = COLUMNS % TILE_N == 0 || column + further < COLUMNS;
+          if (HAS_BIAS && inside) bias[i][h] = load_pair(args.bias, pair + further / 2);
+          if (NORM_RESIDUAL && inside) gamma[i][h] = load_pair(args.gamma, pair + further / 2);
         }
-        result[q] = pack<T>(activate<kLastActivation>(low), activate<kLastActivation>(high));
-        if (kOfPairs) result[q] = gelu_f16x2(result[q]);
       }
-      store_matrices(address, result);
+      if (MOMENTS && first == 0 && block > 0) moments_of(block - 1);
+#pragma unroll
+      for (int i = 0; i < kPartsAtOnce; ++i) {
+        uint32_t result[4];
+#pragma unroll
+        for (int q = 0; q < 4; ++q) {  // rows 0-7 and 8-15 of the left eight columns, then of the right eight
+          float* const sum = &sums[b][p * 32 + (first + i) * 8 + q * 2];
+          float &low = sum[0], &high = sum[1];
+          const auto& n = norm[q % 2];
+          if (NORM_X) low *= n.scale, high *= n.scale;
+          low = activate<kActivation>(low + bias[i][q / 2].x);
+          high = activate<kActivation>(high + bias[i][q / 2].y);
+          if (HAS_RESIDUAL) {
+            const float2 r = unpack<T>(residual[i][q]);
+            low += NORM_RESIDUAL ? (r.x * n.scale + n.shift) * gamma[i][q / 2].x : r.x;
+            high += NORM_RESIDUAL ? (r.y * n.scale + n.shift) * gamma[i][q / 2].y : r.y;
+          }
+          result[q] = pack<T>(activate<kLastActivation>(low), activate<kLastActivation>(high));
+          if (kOfPairs) result[q] = gelu_f16x2(result[q]);
+        }
+        store_matrices(slot + (in_block ^ (first + i) * 32), result);
+      }
     }
-    if (MOMENTS) store_moments(args, sums[b], p, row + b * 64, column + p * 64);
     fence_async_shared();
     __syncwarp();
     if (lane == 0) barrier_arrive(slots.done + 8 * position.slot);
     position.advance();
   }
+  if (MOMENTS) moments_of(kTileBlocks - 1);
 }
 
 TENON_DEVICE void consume_tiles(const Layout& s, const LinearArgs& args, const Norms& norms, int consumer) {

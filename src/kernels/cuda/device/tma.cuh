@@ -20,7 +20,12 @@ TENON_DEVICE void load_box(uint32_t to, const TensorMap& map, int column, int ro
       "l"(&map), "r"(barrier), "r"(column), "r"(row)
       : "memory");
 }
-// The same into every block of the cluster whose bit is in `mask`, at the same addresses.
+// On its way to L2.
+TENON_DEVICE void prefetch_box(const TensorMap& map, int column, int row) {
+  asm volatile("cp.async.bulk.prefetch.tensor.2d.L2.global.tile [%0, {%1, %2}];" ::"l"(&map), "r"(column), "r"(row)
+               : "memory");
+}
+// The box at (column, row) into every block of the cluster whose bit is in `mask`, at the same addresses.
 TENON_DEVICE void load_box_multicast(uint32_t to, const TensorMap& map, int column, int row, uint32_t barrier, uint16_t mask) {
   asm volatile(
       "cp.async.bulk.tensor.2d.shared::cluster.global.tile.mbarrier::complete_tx::bytes.multicast::cluster"
