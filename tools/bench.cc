@@ -147,10 +147,12 @@ struct Batch {
   int64_t longest = 0, tokens = 0;
 };
 
-// Made before the clock runs, so that runs follow each other as in a server under load. All of a file's lengths come once.
+// Made before the clock runs, so that runs follow each other as in a server under load. A file's lengths come once each,
+// but for those that fill up the last batch.
 std::vector<Batch> make_batches(const BenchArgs& args, const Engine& engine, Lengths& lengths, int64_t batch, int64_t seq) {
   constexpr size_t kMostBytes = size_t{1} << 29;
-  const size_t most = lengths.fixed() ? 8 : std::max<size_t>(64, (lengths.count() + static_cast<size_t>(batch) - 1) / static_cast<size_t>(batch));
+  const size_t whole_file = (lengths.count() + static_cast<size_t>(batch) - 1) / static_cast<size_t>(batch);
+  const size_t most = lengths.fixed() ? 8 : whole_file > 0 ? whole_file : 64;
   std::vector<Batch> batches;
   for (size_t bytes = 0; batches.size() < most && bytes < kMostBytes;) {
     const std::vector<int64_t> rows = lengths.draw(batch, seq);
