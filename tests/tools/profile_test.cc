@@ -1,4 +1,4 @@
-// `tenon bench --profile` and `tenon verify` through the real program, on a small encoder.
+// `tenon bench` and `tenon verify` through the real program, on a small encoder.
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 #include <sys/wait.h>
@@ -100,6 +100,15 @@ TEST_F(Profile, ThePageStandsAlone) {
     EXPECT_THAT(page, HasSubstr(part));
   for (const char* outside : {"http:", "https:", "src=", "href="}) EXPECT_THAT(page, Not(HasSubstr(outside)));
   EXPECT_THAT(run(bench_ + "--profile-html /nowhere/page.html", 6), HasSubstr("/nowhere/page.html"));
+}
+
+// However often a file's lengths are run through, each comes as often as the others.
+TEST_F(Profile, LengthsOfAFileComeEquallyOften) {
+  run(build_);
+  std::ofstream(folder_ / "lengths") << "1 2 3 4 5 6 7 8 9 10";
+  const json point =
+      json::parse(run("bench m.tenon --batch 2 --lengths list:lengths --warmup 5 --iterations 70 --json"))[0];
+  EXPECT_EQ(point["tokens"], 11);
 }
 
 // Wide enough for products of 8 and 16 bits.
