@@ -103,9 +103,9 @@ def squad(tenon, engine, model, size, folder, ort):
         peers = {"eager padded to 384": 1 / padded}
         if ort:
             fused, packed = ort
-            speed = {batch: ort_peer.texts_per_second(packed if order == "arrival" else fused, chosen, batch) for batch in batches}
-            best = max(speed, key=speed.get)
-            peers[f"ort packing mode, {best}" if order == "arrival" else f"ort, {best}"] = speed[best]
+            by_batch = {batch: ort_peer.texts_per_second(packed if order == "arrival" else fused, chosen, batch) for batch in batches}
+            best = max(by_batch, key=by_batch.get)
+            peers[f"ort packing mode, {best}" if order == "arrival" else f"ort, {best}"] = by_batch[best]
         for batch in batches:
             count = (len(chosen) + batch - 1) // batch
             for streams in (1, 4):
