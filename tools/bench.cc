@@ -272,8 +272,8 @@ int bench(const BenchArgs& args) {
   if (args.profile || !args.profile_html.empty() || !args.passes_of.empty()) {
     Progress progress(args.quiet || args.json);
     progress.show("profile", 0);
-    const bool on_cpu = !runtime::is_for_gpu(engine.executable()->plan());
-    const Limits limits = on_cpu ? measure_cpu(engine.executable()->pool()) : Limits{};
+    const bool on_gpu = runtime::is_for_gpu(engine.executable()->plan());
+    const Limits limits = on_gpu ? measure_gpu(*value_or_throw(cuda::Device::open())) : measure_cpu(engine.executable()->pool());
     for (const Point& p : points) reports.push_back(profile(args, engine, streams.front(), p, limits, progress));
     if (!args.profile_html.empty()) {
       const Status written = write_file(args.profile_html, profile_html(reports));

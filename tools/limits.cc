@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "kernels/cpu/isa.h"
+#include "runtime/gpu.h"
 #include "tools/peak.h"
 #include "tools/report.h"
 
@@ -49,13 +50,57 @@ double read_rate(ThreadPool& pool, const std::vector<uint64_t>& data, size_t byt
   return best;
 }
 
+// Multiply-adds of a multiprocessor in a clock; of 16 bits summed in f32.
+struct PerClock {
+  int capability;
+  double f32, tf32, f16;
+};
+constexpr PerClock kPerClock[] = {
+    {80, 64, 512, 1024}, {86, 128, 256, 512}, {89, 128, 256, 512}, {90, 128, 1024, 2048}, {100, 128, 2048, 4096}};
+
+// Bytes a second, read and written together, of copies within the GPU's memory; 0: it has no room for them.
+double copy_rate(runtime::GpuQueue& queue, size_t bytes) {
+  const cuda::Driver& api = queue.device().api();
+  cuda::DevicePtr from = 0, to = 0;
+  double best = 0;
+  if (api.cuMemAlloc(&from, bytes) == 0 && api.cuMemAlloc(&to, bytes) == 0) {
+    for (int round = 0; round < 4 * kRounds; ++round) {
+      const auto seconds = queue.time_short(
+          [&] { return queue.copy(reinterpret_cast<void*>(to), reinterpret_cast<void*>(from), bytes); });
+      if (seconds.ok() && *seconds > 0) best = std::max(best, 2 * static_cast<double>(bytes) / *seconds);
+    }
+  }
+  if (from != 0) api.cuMemFree(from);
+  if (to != 0) api.cuMemFree(to);
+  return best;
+}
+
 }  // namespace
+
+Limits measure_gpu(const cuda::Device& device) {
+  Limits limits;
+  limits.device = device.name();
+  const double clocks = 1e3 * device.attribute(cuda::DeviceAttribute::kClockRate) * device.multiprocessors();
+  for (const PerClock& rates : kPerClock) {
+    if (rates.capability != device.compute_capability()) continue;
+    limits.tf32 = 2 * clocks * rates.tf32;
+    limits.f32 = std::max(2 * clocks * rates.f32, limits.tf32 / 3);
+    limits.bf16 = 2 * clocks * rates.f16;
+  }
+  limits.held = device.attribute(cuda::DeviceAttribute::kL2CacheSize) / 2.0;
+  if (const auto queue = runtime::GpuQueue::create(device); queue.ok()) {
+    limits.memory = copy_rate(**queue, kMemoryBytes);
+    limits.cache = copy_rate(**queue, static_cast<size_t>(limits.held) / 4);
+  }
+  return limits;
+}
 
 Limits measure_cpu(ThreadPool& pool) {
   const kernels::cpu::Isa isa = kernels::cpu::chosen_isa();
   Limits limits;
   limits.device = kernels::cpu::processor_name() + ", " + std::to_string(pool.threads()) + " threads";
   limits.f32 = 1e9 * measured_peak(isa, "f32", pool);
+  limits.tf32 = limits.f32;
   limits.bf16 = 1e9 * measured_peak(isa, "bf16", pool);
   limits.int8 = 1e9 * measured_peak(isa, kernels::cpu::lacks_vnni(isa) ? "int8_quads" : "int8", pool);
   const auto threads = static_cast<size_t>(pool.threads());

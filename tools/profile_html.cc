@@ -10,9 +10,10 @@
 namespace tenon::tools {
 namespace {
 
-const std::map<std::string, const char*> kColours = {{"GEMM", "#3b6ea8"},      {"attention", "#c0662b"},
-                                                     {"norm", "#5b8c3e"},      {"bias+activation", "#8a5a9e"},
-                                                     {"embedding", "#a38b2c"}, {"other", "#888888"}};
+const std::map<std::string, const char*> kColours = {
+    {"GEMM", "#3b6ea8"}, {"attention", "#c0662b"},       {"GEMM+attention", "#7d6b6b"},
+    {"norm", "#5b8c3e"}, {"bias+activation", "#8a5a9e"}, {"embedding", "#a38b2c"},
+    {"other", "#888888"}};
 
 constexpr const char* kHead = R"(<!DOCTYPE html>
 <html lang="en"><head><meta charset="utf-8"><title>Profile</title><style>
@@ -88,7 +89,20 @@ std::string shares(const ProfileReport& report) {
          rows + "</tbody></table>\n";
 }
 
-// Operations a byte against operations a second, both on scales of powers of ten, under the measured limits.
+std::string bindings(const ProfileReport& report) {
+  const double all = std::max(report.step_seconds(), 1e-12);
+  std::string rows;
+  for (const Binding& b : bindings_of(report))
+    rows += fmt::format(
+        "<tr><td class=\"t\">{}</td><td>{:.1f}</td><td>{:.1f}</td><td>{:.0f}</td><td class=\"t\">{}</td></tr>\n",
+        b.bound, 1e6 * b.seconds, 100 * b.seconds / all, 100 * b.of_limit, b.advice);
+  if (rows.empty()) return "";
+  return "<table><thead><tr><th class=\"t\">bound by</th><th>us</th><th>%</th><th>% of limit</th><th class=\"t\">what "
+         "would help</th></tr></thead><tbody>\n" +
+         rows + "</tbody></table>\n";
+}
+
+// Operations a byte against operations a second, both on scales of powers of ten, under the limits.
 std::string roofline(const ProfileReport& report) {
   const Limits& l = report.limits;
   const double peak = std::max({l.f32, l.bf16, l.int8});
@@ -114,7 +128,7 @@ std::string roofline(const ProfileReport& report) {
         x(kLeast), y(bytes * kLeast), x(ridge), y(top), x(kMost), y(top), x(kMost) - 4, y(top) - 4, name);
   };
   roof(l.memory, l.f32, "f32");
-  if (l.bf16 > l.f32) roof(l.memory, l.bf16, "bf16");
+  if (l.bf16 > l.f32) roof(l.memory, l.bf16, "16 bits");
   if (l.int8 > l.bf16) roof(l.cache, l.int8, "int8, cache");
   for (const double i : {0.1, 1.0, 10.0, 100.0, 1000.0})
     out += fmt::format("<text x=\"{:.1f}\" y=\"{:.1f}\" text-anchor=\"middle\">{:g}</text>\n", x(i),
@@ -138,16 +152,17 @@ std::string layers(const ProfileReport& report) {
   const double all = std::max(report.step_seconds(), 1e-12);
   std::string out =
       "<div class=\"scroll\"><table><thead><tr><th>#</th><th class=\"t\">value</th><th class=\"t\">kernel</th>"
-      "<th class=\"t\">group</th><th>us</th><th>%</th><th>GFLOP/s</th><th>GB/s</th><th>FLOP/B</th>"
+      "<th class=\"t\">group</th><th "
+      "class=\"t\">in</th><th>us</th><th>%</th><th>GFLOP/s</th><th>GB/s</th><th>FLOP/B</th>"
       "<th class=\"t\">bound</th><th>% of limit</th></tr></thead><tbody>\n";
   for (size_t i = 0; i < report.steps.size(); ++i) {
     const ProfiledStep& s = report.steps[i];
     out += fmt::format(
         "<tr><td>{}</td><td class=\"t\">{}</td><td class=\"t\">{}</td><td "
-        "class=\"t\">{}</td><td>{:.2f}</td><td>{:.2f}</td>"
+        "class=\"t\">{}</td><td class=\"t\">{}</td><td>{:.2f}</td><td>{:.2f}</td>"
         "<td>{}</td><td>{}</td><td>{}</td><td class=\"t\">{}</td><td>{}</td></tr>\n",
-        i, escaped(s.cost.name), escaped(s.kernel), escaped(s.cost.group), 1e6 * s.seconds, 100 * s.seconds / all,
-        giga(s.cost.flops, s.seconds), giga(s.bytes(), s.seconds),
+        i, escaped(s.cost.name), escaped(s.kernel), escaped(s.cost.group), s.cost.factors, 1e6 * s.seconds,
+        100 * s.seconds / all, giga(s.cost.flops, s.seconds), giga(s.bytes(), s.seconds),
         s.bytes() > 0 ? fmt::format("{:.1f}", s.cost.flops / s.bytes()) : "", s.bound,
         s.bound.empty() ? "" : fmt::format("{:.0f}", 100 * s.of_limit));
   }
@@ -177,14 +192,9 @@ std::string profile_html(const std::vector<ProfileReport>& reports) {
   for (const ProfileReport& r : reports) {
     out += fmt::format("<h2>{}, batch {}, length {}: {:.3f} ms a run</h2>\n", escaped(r.engine), r.batch, r.seq,
                        1e3 * r.run_seconds);
-    const Limits& l = r.limits;
-    if (l.memory > 0) {
-      out += fmt::format(
-          "<p>{}: measured limits {:.0f} GFLOP/s f32, {:.0f} bf16, {:.0f} int8; {:.1f} GB/s from memory, {:.1f} from "
-          "the cache.</p>\n",
-          escaped(l.device), 1e-9 * l.f32, 1e-9 * l.bf16, 1e-9 * l.int8, 1e-9 * l.memory, 1e-9 * l.cache);
-    }
-    out += shares(r) + roofline(r) + worth(r) + "<h3>Steps, in the order in which they run</h3>\n" + layers(r);
+    if (r.limits.memory > 0) out += fmt::format("<p>Limits of {}.</p>\n", escaped(describe(r.limits)));
+    out += shares(r) + bindings(r) + roofline(r) + worth(r) + "<h3>Steps, in the order in which they run</h3>\n" +
+           layers(r);
   }
   return out + kTail;
 }

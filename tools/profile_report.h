@@ -15,8 +15,8 @@ struct ProfiledStep {
   StepCost cost;
   std::string kernel;
   double seconds = 0;  // median
-  // "arithmetic", "memory" (weights come in), "cache" (rows), "latency" (it takes ten times what any of them asks
-  // for, or does nothing that is counted); empty: the limits are not known.
+  // "arithmetic", "memory", "cache" (bytes of either), "latency" (it takes ten times what any of them asks for, or does
+  // nothing that is counted); empty: the limits are not known.
   std::string bound;
   double of_limit = 0;  // the least time that the binding limit allows, by the time taken
 
@@ -43,7 +43,8 @@ struct ProfileReport {
   double step_seconds() const;
 };
 
-// Joins times and costs by the names of values.
+// Joins times and costs by the names of values. A step whose time is missing was computed by the next one
+// (Kernel::absorbs): its cost is that one's.
 ProfileReport make_report(const StepTimes& times, const std::vector<StepCost>& costs, const Limits& limits);
 
 // Parts of the steps' time by group: "GEMM" … Largest first.
@@ -54,6 +55,15 @@ struct Share {
 };
 std::vector<Share> shares_of(const ProfileReport& report);
 
+// Parts of the steps' time by what binds them, and what would shorten them. Largest first.
+struct Binding {
+  std::string bound, advice;
+  double seconds = 0;
+  double of_limit = 0;  // the least time that the limit allows, by the time taken
+};
+std::vector<Binding> bindings_of(const ProfileReport& report);
+
+std::string describe(const Limits& limits);
 void print_profile(const ProfileReport& report, size_t most_steps);
 nlohmann::ordered_json profile_json(const ProfileReport& report);
 // One page that needs nothing else.

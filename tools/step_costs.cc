@@ -112,6 +112,7 @@ std::vector<StepCost> step_costs(const engine::Plan& plan, const NamedTensors& i
     }
     cost.weight_bytes += looked_up;
     cost.activation_bytes += written;
+    cost.written_bytes = written;
     const auto& def = ops::op_def(step.op);
     if (def.flops != nullptr) cost.flops = def.flops(step.attrs, in, out);
     cost.factors = std::string(dtype_name(in.empty() ? DType::kF32 : in[0].dtype));

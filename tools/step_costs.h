@@ -17,6 +17,7 @@ struct StepCost {
   double flops = 0;
   double weight_bytes = 0;      // as packed; of tables the rows that are looked up
   double activation_bytes = 0;  // read and written, each value once
+  double written_bytes = 0;     // of those
 };
 
 // For inputs of these sizes whose masks keep everything. One entry for each step, in the order of the plan.

@@ -379,7 +379,7 @@ Status Context::launch(int step, int64_t tokens) {
 Status Context::profile_step(int step, const PreparedKernel& kernel, const ops::RunArgs& args) {
   double seconds = 0;
   if (kernel.kernel->on_device()) {
-    TENON_ASSIGN(seconds, queue_->time([&] { return kernel.launcher->launch(args); }));
+    TENON_ASSIGN(seconds, queue_->time_short([&] { return kernel.launcher->launch(args); }));
   } else {
     const auto begin = std::chrono::steady_clock::now();
     TENON_TRY(kernel.launcher->launch(args));

@@ -65,6 +65,7 @@ FAKE(cuDeviceGetAttribute, int* value, int attribute, int) {
   switch (static_cast<DeviceAttribute>(attribute)) {
     case DeviceAttribute::kComputeCapabilityMajor: *value = number("FAKE_GPU") / 10; break;
     case DeviceAttribute::kComputeCapabilityMinor: *value = number("FAKE_GPU") % 10; break;
+    case DeviceAttribute::kClockRate: *value = 1000000; break;
     case DeviceAttribute::kMultiprocessorCount: *value = 100; break;
     case DeviceAttribute::kSharedMemoryPerBlockOptin: *value = 227 << 10; break;
     case DeviceAttribute::kL2CacheSize: *value = 40 << 20; break;

@@ -73,7 +73,14 @@ TEST_F(Profile, JsonHasEveryStepAndSharesAddUp) {
     EXPECT_GT(step["weight_bytes"], 0);
     EXPECT_GT(step["activation_bytes"], 0);
     EXPECT_GE(step["of_limit"], 0);
+    EXPECT_EQ(step["precision"], "f32");
   }
+  double bound = 0;
+  for (const json& part : profile["bound_by"]) {
+    EXPECT_NE(part["advice"], "");
+    bound += part["seconds"].get<double>();
+  }
+  EXPECT_NEAR(bound, profile["steps_s"].get<double>(), 1e-9);  // each step is bound by something
   std::set<std::string> passes;
   for (const json& pass : profile["passes"]) {
     EXPECT_EQ(pass["failure"], "") << pass["pass"];
@@ -90,6 +97,7 @@ TEST_F(Profile, ThePageStandsAlone) {
   const std::string table = run(bench_ + "--profile-html page.html");
   EXPECT_THAT(table, HasSubstr("slowest steps"));
   EXPECT_THAT(table, HasSubstr("of limit"));
+  EXPECT_THAT(table, HasSubstr("what would help"));
   std::ifstream file(folder_ / "page.html");
   std::stringstream text;
   text << file.rdbuf();

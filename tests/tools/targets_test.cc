@@ -121,6 +121,19 @@ TEST_F(Targets, EachMachineRunsWhatSuitsItBest) {
   EXPECT_EQ(bench("", 0)["target"], "cpu");
 }
 
+// The fake GPU: 100 multiprocessors at 1 GHz; each step takes 10 us, each copy of 192 MiB too.
+TEST_F(Targets, AProfileSaysWhatTheGpuCouldDo) {
+  write("m.tenon", {90}, false);
+  const json profile = bench("--profile", 90)["profile"];
+  EXPECT_EQ(profile["limits"]["device"], "Fake GPU");
+  EXPECT_DOUBLE_EQ(profile["limits"]["bf16"], 2 * 1e9 * 100 * 2048);
+  EXPECT_DOUBLE_EQ(profile["limits"]["f32"], 2 * 1e9 * 100 * 1024 / 3);
+  EXPECT_NEAR(profile["limits"]["memory"].get<double>(), 2 * 192 * 1048576 / 10e-6, 1e9);
+  for (const json& step : profile["steps"]) EXPECT_NE(step["bound"], "") << step["value"];
+  EXPECT_FALSE(profile["bound_by"].empty());
+  EXPECT_GT(calls("load ptx"), 0);  // the delay ahead of what is timed
+}
+
 TEST_F(Targets, InputsMayLieOnTheGpu) {
   write("m.tenon", {90}, false);
   EXPECT_EQ(bench("--inputs-on-device", 90)["target"], "sm_90");

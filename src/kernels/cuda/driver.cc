@@ -99,6 +99,12 @@ Status Device::init(int ordinal) {
   return use();
 }
 
+int Device::attribute(DeviceAttribute attribute) const {
+  int value = 0, id = 0;
+  if (api_->cuDeviceGet(&id, ordinal_) != 0 || api_->cuDeviceGetAttribute(&value, static_cast<int>(attribute), id) != 0) return 0;
+  return value;
+}
+
 std::string Device::target() const { return fmt::format("sm_{}", capability_); }
 
 Device Device::with_code_of(int capability) const {

@@ -54,9 +54,10 @@ struct LaunchConfig {
 
 // CUdevice_attribute
 enum class DeviceAttribute : int {
-  kSharedMemoryPerBlockOptin = 97,
+  kClockRate = 13,  // at most, kHz
   kMultiprocessorCount = 16,
   kL2CacheSize = 38,
+  kSharedMemoryPerBlockOptin = 97,
   kComputeCapabilityMajor = 75,
   kComputeCapabilityMinor = 76,
 };
@@ -140,6 +141,8 @@ class Device {
   std::string target() const;                             // "sm_90"
   int multiprocessors() const { return multiprocessors_; }
   int shared_memory() const { return shared_memory_; }    // bytes that one block may have
+  // What else the driver says of it; 0 where it does not.
+  int attribute(DeviceAttribute attribute) const;
   size_t memory() const { return memory_; }
   int driver_version() const { return driver_version_; }  // 12040 for 12.4
   // Makes the device's context current for the calling thread. Cheap when it is already.
