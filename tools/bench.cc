@@ -6,6 +6,7 @@
 #include <cstdio>
 #include <fstream>
 #include <nlohmann/json.hpp>
+#include <numeric>
 #include <random>
 
 #include "base/write_file.h"
@@ -206,20 +207,22 @@ Point measure(const BenchArgs& args, const Engine& engine, std::vector<Execution
   return point;
 }
 
-// Rows of full length.
-ProfileReport profile(const BenchArgs& args, const Engine& engine, ExecutionContext& context, const Point& point, const Limits& limits, Progress& progress) {
+// One batch, of as many tokens as those that were measured or the next that comes.
+ProfileReport profile(const BenchArgs& args, const Engine& engine, ExecutionContext& context, const Point& point, Lengths& lengths, const Limits& limits, Progress& progress) {
   constexpr int kRuns = 10;
-  const NamedTensors inputs = random_inputs(engine, std::vector<int64_t>(static_cast<size_t>(point.batch), point.seq), point.seq, args.seed);
+  const std::vector<int64_t> rows = lengths.draw(point.batch, point.seq);
+  const int64_t longest = *std::max_element(rows.begin(), rows.end()), tokens = std::accumulate(rows.begin(), rows.end(), int64_t{0});
+  const NamedTensors inputs = random_inputs(engine, rows, longest, args.seed);
   set_inputs(context, inputs);
   context.execute();
   StepTimes times;
   context.set_profiler(&times);
   for (int i = 0; i < kRuns; ++i) context.execute();
   context.set_profiler(nullptr);
-  ProfileReport report = make_report(times, step_costs(engine.executable()->plan(), inputs), limits);
+  ProfileReport report = make_report(times, step_costs(engine.executable()->plan(), inputs, tokens), limits);
   report.engine = args.engine;
   report.batch = point.batch;
-  report.seq = point.seq;
+  report.seq = longest;
   report.run_seconds = point.percentile(50);
   if (!args.passes_of.empty()) {
     const auto show = [&](std::string_view what, double part) { progress.show(what, part); };
@@ -274,7 +277,7 @@ int bench(const BenchArgs& args) {
     progress.show("profile", 0);
     const bool on_gpu = runtime::is_for_gpu(engine.executable()->plan());
     const Limits limits = on_gpu ? measure_gpu(*value_or_throw(cuda::Device::open())) : measure_cpu(engine.executable()->pool());
-    for (const Point& p : points) reports.push_back(profile(args, engine, streams.front(), p, limits, progress));
+    for (const Point& p : points) reports.push_back(profile(args, engine, streams.front(), p, lengths, limits, progress));
     if (!args.profile_html.empty()) {
       const Status written = write_file(args.profile_html, profile_html(reports));
       if (!written.ok()) throw Error(written.code(), written.message());

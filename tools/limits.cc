@@ -58,16 +58,22 @@ struct PerClock {
 constexpr PerClock kPerClock[] = {
     {80, 64, 512, 1024}, {86, 128, 256, 512}, {89, 128, 256, 512}, {90, 128, 1024, 2048}, {100, 128, 2048, 4096}};
 
-// Bytes a second, read and written together, of copies within the GPU's memory; 0: it has no room for them.
+// Bytes a second, read and written together, when so many are copied within the GPU's memory again and again; 0: it has
+// no room for them.
 double copy_rate(runtime::GpuQueue& queue, size_t bytes) {
   const cuda::Driver& api = queue.device().api();
   cuda::DevicePtr from = 0, to = 0;
+  const size_t times = std::max<size_t>(1, kMemoryBytes / bytes);
   double best = 0;
   if (api.cuMemAlloc(&from, bytes) == 0 && api.cuMemAlloc(&to, bytes) == 0) {
-    for (int round = 0; round < 4 * kRounds; ++round) {
-      const auto seconds = queue.time_short(
-          [&] { return queue.copy(reinterpret_cast<void*>(to), reinterpret_cast<void*>(from), bytes); });
-      if (seconds.ok() && *seconds > 0) best = std::max(best, 2 * static_cast<double>(bytes) / *seconds);
+    const auto copies = [&]() -> Status {
+      for (size_t i = 0; i < times; ++i)
+        TENON_TRY(queue.copy(reinterpret_cast<void*>(to), reinterpret_cast<void*>(from), bytes));
+      return {};
+    };
+    for (int round = 0; round < kRounds; ++round) {
+      const auto seconds = queue.time_short(copies);
+      if (seconds.ok() && *seconds > 0) best = std::max(best, 2 * static_cast<double>(bytes * times) / *seconds);
     }
   }
   if (from != 0) api.cuMemFree(from);
@@ -90,7 +96,8 @@ Limits measure_gpu(const cuda::Device& device) {
   limits.held = device.attribute(cuda::DeviceAttribute::kL2CacheSize) / 2.0;
   if (const auto queue = runtime::GpuQueue::create(device); queue.ok()) {
     limits.memory = copy_rate(**queue, kMemoryBytes);
-    limits.cache = copy_rate(**queue, static_cast<size_t>(limits.held) / 4);
+    // Half of the cache: what is read and what is written.
+    if (limits.held > 0) limits.cache = std::max(limits.memory, copy_rate(**queue, static_cast<size_t>(limits.held) / 2));
   }
   return limits;
 }

@@ -122,7 +122,7 @@ std::vector<Binding> bindings_of(const ProfileReport& report) {
   std::vector<Binding> out;
   for (auto& [bound, binding] : found) {
     binding.of_limit /= binding.seconds;
-    if (bound != "latency" && binding.of_limit < 0.5) binding.advice += "; build with --tune";
+    if (bound != "latency" && binding.of_limit < 0.5) binding.advice += "; larger steps: more texts at once, --tune";
     out.push_back(binding);
   }
   std::sort(out.begin(), out.end(), [](const Binding& a, const Binding& b) { return a.seconds > b.seconds; });

@@ -14,16 +14,16 @@ using ir::Op;
 // Sizes of a run.
 class Sizes {
  public:
-  Sizes(const engine::Plan& plan, const NamedTensors& inputs) {
+  Sizes(const engine::Plan& plan, const NamedTensors& inputs, int64_t tokens) {
     for (const engine::PlanSymbol& s : plan.symbols) {
       if (s.input < 0) continue;
       const std::string& name = plan.inputs[static_cast<size_t>(s.input)].name;
       const auto given = std::find_if(inputs.begin(), inputs.end(), [&](const auto& i) { return i.first == name; });
       if (given != inputs.end()) values_[s.name] = given->second.shape()[static_cast<size_t>(s.axis)];
     }
-    // Sizes that data decide are as large as they can be.
+    // Sizes that data decide are those of packed tokens.
     for (const engine::PlanSymbol& s : plan.symbols)
-      if (s.input < 0) values_[s.name] = value(s.bound);
+      if (s.input < 0) values_[s.name] = std::min(tokens, value(s.bound));
   }
   std::vector<int64_t> shape(const ir::Shape& shape) const {
     std::vector<int64_t> out;
@@ -73,8 +73,8 @@ double bytes_of(DType dtype, const std::vector<int64_t>& shape) {
 
 }  // namespace
 
-std::vector<StepCost> step_costs(const engine::Plan& plan, const NamedTensors& inputs) {
-  const Sizes sizes(plan, inputs);
+std::vector<StepCost> step_costs(const engine::Plan& plan, const NamedTensors& inputs, int64_t tokens) {
+  const Sizes sizes(plan, inputs, tokens);
   std::vector<StepCost> costs;
   for (const engine::PlanStep& step : plan.steps) {
     StepCost& cost = costs.emplace_back();

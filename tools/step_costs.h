@@ -20,7 +20,7 @@ struct StepCost {
   double written_bytes = 0;     // of those
 };
 
-// For inputs of these sizes whose masks keep everything. One entry for each step, in the order of the plan.
-std::vector<StepCost> step_costs(const engine::Plan& plan, const NamedTensors& inputs);
+// For inputs of these sizes whose masks keep so many tokens. One entry for each step, in the order of the plan.
+std::vector<StepCost> step_costs(const engine::Plan& plan, const NamedTensors& inputs, int64_t tokens);
 
 }  // namespace tenon::tools
