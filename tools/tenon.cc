@@ -173,7 +173,7 @@ void add_bench(CLI::App& app, BenchArgs& a) {
   verb->add_option("--warmup", a.warmup, "runs before the first that counts")->check(CLI::NonNegativeNumber);
   verb->add_option("--streams", a.streams, "so many runs at once, each in a context of its own: one batch is prepared while another is computed")->check(CLI::PositiveNumber);
   verb->add_option("--seed", a.seed, "of the random tokens");
-  verb->add_flag("--profile", a.profile, "also where the time goes: shares of GEMM, attention, norm …, the slowest steps and what binds them");
+  verb->add_flag("--profile", a.profile, "also where the time goes: shares of GEMM, attention, norm …, the slowest steps in which precision, what binds them and what would help");
   verb->add_option("--profile-html", a.profile_html, "the same as one HTML page that needs nothing else, with every step");
   verb->add_option("--without-passes", a.passes_of, "with --profile: the model that the engine was built from, to time it without each pass in turn");
   verb->add_option("--warm", a.warm, "what contexts run before the first batch, on a GPU: none; opt, the profile's usual sizes; all, every bucket of token counts too")
