@@ -3,6 +3,7 @@
 
 #include <gtest/gtest.h>
 
+#include <bit>
 #include <cmath>
 #include <vector>
 
@@ -50,6 +51,44 @@ TEST_P(VectorCodeTest, FunctionsAreAsExactAsDocumented) {
     EXPECT_LE(absolute, a.absolute) << a.name;
     EXPECT_TRUE(a.ulps == 0 || ulps <= a.ulps) << a.name << ": " << ulps << " ulps";
     RecordProperty(std::string(a.name) + " ulps", std::to_string(ulps));
+  }
+}
+
+double widened(uint16_t bf16) { return static_cast<double>(std::bit_cast<float>(uint32_t{bf16} << 16)); }
+
+// Results of 16 bits may be less exact than those of 32, as long as rounding hides it.
+TEST_P(VectorCodeTest, GeluOfRoundedResults) {
+  constexpr int64_t kCount = 20'011;
+  std::vector<float> x(kCount);
+  std::vector<uint16_t> y(kCount);
+  for (int64_t i = 0; i < kCount; ++i)
+    x[static_cast<size_t>(i)] = -100 + 200 * static_cast<float>(i) / static_cast<float>(kCount - 1);
+  for (size_t i = 0; i < x.size(); i += 2) x[i] *= 0.06f;
+  x.back() = NAN;
+  vector_code(GetParam())
+      .epilogue(x.data(), kCount, y.data(), kCount, 1, kCount, {.activation = Activation::kGelu, .bf16 = true});
+  for (size_t i = 0; i + 1 < x.size(); ++i) {
+    const double at = static_cast<double>(x[i]), exact = gelu(at);
+    EXPECT_LE(std::abs(widened(y[i]) - exact), 1.5e-5 * std::abs(at) + std::abs(exact) / 256) << at;
+  }
+  EXPECT_TRUE(std::isnan(widened(y.back())));
+}
+
+TEST_P(VectorCodeTest, RoundsSumsToNearestEven) {
+  const VectorCode& code = vector_code(GetParam());
+  std::vector<float> x;
+  for (int i = -35; i < 36; ++i)
+    x.push_back(std::ldexp(1.0f + static_cast<float>(i & 7) / 512, i));  // halves of steps too
+  x.insert(x.end(), {0.0f, -0.0f, 3e38f, INFINITY, -INFINITY});
+  for (size_t count = 1; count <= x.size(); ++count) {
+    std::vector<uint16_t> sums(count + 1, 7), wanted(count);
+    std::vector<float> scaled(count);
+    for (size_t i = 0; i < count; ++i) scaled[i] = x[i] * 0.75f;
+    code.round_sums(x.data(), static_cast<int64_t>(count), 0.75f, sums.data());
+    code.round(scaled.data(), static_cast<int64_t>(count), wanted.data());
+    EXPECT_EQ(sums.back(), 7) << count;  // nothing behind them is written
+    sums.pop_back();
+    EXPECT_EQ(sums, wanted) << count;
   }
 }
 

@@ -148,15 +148,18 @@ class Attention {
     for (int64_t q = 0; q < b_.q.count; ++q) {
       float* from = s_.output + q * padded_;
       // No sum: no key was visible.
-      if (s_.sum[q] == 0.0f)
+      float factor = 1.0f / s_.sum[q];
+      if (s_.sum[q] == 0.0f) {
         std::fill_n(from, b_.head_dim, 0.0f);
-      else
-        code_.scale(from, b_.head_dim, 1.0f / s_.sum[q]);
-      if (b_.bf16)
-        code_.round(from, b_.head_dim, static_cast<uint16_t*>(b_.y) + q * b_.y_stride);
-      else
+        factor = 1.0f;
+      }
+      if (b_.bf16) {
+        code_.round_sums(from, b_.head_dim, factor, static_cast<uint16_t*>(b_.y) + q * b_.y_stride);
+      } else {
+        code_.scale(from, b_.head_dim, factor);
         std::memcpy(static_cast<float*>(b_.y) + q * b_.y_stride, from,
                     static_cast<size_t>(b_.head_dim) * sizeof(float));
+      }
     }
   }
 

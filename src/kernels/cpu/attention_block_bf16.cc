@@ -134,13 +134,12 @@ class Bf16Attention {
 
   void finish() const {
     for (int64_t q = 0; q < b_.q.count; ++q) {
-      float* from = s_.output + q * dim_;
+      auto* to = static_cast<uint16_t*>(b_.y) + q * b_.y_stride;
       // No sum: no key was visible.
       if (s_.sum[q] == 0.0f)
-        std::fill_n(from, dim_, 0.0f);
+        std::fill_n(to, dim_, uint16_t{0});
       else
-        code_.scale(from, dim_, 1.0f / s_.sum[q]);
-      code_.round(from, dim_, static_cast<uint16_t*>(b_.y) + q * b_.y_stride);
+        code_.round_sums(s_.output + q * dim_, dim_, 1.0f / s_.sum[q], to);
     }
   }
 

@@ -99,6 +99,14 @@ void round(const float* x, int64_t count, uint16_t* out) {
   if (const int64_t n = count - i; n > 0) store_bf16(load(x + i, n), out + i, n);
 }
 
+template <bool kNative>
+void round_sums(const float* x, int64_t count, float factor, uint16_t* out) {
+  const V f = set(factor);
+  int64_t i = 0;
+  for (; i + kLanes <= count; i += kLanes) store_sums<kNative>(hn::Mul(load(x + i), f), out + i);
+  if (const int64_t n = count - i; n > 0) store_bf16(hn::Mul(load(x + i, n), f), out + i, n);
+}
+
 void widen(const uint16_t* x, int64_t count, float* out) {
   int64_t i = 0;
   for (; i + kLanes <= count; i += kLanes) store(load_bf16(x + i), out + i);

@@ -41,8 +41,8 @@ HWY_INLINE void gemm_step(const float* a, const float* b, int64_t panel_stride, 
   }
 }
 
-// Four steps a turn: where a neighbour uses the other half of the core, three instructions begin a cycle, and two of them
-// should be products.
+// Four steps a turn: where a neighbour uses the other half of the core, three instructions begin a cycle, and two of
+// them should be products.
 template <bool kMany, int kRows, int kVectors>
 HWY_INLINE void gemm_steps(const GemmTile& t, Fetch& fetch, V (&sum)[kRows][kVectors]) {
   constexpr int kUnrolled = 4;
@@ -134,7 +134,8 @@ void gemm(const GemmTile& t) {
   }
 }
 
-template <Activation kActivation>
+// `kRounded`: the result is rounded to 16 bits.
+template <Activation kActivation, bool kRounded>
 HWY_INLINE V activate(V x) {
   switch (kActivation) {
     case Activation::kNone:
@@ -142,7 +143,7 @@ HWY_INLINE V activate(V x) {
     case Activation::kRelu:
       return relu(x);
     case Activation::kGelu:
-      return gelu(x);
+      return kRounded ? gelu_rounded(x) : gelu(x);
     case Activation::kGeluTanh:
       return gelu_tanh(x);
     case Activation::kGeluSigmoid:
@@ -208,7 +209,7 @@ HWY_INLINE void epilogue_column(const void* sums, int64_t stride, typename Held:
     V x = hn::Add(n < kLanes ? column.at(r, n) : column.at(r), bias);
     const auto add_residual = [&] { x = hn::Add(x, Held::read(residual + r * e.residual_stride + j, n)); };
     if (first) add_residual();
-    x = activate<kActivation>(x);
+    x = activate<kActivation, sizeof(T) == 2>(x);
     if (last) add_residual();
     Held::write(x, y + r * y_stride + j, n);
   }

@@ -57,7 +57,7 @@ class NormLauncher final : public Launcher {
           row.y = args.output().as<float>() + at;
         }
         function_(row);
-        if (bf16_) code_.round(row.y, rows.columns, args.output().as<uint16_t>() + at);
+        if (bf16_) code_.round_sums(row.y, rows.columns, 1.0f, args.output().as<uint16_t>() + at);
       }
     });
     return {};

@@ -33,6 +33,7 @@ constexpr VectorCode table(Isa isa) {
   t.row_range = row_range;
   t.quantize_row = quantize_row;
   t.round = round;
+  t.round_sums = rounds ? round_sums<true> : round_sums<false>;
   t.widen = widen;
   t.widen_int8 = widen_int8;
   t.widen_bf16 = widen_bf16;

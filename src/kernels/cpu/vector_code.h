@@ -294,6 +294,8 @@ struct VectorCode {
   // x [count] as bf16, rounded to nearest even, and bf16 as f32.
   void (*round)(const float* x, int64_t count, uint16_t* out);
   void (*widen)(const uint16_t* x, int64_t count, float* out);
+  // round of results of arithmetic, times `factor`; what is too small for a normal number may become zero.
+  void (*round_sums)(const float* x, int64_t count, float factor, uint16_t* out);
   // Groups of a panel with 8-bit elements as twice as many with 16-bit ones.
   void (*widen_int8)(const std::byte* panel, int64_t groups, std::byte* out);
   // Groups of a panel of bf16 as f32 [2 * groups][16].
