@@ -207,7 +207,7 @@ Point measure(const BenchArgs& args, const Engine& engine, std::vector<Execution
   return point;
 }
 
-// One batch, of as many tokens as those that were measured or the next that comes.
+// One more batch like those that were measured.
 ProfileReport profile(const BenchArgs& args, const Engine& engine, ExecutionContext& context, const Point& point, Lengths& lengths, const Limits& limits, Progress& progress) {
   constexpr int kRuns = 10;
   const std::vector<int64_t> rows = lengths.draw(point.batch, point.seq);

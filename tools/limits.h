@@ -20,8 +20,6 @@ struct Limits {
     if (ops::are_integers(factors)) return int8;
     return factors == "bf16" || factors == "f16" ? bf16 : factors == "tf32" ? tf32 : factors == "f32" ? f32 : 0;
   }
-  // Of so many bytes that are read, or written, again and again.
-  double bytes(double count) const { return count > held ? memory : cache; }
 };
 
 // Of all threads of a pool together, measured in about half a second; int8 as builds on this CPU have it.

@@ -37,7 +37,7 @@ const char* advice_for(std::string_view bound) {
 
 // The rows between both do not leave the kernel.
 void add_absorbed(StepCost& cost, const StepCost& ahead) {
-  cost.group = ahead.group + "+" + cost.group;
+  if (cost.group != ahead.group) cost.group = ahead.group + "+" + cost.group;
   cost.flops += ahead.flops;
   cost.weight_bytes += ahead.weight_bytes;
   cost.activation_bytes += ahead.activation_bytes - 2 * ahead.written_bytes;
@@ -71,23 +71,19 @@ ProfileReport make_report(const StepTimes& times, const std::vector<StepCost>& c
     by_name[c.name] = &c;
     weights += c.weight_bytes;
   }
-  const auto taken = times.in_order();
-  const auto ran = [&](const StepCost& cost) {
-    return std::any_of(taken.begin(), taken.end(), [&](const auto& step) { return step.first == cost.name; });
-  };
   ProfileReport report;
   report.limits = limits;
-  for (const auto& [name, times_of] : taken) {
+  for (const auto& [name, taken] : times.in_order()) {
     ProfiledStep& step = report.steps.emplace_back();
     if (const auto it = by_name.find(name); it != by_name.end()) {
       step.cost = *it->second;
-      if (it->second > costs.data()) {
-        if (const StepCost& ahead = it->second[-1]; !ran(ahead)) add_absorbed(step.cost, ahead);
-      }
+      const auto& absorbers = step.cost.absorbers;
+      const bool absorbs = std::find(absorbers.begin(), absorbers.end(), taken->kernel) != absorbers.end();
+      if (absorbs && it->second > costs.data()) add_absorbed(step.cost, it->second[-1]);
     }
     step.cost.name = name;
-    step.kernel = times_of->kernel;
-    step.seconds = times_of->median();
+    step.kernel = taken->kernel;
+    step.seconds = taken->median();
     find_bound(step, limits, weights);
   }
   return report;

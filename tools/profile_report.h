@@ -43,8 +43,7 @@ struct ProfileReport {
   double step_seconds() const;
 };
 
-// Joins times and costs by the names of values. A step whose time is missing was computed by the next one
-// (Kernel::absorbs): its cost is that one's.
+// Joins times and costs by the names of values. What a kernel computes of the step right ahead is its cost too.
 ProfileReport make_report(const StepTimes& times, const std::vector<StepCost>& costs, const Limits& limits);
 
 // Parts of the steps' time by group: "GEMM" … Largest first.

@@ -80,6 +80,8 @@ std::vector<StepCost> step_costs(const engine::Plan& plan, const NamedTensors& i
     StepCost& cost = costs.emplace_back();
     cost.op = ir::op_name(step.op);
     cost.group = group_of(step.op);
+    for (const engine::KernelChoice& choice : step.kernels)
+      if (choice.absorbs) cost.absorbers.push_back(choice.kernel);
     if (!step.outputs.empty()) cost.name = plan.values[static_cast<size_t>(step.outputs[0])].name;
     std::vector<std::vector<int64_t>> shapes;
     std::vector<ops::TensorArg> in, out;

@@ -18,6 +18,7 @@ struct StepCost {
   double weight_bytes = 0;      // as packed; of tables the rows that are looked up
   double activation_bytes = 0;  // read and written, each value once
   double written_bytes = 0;     // of those
+  std::vector<std::string> absorbers;  // kernels of this step that compute the one right ahead too
 };
 
 // For inputs of these sizes whose masks keep so many tokens. One entry for each step, in the order of the plan.

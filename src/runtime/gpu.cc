@@ -179,7 +179,7 @@ again:
 )";
 
 void GpuQueue::make_delay() {
-  if (delay_module_ != nullptr) return;
+  if (std::exchange(asked_for_delay_, true)) return;
   const cuda::Driver& api = device_.api();
   if (api.cuModuleLoadData(&delay_module_, kDelayCode) != 0) return;
   if (api.cuModuleGetFunction(&delay_, delay_module_, "delay") != 0) delay_ = nullptr;

@@ -83,6 +83,7 @@ class GpuQueue {
   cuda::Event begin_ = nullptr, end_ = nullptr;
   cuda::Module delay_module_ = nullptr;
   cuda::Function delay_ = nullptr;  // null: not yet asked for, or this driver cannot make it
+  bool asked_for_delay_ = false;
   std::vector<Recorded> graphs_;
   uint64_t clock_ = 0;
   int recorded_ = 0;

@@ -18,12 +18,14 @@ StepCost cost(const char* name, const char* group, double flops, double weights,
           .flops = flops,
           .weight_bytes = weights,
           .activation_bytes = rows,
-          .written_bytes = rows / 2};
+          .written_bytes = rows / 2,
+          .absorbers = {}};
 }
 
-ProfileReport report_of(const std::vector<StepCost>& costs, const std::vector<std::pair<std::string, double>>& taken) {
+ProfileReport report_of(const std::vector<StepCost>& costs, const std::vector<std::pair<std::string, double>>& taken,
+                        const char* kernel = "kernel") {
   StepTimes times;
-  for (const auto& [name, seconds] : taken) times.step(name, "kernel", seconds);
+  for (const auto& [name, seconds] : taken) times.step(name, kernel, seconds);
   return make_report(times, costs, kLimits);
 }
 
@@ -55,10 +57,11 @@ TEST(ProfileReport, PrecisionsHaveTheirOwnLimits) {
 }
 
 // Attention that computes its queries, keys and values itself.
-TEST(ProfileReport, AStepThatIsMissingWasComputedByTheNext) {
-  const std::vector<StepCost> costs = {cost("norm", "norm", 1e3, 0, 2e3), cost("qkv", "GEMM", 3e6, 1e6, 4e3),
-                                       cost("heads", "attention", 1e6, 0, 4e3)};
-  const ProfileReport together = report_of(costs, {{"norm", 1e-3}, {"heads", 1e-3}});
+TEST(ProfileReport, WhatAKernelComputesOfTheStepAheadIsItsCostToo) {
+  std::vector<StepCost> costs = {cost("norm", "norm", 1e3, 0, 2e3), cost("qkv", "GEMM", 3e6, 1e6, 4e3),
+                                 cost("heads", "attention", 1e6, 0, 4e3)};
+  costs[2].absorbers = {"kernel of both"};
+  const ProfileReport together = report_of(costs, {{"norm", 1e-3}, {"heads", 1e-3}}, "kernel of both");
   ASSERT_EQ(together.steps.size(), 2u);
   const StepCost& both = together.steps[1].cost;
   EXPECT_EQ(both.group, "GEMM+attention");
@@ -69,6 +72,8 @@ TEST(ProfileReport, AStepThatIsMissingWasComputedByTheNext) {
   ASSERT_EQ(apart.steps.size(), 3u);
   EXPECT_EQ(apart.steps[2].cost.group, "attention");
   EXPECT_EQ(apart.steps[2].cost.flops, 1e6);
+  // The step ahead did not run: a branch that was not taken, say.
+  EXPECT_EQ(report_of(costs, {{"heads", 1e-3}}).steps[0].cost.flops, 1e6);
 }
 
 TEST(ProfileReport, WithoutLimitsNothingBinds) {

@@ -147,12 +147,9 @@ class Attention {
   void finish() const {
     for (int64_t q = 0; q < b_.q.count; ++q) {
       float* from = s_.output + q * padded_;
-      // No sum: no key was visible.
-      float factor = 1.0f / s_.sum[q];
-      if (s_.sum[q] == 0.0f) {
-        std::fill_n(from, b_.head_dim, 0.0f);
-        factor = 1.0f;
-      }
+      const bool sees_keys = s_.sum[q] != 0.0f;
+      if (!sees_keys) std::fill_n(from, b_.head_dim, 0.0f);
+      const float factor = sees_keys ? 1.0f / s_.sum[q] : 1.0f;
       if (b_.bf16) {
         code_.round_sums(from, b_.head_dim, factor, static_cast<uint16_t*>(b_.y) + q * b_.y_stride);
       } else {
