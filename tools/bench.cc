@@ -26,12 +26,50 @@
 namespace tenon::tools {
 namespace {
 
+// What one batch holds: so many texts, or as many as fit into so many tokens (one at least).
+struct BatchSize {
+  int64_t texts = 0, tokens = 0;  // one of them is 0
+};
+
+std::string to_string(const BatchSize& size) { return size.texts > 0 ? fmt::format("batch {}", size.texts) : fmt::format("batches of {} tokens", size.tokens); }
+
+std::vector<BatchSize> batch_sizes(const BenchArgs& args) {
+  std::vector<BatchSize> sizes;
+  for (const int64_t n : args.batch_tokens.empty() ? args.batch : args.batch_tokens) sizes.push_back(args.batch_tokens.empty() ? BatchSize{.texts = n} : BatchSize{.tokens = n});
+  return sizes;
+}
+
 // Row lengths: all of one length, or drawn from a file of texts or a distribution.
 class Lengths {
  public:
   Lengths(const BenchArgs& args, const Engine& engine) : random_(args.seed) {
-    const std::string& spec = args.lengths;
-    if (spec.empty()) return;
+    if (args.lengths.empty()) return;
+    choose(args.lengths, engine);
+    at_ = texts_.size();
+    ahead_ = next();
+  }
+
+  // Batches of so many tokens end where a file does; those of so many texts go on at its beginning.
+  std::vector<int64_t> draw(const BatchSize& size, int64_t seq) {
+    if (fixed()) return std::vector<int64_t>(static_cast<size_t>(size.texts > 0 ? size.texts : std::max<int64_t>(1, size.tokens / seq)), seq);
+    std::vector<int64_t> lengths;
+    int64_t tokens = 0;
+    const auto is_full = [&] {
+      if (size.texts > 0) return static_cast<int64_t>(lengths.size()) == size.texts;
+      return tokens + ahead_ > size.tokens || (kind_ == kTexts && at_ == 0);
+    };
+    do {
+      lengths.push_back(ahead_);
+      tokens += ahead_;
+      ahead_ = next();
+    } while (!is_full());
+    return lengths;
+  }
+  bool fixed() const { return kind_ == kFixed; }
+  size_t count() const { return texts_.size(); }  // of a file; 0: drawn at random
+
+ private:
+  void choose(const std::string& spec, const Engine& engine) {
     double a = 0, b = 0;
     if (std::sscanf(spec.c_str(), "uniform:%lf-%lf", &a, &b) == 2 && 1 <= a && a <= b) {
       uniform_ = std::uniform_int_distribution<int64_t>(static_cast<int64_t>(a), static_cast<int64_t>(b));
@@ -48,22 +86,17 @@ class Lengths {
     }
   }
 
-  std::vector<int64_t> draw(int64_t batch, int64_t seq) {
-    std::vector<int64_t> lengths;
-    for (int64_t i = 0; i < batch; ++i) {
-      switch (kind_) {
-        case kFixed: lengths.push_back(seq); break;
-        case kUniform: lengths.push_back(uniform_(random_)); break;
-        case kNormal: lengths.push_back(std::max<int64_t>(1, static_cast<int64_t>(normal_(random_)))); break;
-        case kTexts: lengths.push_back(texts_[static_cast<size_t>(next_++) % texts_.size()]); break;
-      }
+  int64_t next() {
+    switch (kind_) {
+      case kFixed: return 0;
+      case kUniform: return uniform_(random_);
+      case kNormal: return std::max<int64_t>(1, static_cast<int64_t>(normal_(random_)));
+      case kTexts:
+        if (++at_ >= texts_.size()) at_ = 0;
+        return texts_[at_];
     }
-    return lengths;
+    return 0;
   }
-  bool fixed() const { return kind_ == kFixed; }
-  size_t count() const { return texts_.size(); }  // of a file; 0: drawn at random
-
- private:
   void read_numbers(const std::string& path) {
     std::ifstream file(path);
     for (int64_t n = 0; file >> n;) texts_.push_back(std::max<int64_t>(1, n));
@@ -87,11 +120,14 @@ class Lengths {
   std::uniform_int_distribution<int64_t> uniform_;
   std::normal_distribution<double> normal_;
   std::vector<int64_t> texts_;
-  int64_t next_ = 0;
+  size_t at_ = 0;      // in texts_, of ahead_
+  int64_t ahead_ = 0;  // the next row's
 };
 
 struct Point {
-  int64_t batch = 0, seq = 0, tokens = 0;
+  BatchSize size;
+  int64_t batch = 0, seq = 0, tokens = 0;  // texts and tokens of a run: means
+  double texts_per_second = 0, tokens_per_second = 0;
   double first = 0;  // seconds of the first run of all, which allocates and records
   double all = 0;    // seconds from the first run that counts to the last one's end
   std::vector<double> seconds;  // rising
@@ -145,21 +181,22 @@ class DeviceTensors {
 struct Batch {
   NamedTensors inputs;
   std::unique_ptr<DeviceTensors> on_device;  // null: all are on the host
-  int64_t longest = 0, tokens = 0;
+  int64_t texts = 0, longest = 0, tokens = 0;
 };
 
 // Made before the clock runs, so that runs follow each other as in a server under load. A file's lengths come once each,
 // but for those that fill up the last batch.
-std::vector<Batch> make_batches(const BenchArgs& args, const Engine& engine, Lengths& lengths, int64_t batch, int64_t seq) {
+std::vector<Batch> make_batches(const BenchArgs& args, const Engine& engine, Lengths& lengths, const BatchSize& size, int64_t seq) {
   constexpr size_t kMostBytes = size_t{1} << 29;
-  const size_t whole_file = (lengths.count() + static_cast<size_t>(batch) - 1) / static_cast<size_t>(batch);
-  const size_t most = lengths.fixed() ? 8 : whole_file > 0 ? whole_file : 64;
+  const size_t most_texts = lengths.count() > 0 ? lengths.count() : SIZE_MAX, most = lengths.fixed() ? 8 : lengths.count() > 0 ? SIZE_MAX : 64;
   std::vector<Batch> batches;
-  for (size_t bytes = 0; batches.size() < most && bytes < kMostBytes;) {
-    const std::vector<int64_t> rows = lengths.draw(batch, seq);
+  for (size_t bytes = 0, texts = 0; texts < most_texts && batches.size() < most && bytes < kMostBytes;) {
+    const std::vector<int64_t> rows = lengths.draw(size, seq);
+    texts += rows.size();
     Batch& made = batches.emplace_back();
+    made.texts = static_cast<int64_t>(rows.size());
     made.longest = *std::max_element(rows.begin(), rows.end());
-    for (int64_t r : rows) made.tokens += r;
+    made.tokens = std::accumulate(rows.begin(), rows.end(), int64_t{0});
     made.inputs = random_inputs(engine, rows, made.longest, args.seed + static_cast<unsigned>(batches.size()));
     if (args.inputs_on_device) made.on_device = std::make_unique<DeviceTensors>(made.inputs);
     for (const auto& [name, t] : made.inputs) bytes += static_cast<size_t>(t.numel()) * dtype_size(t.dtype());
@@ -175,11 +212,11 @@ void set_inputs(ExecutionContext& context, const NamedTensors& inputs, const Dev
 }
 
 // Every stream takes the next batch when it is done with one.
-Point measure(const BenchArgs& args, const Engine& engine, std::vector<ExecutionContext>& streams, Lengths& lengths, int64_t batch, int64_t seq, Progress& progress) {
+Point measure(const BenchArgs& args, const Engine& engine, std::vector<ExecutionContext>& streams, Lengths& lengths, const BatchSize& size, int64_t seq, Progress& progress) {
   Point point;
-  point.batch = batch;
+  point.size = size;
   const int graphs_before = count_graphs(streams);
-  const std::vector<Batch> batches = make_batches(args, engine, lengths, batch, seq);
+  const std::vector<Batch> batches = make_batches(args, engine, lengths, size, seq);
   const auto batch_of = [&](size_t run) -> const Batch& { return batches[run % batches.size()]; };
   TimingPlan plan;
   plan.streams = streams.size();
@@ -189,18 +226,23 @@ Point measure(const BenchArgs& args, const Engine& engine, std::vector<Execution
   TimedWork work;
   work.prepare = [&](size_t stream, size_t run) { set_inputs(streams[stream], batch_of(run).inputs, batch_of(run).on_device.get()); };
   work.run = [&](size_t stream) { streams[stream].execute(); };
-  work.done = [&](double fraction) { progress.show(fmt::format("batch {} seq {}", batch, seq), fraction); };
+  work.done = [&](double fraction) { progress.show(lengths.fixed() ? fmt::format("{} seq {}", to_string(size), seq) : to_string(size), fraction); };
   const Timing timing = time_runs(plan, work);
   point.first = timing.first;
   point.all = timing.walltime;
-  int64_t tokens = 0;
+  int64_t texts = 0, tokens = 0;
   for (const TimedRun& run : timing.runs) {
     const Batch& ran = batch_of(run.index);
     point.seconds.push_back(run.seconds());
     point.seq = std::max(point.seq, ran.longest);
+    texts += ran.texts;
     tokens += ran.tokens;
   }
-  point.tokens = tokens / static_cast<int64_t>(point.seconds.size());
+  const auto runs = static_cast<int64_t>(point.seconds.size());
+  point.batch = texts / runs;
+  point.tokens = tokens / runs;
+  point.texts_per_second = static_cast<double>(texts) / point.all;
+  point.tokens_per_second = static_cast<double>(tokens) / point.all;
   std::sort(point.seconds.begin(), point.seconds.end());
   for (const ExecutionContext& context : streams) point.arena += context.arena_bytes();
   point.graphs = count_graphs(streams) - graphs_before;
@@ -210,7 +252,7 @@ Point measure(const BenchArgs& args, const Engine& engine, std::vector<Execution
 // One more batch like those that were measured.
 ProfileReport profile(const BenchArgs& args, const Engine& engine, ExecutionContext& context, const Point& point, Lengths& lengths, const Limits& limits, Progress& progress) {
   constexpr int kRuns = 10;
-  const std::vector<int64_t> rows = lengths.draw(point.batch, point.seq);
+  const std::vector<int64_t> rows = lengths.draw(point.size, point.seq);
   const int64_t longest = *std::max_element(rows.begin(), rows.end()), tokens = std::accumulate(rows.begin(), rows.end(), int64_t{0});
   const NamedTensors inputs = random_inputs(engine, rows, longest, args.seed);
   set_inputs(context, inputs);
@@ -221,7 +263,7 @@ ProfileReport profile(const BenchArgs& args, const Engine& engine, ExecutionCont
   context.set_profiler(nullptr);
   ProfileReport report = make_report(times, step_costs(engine.executable()->plan(), inputs, tokens), limits);
   report.engine = args.engine;
-  report.batch = point.batch;
+  report.batch = static_cast<int64_t>(rows.size());
   report.seq = longest;
   report.run_seconds = point.percentile(50);
   if (!args.passes_of.empty()) {
@@ -267,8 +309,8 @@ int bench(const BenchArgs& args) {
   std::vector<Point> points;
   {
     Progress progress(args.quiet || args.json);
-    for (int64_t batch : args.batch) {
-      for (int64_t seq : lengths.fixed() ? args.seq : std::vector<int64_t>{0}) points.push_back(measure(args, engine, streams, lengths, batch, seq, progress));
+    for (const BatchSize& size : batch_sizes(args)) {
+      for (int64_t seq : lengths.fixed() ? args.seq : std::vector<int64_t>{0}) points.push_back(measure(args, engine, streams, lengths, size, seq, progress));
     }
   }
   std::vector<ProfileReport> reports;
@@ -287,17 +329,14 @@ int bench(const BenchArgs& args) {
   if (!args.json) fmt::print("{:>5} {:>5} {:>7} {:>6} | {:>9} {:>9} {:>9} {:>9} {:>9} {:>9} ms | {:>9} {:>9} /s | {:>9}\n", "batch", "seq", "tokens", "runs", "min",
                              "mean", "median", "p90", "p95", "p99", "texts", "tokens", "arena");
   for (const Point& p : points) {
-    const double runs_per_second = static_cast<double>(p.seconds.size()) / p.all;
-    const double per_second = static_cast<double>(p.batch) * runs_per_second;
-    const double tokens_per_second = static_cast<double>(p.tokens) * runs_per_second;
     if (args.json) {
       json.push_back({{"target", engine.target()}, {"batch", p.batch}, {"seq", p.seq}, {"tokens", p.tokens}, {"runs", p.seconds.size()}, {"context_s", start.context}, {"load_s", start.load}, {"warm_s", start.warm}, {"graphs_at_load", start.graphs}, {"graphs", p.graphs}, {"first_s", p.first}, {"min_s", p.seconds[0]}, {"mean_s", p.mean()},
                       {"median_s", p.percentile(50)}, {"p90_s", p.percentile(90)}, {"p95_s", p.percentile(95)}, {"p99_s", p.percentile(99)}, {"max_s", p.seconds.back()},
-                      {"texts_per_s", per_second}, {"tokens_per_s", tokens_per_second}, {"arena_bytes", p.arena}, {"peak_resident_bytes", peak_resident_bytes()}});
+                      {"texts_per_s", p.texts_per_second}, {"tokens_per_s", p.tokens_per_second}, {"arena_bytes", p.arena}, {"peak_resident_bytes", peak_resident_bytes()}});
     } else {
       fmt::print("{:>5} {:>5} {:>7} {:>6} | {:>9.3f} {:>9.3f} {:>9.3f} {:>9.3f} {:>9.3f} {:>9.3f}    | {:>9.1f} {:>9.0f}    | {:>9}\n", p.batch, p.seq, p.tokens,
                  p.seconds.size(), 1e3 * p.seconds[0], 1e3 * p.mean(), 1e3 * p.percentile(50), 1e3 * p.percentile(90), 1e3 * p.percentile(95), 1e3 * p.percentile(99),
-                 per_second, tokens_per_second, human_bytes(p.arena));
+                 p.texts_per_second, p.tokens_per_second, human_bytes(p.arena));
     }
   }
   if (args.json) {

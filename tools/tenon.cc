@@ -162,10 +162,13 @@ void add_bench(CLI::App& app, BenchArgs& a) {
   CLI::App* verb = app.add_subcommand("bench", "Measure throughput, latency and memory on random tokens of real lengths.\n\n"
                                                "  tenon bench model.tenon --batch 1,8 --seq 16,128\n"
                                                "  tenon bench model.tenon --batch 32 --lengths texts.txt\n"
-                                               "  tenon bench model.tenon --batch 32 --lengths uniform:8-128");
+                                               "  tenon bench model.tenon --batch 32 --lengths uniform:8-128\n"
+                                               "  tenon bench model.tenon --batch-tokens 4096,16384 --lengths texts.txt");
   verb->add_option("engine", a.engine, "engine file")->required();
   add_target(verb, a.target);
-  verb->add_option("--batch", a.batch, "batch sizes, comma separated")->delimiter(',')->check(CLI::PositiveNumber);
+  CLI::Option* batch = verb->add_option("--batch", a.batch, "batch sizes, comma separated")->delimiter(',')->check(CLI::PositiveNumber);
+  verb->add_option("--batch-tokens", a.batch_tokens, "instead of --batch: as many rows, in their order, as fit into so many tokens")
+      ->delimiter(',')->check(CLI::PositiveNumber)->excludes(batch);
   verb->add_option("--seq", a.seq, "sequence lengths, comma separated; every batch size is run with every length")->delimiter(',')->check(CLI::PositiveNumber);
   verb->add_option("--lengths", a.lengths, "row lengths instead of --seq: a file of texts (through the engine's tokenizer), uniform:LOW-HIGH, normal:MEAN,STD, or list:FILE of numbers");
   verb->add_option("--iterations", a.iterations, "runs per point; 0: as many as fit --duration")->check(CLI::NonNegativeNumber);

@@ -70,6 +70,7 @@ struct RunArgs : CommonArgs {
 struct BenchArgs : CommonArgs {
   std::string engine, target = "auto";
   std::vector<int64_t> batch = {1}, seq = {128};
+  std::vector<int64_t> batch_tokens;  // instead of batch, unless empty: as many rows as fit into so many tokens
   std::string lengths;     // file of texts (real lengths), or "uniform:8-128", "normal:64,20"
   int iterations = 0;      // 0: as many as fit the duration
   double duration = 3;     // seconds per point
