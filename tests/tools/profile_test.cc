@@ -119,6 +119,22 @@ TEST_F(Profile, LengthsOfAFileComeEquallyOften) {
   EXPECT_EQ(point["tokens"], 11);
 }
 
+TEST_F(Profile, BatchesOfTokensHoldWhatFits) {
+  run(build_);
+  std::ofstream(folder_ / "lengths") << "3 4 9 2";  // 3 and 4; 9, which is too long but goes alone; 2
+  const json points =
+      json::parse(run("bench m.tenon --batch-tokens 7,100 --lengths list:lengths --iterations 6 --json"));
+  ASSERT_EQ(points.size(), 2u);
+  EXPECT_EQ(points[0]["tokens"], 6);
+  EXPECT_EQ(points[0]["seq"], 9);
+  EXPECT_EQ(points[1]["tokens"], 18) << "a batch ends where the file does";
+  EXPECT_EQ(points[1]["batch"], 4);
+  const double texts = points[0]["texts_per_s"], tokens = points[0]["tokens_per_s"];
+  EXPECT_NEAR(tokens / texts, 18. / 4, 1e-9);
+  EXPECT_EQ(json::parse(run("bench m.tenon --batch-tokens 20 --seq 8 --iterations 3 --json"))[0]["batch"], 2);
+  EXPECT_THAT(run("bench m.tenon --batch-tokens 20 --batch 2", 2), HasSubstr("--batch-tokens"));
+}
+
 // Wide enough for products of 8 and 16 bits.
 void write_two_products(const fs::path& path) {
   onnx::test::ModelBuilder model;
