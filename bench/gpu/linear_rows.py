@@ -32,8 +32,7 @@ nvrtc = ctypes.CDLL("libnvrtc.so.13")
 
 class Args(ctypes.Structure):  # LinearArgs
     _fields_ = [(n, ctypes.c_void_p) for n in "bias residual x_moments residual_moments gamma y y_moments".split()] + [
-        ("rows", ctypes.c_int), ("epsilon", ctypes.c_float), ("backwards", ctypes.c_bool), ("ahead", ctypes.c_void_p),
-        ("ahead_bytes", ctypes.c_uint)]
+        ("rows", ctypes.c_int), ("epsilon", ctypes.c_float), ("backwards", ctypes.c_bool)]
 
 
 class Attribute(ctypes.Structure):
