@@ -3,6 +3,7 @@
 //
 // Rows at padding are unlike transformers', which sets their embeddings to 0 and lets them attend to all positions; no row
 // that counts reads them.
+#include <algorithm>
 #include <cmath>
 
 #include "hf/family.h"
