@@ -30,6 +30,7 @@ std::vector<std::string> read_lines(const std::string& path) {
     const auto json = line.starts_with('"') ? nlohmann::json::parse(line, nullptr, false) : nlohmann::json();
     lines.push_back(json.is_string() ? json.get<std::string>() : line);
   }
+  if (lines.empty()) throw Error(ErrorCode::kInvalidArgument, (path == "-" ? "standard input" : path) + ": no line there");
   return lines;
 }
 

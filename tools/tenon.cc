@@ -242,6 +242,19 @@ void add_others(CLI::App& app, InspectArgs& inspect_args, ExplainArgs& explain_a
   add_common(verb, demo_args);
 }
 
+// Where CLI11 would only say that a subcommand is required.
+bool names_a_verb(const CLI::App& app, const std::vector<std::string>& arguments) {
+  if (!arguments.empty() && arguments[0].starts_with('-')) return true;
+  std::string verbs;
+  for (const CLI::App* verb : app.get_subcommands([](const CLI::App*) { return true; })) {
+    if (!arguments.empty() && verb->get_name() == arguments[0]) return true;
+    verbs += (verbs.empty() ? "" : ", ") + verb->get_name();
+  }
+  const std::string said = arguments.empty() ? "say what to do" : "there is no verb \"" + arguments[0] + "\"";
+  std::fprintf(stderr, "tenon: %s: %s (tenon --help)\n", said.c_str(), verbs.c_str());
+  return false;
+}
+
 }  // namespace
 
 int main(int argc, char** argv) {
@@ -269,6 +282,7 @@ int main(int argc, char** argv) {
   add_optimize(app, optimize_args);
   add_others(app, inspect_args, explain_args, verify_args, demo_args);
   app.add_subcommand("exec", "Take a command line of trtexec: tenon exec --onnx=model.onnx --saveEngine=model.engine (tenon exec --help)");
+  if (!names_a_verb(app, arguments)) return kUsage;
   try {
     app.parse(argc, argv);
   } catch (const CLI::ParseError& e) {

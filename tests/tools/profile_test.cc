@@ -1,12 +1,8 @@
 // `tenon bench` and `tenon verify` through the real program, on a small encoder.
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
-#include <sys/wait.h>
 
 #include <algorithm>
-#include <array>
-#include <cstdio>
-#include <cstdlib>
 #include <filesystem>
 #include <fstream>
 #include <nlohmann/json.hpp>
@@ -17,6 +13,7 @@
 #include "kernels/cpu/isa.h"
 #include "tests/onnx/model_builder.h"
 #include "tests/support/golden.h"
+#include "tests/support/run_program.h"
 
 namespace tenon {
 namespace {
@@ -34,18 +31,11 @@ class Profile : public testing::Test {
   }
   void TearDown() override { fs::remove_all(folder_); }
 
-  // Standard output; `code` is what the program must give.
+  // What it prints; `code` is what the program must give.
   std::string run(const std::string& command, int code = 0) const {
-    const std::string line =
-        "cd '" + folder_.string() + "' && " + std::string(TENON_BINARY_DIR) + "/tenon " + command + " --quiet 2>&1";
-    std::string out;
-    std::FILE* pipe = ::popen(line.c_str(), "r");
-    if (pipe == nullptr) return out;
-    std::array<char, 4096> buffer{};
-    for (size_t n = 0; (n = std::fread(buffer.data(), 1, buffer.size(), pipe)) > 0;) out.append(buffer.data(), n);
-    const int status = ::pclose(pipe);
-    EXPECT_EQ(WIFEXITED(status) ? WEXITSTATUS(status) : -1, code) << command << "\n" << out.substr(0, 2000);
-    return out;
+    const test::Outcome outcome = test::run_program("tenon " + command + " --quiet", folder_);
+    EXPECT_EQ(outcome.code, code) << command << "\n" << outcome.log.substr(0, 2000);
+    return outcome.log;
   }
 
   const fs::path folder_ = fs::path(testing::TempDir()) / "tenon_profile";
