@@ -6,6 +6,7 @@
 #include <algorithm>
 #include <map>
 #include <string>
+#include <string_view>
 #include <utility>
 #include <vector>
 
@@ -123,10 +124,10 @@ inline Corpus read_corpus(const std::string& name) {
 }
 
 // Many settings are compared over the same corpora: each is read once.
-inline const Corpus& corpus_of(const std::string& name) {
+inline const Corpus& corpus_of(std::string_view name) {
   static std::map<std::string, Corpus> read;
-  const auto [it, is_new] = read.try_emplace(name);
-  if (is_new) it->second = read_corpus(name);
+  const auto [it, is_new] = read.try_emplace(std::string(name));
+  if (is_new) it->second = read_corpus(it->first);
   return it->second;
 }
 
