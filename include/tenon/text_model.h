@@ -39,9 +39,9 @@ struct MaskedWord {
 };
 
 struct TextOptions {
-  int max_length = 0;     // tokens; 0: as many as the model has positions
-  int batch_tokens = 4096;  // rows are grouped into batches of about this many tokens
-  bool strict = false;    // see ContextOptions
+  int max_length = 0;    // tokens; 0: as many as the model has positions
+  int batch_tokens = 0;  // rows are grouped into batches of at most this many tokens; 0: as many as the processor needs
+  bool strict = false;   // see ContextOptions
 };
 
 struct AnswerOptions {

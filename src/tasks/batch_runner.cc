@@ -3,12 +3,16 @@
 #include <algorithm>
 #include <cstdlib>
 
+#include "runtime/choose_plan.h"
 #include "runtime/executable.h"
 
 namespace tenon::tasks {
 namespace {
 
 constexpr int kUnlimited = 1 << 20;
+
+// From so many tokens on throughput rises little (docs/benchmarks.md).
+constexpr size_t kTokensOfCpu = 4096, kTokensOfGpu = 16384;
 
 // The longest text that the model's positions and its training allow; 0: not stated.
 int position_limit(const std::map<std::string, std::string>& properties) {
@@ -30,12 +34,14 @@ ContextOptions context_options(const TextOptions& options) {
 }  // namespace
 
 BatchRunner::BatchRunner(Engine engine, const TextOptions& options)
-    : engine_(std::move(engine)), options_(options), context_(engine_.create_execution_context(context_options(options))) {
+    : engine_(std::move(engine)), context_(engine_.create_execution_context(context_options(options))) {
   const engine::EngineFile& file = engine_.executable()->file();
   if (file.tokenizer().empty()) {
     throw Error(ErrorCode::kInvalidArgument, file.name() + ": the engine carries no tokenizer; build it with --tokenizer FOLDER, or give it token ids");
   }
   tokenizer_ = value_or_throw(text::Tokenizer::deserialize(file.tokenizer()));
+  const size_t usual = runtime::is_for_gpu(engine_.executable()->plan()) ? kTokensOfGpu : kTokensOfCpu;
+  batch_tokens_ = options.batch_tokens > 0 ? static_cast<size_t>(options.batch_tokens) : usual;
   max_length_ = kUnlimited;
   for (const int limit : {options.max_length, position_limit(file.metadata().properties), tokenizer_->model_max_length()})
     if (limit > 0) max_length_ = std::min(max_length_, limit);
@@ -61,7 +67,7 @@ void BatchRunner::run(const std::vector<Encoding>& rows, const std::function<voi
   for (size_t first = 0; first < rows.size();) {
     size_t count = 0;
     size_t tokens = 0, longest = 1;
-    while (first + count < rows.size() && (count == 0 || tokens + rows[first + count].size() <= static_cast<size_t>(options_.batch_tokens))) {
+    while (first + count < rows.size() && (count == 0 || tokens + rows[first + count].size() <= batch_tokens_)) {
       if (fixed_batch > 0 && count == static_cast<size_t>(fixed_batch)) break;
       tokens += rows[first + count].size();
       longest = std::max(longest, rows[first + count].size());

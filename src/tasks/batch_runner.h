@@ -44,7 +44,7 @@ class BatchRunner {
 
  private:
   Engine engine_;
-  TextOptions options_;
+  size_t batch_tokens_ = 0;
   std::shared_ptr<const text::Tokenizer> tokenizer_;
   ExecutionContext context_;
   int max_length_ = 0;
