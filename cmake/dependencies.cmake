@@ -1,4 +1,4 @@
-# Everything comes from the system's packages (Debian 12, Ubuntu 24.04); `./run` installs them.
+# Everything comes from the system's packages (Debian 12 and 13); `./run` installs them.
 find_package(Threads REQUIRED)
 find_package(fmt REQUIRED)
 find_package(nlohmann_json REQUIRED)
