@@ -12,6 +12,8 @@ import sys
 import torch
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
+from replay import graph_of, median_ms
+
 LAUNCHES, REPLAYS, DIM, TOKENS = 32, 9, 64, 16384
 
 
@@ -19,29 +21,12 @@ def measure(s, batch, heads, backend):
     qkv = (torch.rand(batch, s, 3, heads, DIM, device="cuda") * 4 - 2).half()
     q, k, v = (qkv[:, :, i].transpose(1, 2) for i in range(3))
 
-    def run():
+    def launch(_):
         with sdpa_kernel(backend):
             return torch.nn.functional.scaled_dot_product_attention(q, k, v)
 
-    stream = torch.cuda.Stream()
-    with torch.cuda.stream(stream), torch.no_grad():
-        for _ in range(3):
-            run()
-    torch.cuda.synchronize()
-    graph = torch.cuda.CUDAGraph()
-    with torch.cuda.graph(graph), torch.no_grad():
-        for _ in range(LAUNCHES):
-            run()
-    times = []
-    for i in range(REPLAYS + 2):
-        begin, end = torch.cuda.Event(enable_timing=True), torch.cuda.Event(enable_timing=True)
-        begin.record()
-        graph.replay()
-        end.record()
-        end.synchronize()
-        if i >= 2:
-            times.append(begin.elapsed_time(end))
-    us = 1e3 * sorted(times)[REPLAYS // 2] / LAUNCHES
+    with torch.no_grad():
+        us = 1e3 * median_ms(graph_of(launch, LAUNCHES).replay, REPLAYS, warmup=2) / LAUNCHES
     print(s, batch, heads, f"{us:.2f} {4 * batch * s * s * heads * DIM / us * 1e-6:.0f} {backend.name}", flush=True)
 
 

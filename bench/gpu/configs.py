@@ -16,17 +16,14 @@ import json
 import pathlib
 import re
 import statistics
-import subprocess
 import tempfile
 
 from transformers import BertConfig, BertForQuestionAnswering
 
+from command import run
+from encoder import SIZES
+
 TABLE = pathlib.Path(__file__).resolve().parents[2] / "src/plan/tuned/h200.jsonl"
-SIZES = {
-    "tiny": (128, dict(hidden_size=128, num_hidden_layers=2, num_attention_heads=2, intermediate_size=512)),
-    "base": (768, {}),
-    "large": (1024, dict(hidden_size=1024, num_hidden_layers=24, num_attention_heads=16, intermediate_size=4096)),
-}
 PRODUCTS = {"qkv": (1, 3), "out": (1, 1), "ffn1": (1, 4), "ffn2": (4, 1)}  # depth and columns in units of the hidden size
 FEW_ROWS = 1024  # tiles that share K (split=N) are worth trying up to here
 CONFIGS = [f"tile={m}x{n},schedule={schedule},cluster={cluster}"
@@ -34,13 +31,6 @@ CONFIGS = [f"tile={m}x{n},schedule={schedule},cluster={cluster}"
                                    ("pingpong", ((64, 128), (64, 192), (64, 256), (128, 128), (128, 192))))
            for m, n in tiles for cluster in (1, 2)]
 CONFIGS += [f"tile={m}x{n},split={split}" for m in (64, 128) for n in (32, 64, 128) for split in (1, 2, 4, 8)]
-
-
-def run(*command):
-    done = subprocess.run([str(c) for c in command], capture_output=True, text=True)
-    if done.returncode != 0:
-        raise SystemExit(f"{' '.join(map(str, command))}\n{done.stdout[-2000:]}{done.stderr[-4000:]}")
-    return done.stdout
 
 
 def is_product(entry, hidden, product):
@@ -72,10 +62,10 @@ def main():
     args = parser.parse_args()
     forms = args.configs.split(";")
     for size in args.models.split(","):
-        hidden, config = SIZES[size]
+        config = BertConfig(vocab_size=2000, **SIZES[size])
         with tempfile.TemporaryDirectory() as name:
             folder = pathlib.Path(name)
-            BertForQuestionAnswering(BertConfig(vocab_size=2000, **config)).save_pretrained(folder / "model")
+            BertForQuestionAnswering(config).save_pretrained(folder / "model")
             for case in args.cases.split(","):
                 batch, seq = map(int, case.split("x"))
                 ranges = sorted({json.loads(line)["rows"] for line in TABLE.read_text().splitlines() if "cuda.linear.sm90" in line})
@@ -88,7 +78,7 @@ def main():
                 def make(choice):
                     def change(entry):
                         for product, text in choice.items():
-                            if entry["rows"] == rows and is_product(entry, hidden, product):
+                            if entry["rows"] == rows and is_product(entry, config.hidden_size, product):
                                 return {**entry, "config": text, "timings": [[text, 1.0, 0.0]]}
                         return entry
 

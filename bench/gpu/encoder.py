@@ -16,10 +16,8 @@ Needs torch and transformers (--ort: onnx, onnxruntime-gpu) on a machine with a 
 """
 import argparse
 import json
-import os
 import pathlib
 import statistics
-import subprocess
 import sys
 import tempfile
 import time
@@ -27,6 +25,9 @@ import time
 import numpy as np
 import torch
 from transformers import BertConfig, BertForQuestionAnswering
+
+from command import run
+from replay import median_ms
 
 if "--ort" in sys.argv:
     import ort_peer
@@ -36,13 +37,6 @@ SIZES = {
     "base": {},
     "large": dict(hidden_size=1024, num_hidden_layers=24, num_attention_heads=16, intermediate_size=4096),
 }
-
-
-def run(*command):
-    done = subprocess.run([str(c) for c in command], capture_output=True, text=True)
-    if done.returncode != 0:
-        raise SystemExit(f"{' '.join(map(str, command))}\n{done.stdout[-2000:]}{done.stderr[-4000:]}")
-    return done.stdout
 
 
 def agreement(tenon, engine, model, folder):
@@ -67,20 +61,6 @@ def agreement(tenon, engine, model, folder):
             worst, largest = max(worst, float(np.abs(a - b).max())), max(largest, float(np.abs(b).max()))
             least = min(least, float(a @ b / (np.linalg.norm(a) * np.linalg.norm(b))))
     return worst / largest, least
-
-
-def median_ms(run, runs=30, warmup=10):
-    """Of `run()` on the GPU's current stream."""
-    times = []
-    for i in range(warmup + runs):
-        begin, end = torch.cuda.Event(enable_timing=True), torch.cuda.Event(enable_timing=True)
-        begin.record()
-        run()
-        end.record()
-        end.synchronize()
-        if i >= warmup:
-            times.append(begin.elapsed_time(end))
-    return statistics.median(times)
 
 
 def time_torch(model, batch, seq, mode=None):

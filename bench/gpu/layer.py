@@ -14,17 +14,11 @@ import argparse
 import json
 import pathlib
 import statistics
-import subprocess
 import tempfile
 
+from command import run
+
 SIZES = {"tiny": (128, 2), "base": (768, 12), "large": (1024, 16)}
-
-
-def run(*command):
-    done = subprocess.run([str(c) for c in command], capture_output=True, text=True)
-    if done.returncode != 0:
-        raise SystemExit(f"{' '.join(map(str, command))}\n{done.stdout[-2000:]}{done.stderr[-4000:]}")
-    return done.stdout
 
 
 def save_model(folder, size, layers, positions):

@@ -13,32 +13,20 @@ SHAPES = [(2304, 768), (768, 768), (3072, 768), (768, 3072), (3072, 1024), (1024
 def measure(row_counts):
     import torch
 
+    from replay import graph_of, median_ms
+
     print("#", torch.cuda.get_device_name(), "torch", torch.__version__)
     for n, k in SHAPES:
         weights = [(torch.rand(n, k, device="cuda") * 0.1 - 0.05).half() for _ in range(WEIGHTS)]
         bias = torch.rand(n, device="cuda").half()
         for rows in row_counts:
             x = (torch.rand(rows, k, device="cuda") * 2 - 1).half()
-            linear = torch.nn.functional.linear
-            stream = torch.cuda.Stream()
-            with torch.cuda.stream(stream), torch.no_grad():
-                for w in weights:
-                    linear(x, w, bias)
-            torch.cuda.synchronize()
-            graph = torch.cuda.CUDAGraph()
-            with torch.cuda.graph(graph), torch.no_grad():
-                for i in range(LAUNCHES):
-                    linear(x, weights[i % WEIGHTS], bias)
-            times = []
-            for i in range(REPLAYS + 2):
-                begin, end = torch.cuda.Event(enable_timing=True), torch.cuda.Event(enable_timing=True)
-                begin.record()
-                graph.replay()
-                end.record()
-                end.synchronize()
-                if i >= 2:
-                    times.append(begin.elapsed_time(end))
-            us = 1e3 * sorted(times)[REPLAYS // 2] / LAUNCHES
+
+            def launch(i):
+                return torch.nn.functional.linear(x, weights[i % WEIGHTS], bias)
+
+            with torch.no_grad():
+                us = 1e3 * median_ms(graph_of(launch, LAUNCHES).replay, REPLAYS, warmup=2) / LAUNCHES
             print(rows, n, k, f"{us:.2f} {2 * rows * n * k / us * 1e-6:.0f} cublaslt", flush=True)
 
 

@@ -19,6 +19,8 @@ import random
 
 import torch
 
+from replay import graph_of
+
 ROOT = pathlib.Path(__file__).resolve().parents[2] / "src/kernels/cuda"
 TILES = ["128x192 cooperative 1", "128x192 cooperative 2", "128x256 cooperative 1", "128x256 cooperative 2",
          "128x128 pingpong 1", "128x128 pingpong 2", "128x192 pingpong 1", "128x192 pingpong 2", "64x256 pingpong 1"]
@@ -158,17 +160,6 @@ def is_right(kernel, p):
     return error < 1e-3
 
 
-def graph_of(run):
-    with torch.cuda.stream(torch.cuda.Stream()):
-        run(0)
-    torch.cuda.synchronize()
-    graph = torch.cuda.CUDAGraph()
-    with torch.cuda.graph(graph):
-        for i in range(LAUNCHES):
-            run(i % WEIGHTS)
-    return graph
-
-
 def race(graphs, flops, rounds, seconds):
     times = {name: [] for name in graphs}
     replays = max(1, round(seconds / (LAUNCHES * flops / 6e14)))
@@ -208,8 +199,8 @@ def main():
         kernels = [k for k in kernels if is_right(k, odd)]
         for rows in map(int, args.rows.split(",")):
             p = Problem(rows, columns, depth, epilogue)
-            graphs = {k.name: graph_of(lambda i: k.launch(p, i)) for k in kernels if is_right(k, p)}
-            graphs["cublaslt"] = graph_of(lambda i: torch.nn.functional.linear(p.x, p.w[i], p.half_bias))
+            graphs = {k.name: graph_of(lambda i: k.launch(p, i % WEIGHTS), LAUNCHES) for k in kernels if is_right(k, p)}
+            graphs["cublaslt"] = graph_of(lambda i: torch.nn.functional.linear(p.x, p.w[i % WEIGHTS], p.half_bias), LAUNCHES)
             for times, name in race(graphs, p.flops, args.rounds, args.seconds):
                 us = times[len(times) // 2]
                 print(f"{rows} {product} {columns}x{depth} {us:.2f} [{times[0]:.2f} {times[-1]:.2f}] {p.flops / us * 1e-6:.0f} {name}",

@@ -11,11 +11,12 @@ import argparse
 import json
 import pathlib
 import statistics
-import subprocess
 import tempfile
 
 import torch
 from transformers import BertConfig, BertModel
+
+from command import run
 
 
 class Encoder(torch.nn.Module):
@@ -33,13 +34,6 @@ def export(model, path, masked):
     names = ["input_ids", "attention_mask"][: len(inputs)]
     torch.onnx.export(model, inputs, path, dynamo=False, input_names=names, output_names=["hidden"], opset_version=17,
                       dynamic_axes={n: {0: "batch", 1: "sequence"} for n in names + ["hidden"]})
-
-
-def run(*command):
-    done = subprocess.run([str(c) for c in command], capture_output=True, text=True)
-    if done.returncode != 0:
-        raise SystemExit(f"{' '.join(map(str, command))}\n{done.stdout[-2000:]}{done.stderr[-4000:]}")
-    return done.stdout
 
 
 def main():

@@ -17,7 +17,9 @@ import tempfile
 import torch
 from transformers import BertConfig, BertForQuestionAnswering
 
-from encoder import agreement, median_ms, run
+from command import run
+from encoder import agreement
+from replay import graph_of, median_ms
 
 
 def time_graph(model, batch, seq):
@@ -25,19 +27,11 @@ def time_graph(model, batch, seq):
     makes one even of ones, and attention with it is slower."""
     ids = torch.randint(0, 30000, (batch, seq), device="cuda")
 
-    def forward():
+    def forward(_):
         return model.qa_outputs(model.bert.encoder(model.bert.embeddings(input_ids=ids))[0])
 
     with torch.inference_mode():
-        stream = torch.cuda.Stream()
-        with torch.cuda.stream(stream):
-            for _ in range(3):
-                forward()
-        torch.cuda.synchronize()
-        graph = torch.cuda.CUDAGraph()
-        with torch.cuda.graph(graph):
-            forward()
-        return median_ms(graph.replay)
+        return median_ms(graph_of(forward).replay)
 
 
 def error_of(model, exact):

@@ -18,7 +18,6 @@ import json
 import math
 import os
 import pathlib
-import subprocess
 import sys
 import tempfile
 
@@ -26,6 +25,8 @@ from transformers import BertConfig, BertForQuestionAnswering
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1]))
 import compare_cnn  # noqa: E402
+
+from command import run  # noqa: E402
 
 SIZES = {
     "minilm": dict(hidden_size=384, num_attention_heads=12, intermediate_size=1536),
@@ -76,12 +77,8 @@ def main():
         cache = args.cache or folder / "timings.jsonl"
         for size in args.sizes.split(","):
             model, options = prepare(size, folder)
-            command = [args.tenon, "tune", model, "--fp16", "--candidates", args.candidates, "--sustained", args.sustained,
-                       "--timing-cache", cache, "--json", *options]
-            done = subprocess.run([str(c) for c in command], capture_output=True, text=True)
-            if done.returncode != 0:
-                sys.exit(done.stdout[-2000:] + done.stderr[-4000:])
-            report = json.loads(done.stdout)
+            report = json.loads(run(args.tenon, "tune", model, "--fp16", "--candidates", args.candidates, "--sustained", args.sustained,
+                                    "--timing-cache", cache, "--json", *options))
             print(f"{size} on {report['device']}: {len(report['results'])} races in {report['seconds']:.1f} s, "
                   f"{report['kernels_compiled']} kernels compiled", flush=True)
             summary(report["results"])

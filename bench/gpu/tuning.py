@@ -11,25 +11,13 @@ import json
 import os
 import pathlib
 import statistics
-import subprocess
-import sys
 import tempfile
 import time
 
 from transformers import BertConfig, BertForQuestionAnswering
 
-SIZES = {
-    "tiny": dict(hidden_size=128, num_hidden_layers=2, num_attention_heads=2, intermediate_size=512),
-    "base": {},
-    "large": dict(hidden_size=1024, num_hidden_layers=24, num_attention_heads=16, intermediate_size=4096),
-}
-
-
-def run(command, cache):
-    done = subprocess.run([str(c) for c in command], capture_output=True, text=True, env={**os.environ, "TENON_CACHE_DIR": str(cache)})
-    if done.returncode != 0:
-        sys.exit(f"{' '.join(map(str, command))}\n{done.stdout[-2000:]}{done.stderr[-4000:]}")
-    return done.stdout
+from command import run
+from encoder import SIZES
 
 
 def main():
@@ -50,7 +38,7 @@ def main():
                 cache = folder / ("warm" if label.startswith("warm") else "cold-" + label.split()[0])
                 start = time.time()
                 command = [args.tenon, "build", folder / "model", "-o", folder / f"{label.split()[0]}.tenon", "--target", "cuda", "--fp16", "-q"]
-                run(command + list(options), cache)
+                run(*command, *options, TENON_CACHE_DIR=str(cache))
                 print(f"{size}: build, {label}: {time.time() - start:.2f} s", flush=True)
 
             build("untuned (cold)")
@@ -65,7 +53,7 @@ def main():
                 for _ in range(args.rounds):
                     for engine, seen in times.items():
                         command = [args.tenon, "bench", folder / f"{engine}.tenon", "--batch", batch, "--seq", seq, "--duration", 0.7]
-                        seen.append(json.loads(run(command + ["--json", "-q"], folder))[0]["median_s"] * 1e3)
+                        seen.append(json.loads(run(*command, "--json", "-q", TENON_CACHE_DIR=str(folder)))[0]["median_s"] * 1e3)
                 was, now = (statistics.median(times[e]) for e in ("untuned", "tuned"))
                 rows.append(dict(model=size, case=case, untuned_ms=times["untuned"], tuned_ms=times["tuned"]))
                 print(f"{size:6} {case:8} untuned {was:8.3f} ms [{min(times['untuned']):.3f}, {max(times['untuned']):.3f}]  "
