@@ -1,7 +1,7 @@
 #include <cmath>
 
 #include "ops/checks.h"
-#include "ops/wide.h"
+#include "ops/norm_rows.h"
 
 namespace tenon::ops {
 namespace {
@@ -18,38 +18,21 @@ Status infer(InferContext& c) {
 }
 
 // Two passes in double: the mean first, then the squares of the differences.
-template <class T>
-void normalize_row(const T* x, const T* residual, const T* gamma, const T* beta, double epsilon, int64_t size, T* y) {
-  const auto s = [&](int64_t j) { return convert<double>(x[j]) + (residual ? convert<double>(residual[j]) : 0.0); };
-  const auto n = static_cast<double>(size);
-  double sum = 0, squares = 0;
-  for (int64_t j = 0; j < size; ++j) sum += s(j);
-  const double mean = sum / n;
-  for (int64_t j = 0; j < size; ++j) squares += (s(j) - mean) * (s(j) - mean);
-  const double scale = 1.0 / std::sqrt(squares / n + epsilon);
-  for (int64_t j = 0; j < size; ++j) {
-    const double g = gamma ? convert<double>(gamma[j]) : 1.0;
-    const double b = beta ? convert<double>(beta[j]) : 0.0;
-    y[j] = convert<T>((s(j) - mean) * scale * g + b);
-  }
-}
-
 Status reference(const Attrs& attrs, const RunArgs& args) {
-  const TensorArg x = args.input(0);
-  const int64_t axis = attrs.integer("axis");
-  int64_t size = 1;
-  for (int i = static_cast<int>(axis < 0 ? axis + x.rank() : axis); i < x.rank(); ++i) size *= x.dim(i);
   const double epsilon = attrs.number("epsilon");
-  return visit_float(x.dtype, [&]<class T>() -> Status {
-    for_chunks(args.pool, size == 0 ? 0 : x.numel() / size, [&](int64_t begin, int64_t end) {
-      for (int64_t row = begin; row < end; ++row) {
-        const int64_t at = row * size;
-        const TensorArg residual = args.input(3);
-        normalize_row(x.as<const T>() + at, residual ? residual.as<const T>() + at : nullptr, args.input(1).as<const T>(),
-                      args.input(2).as<const T>(), epsilon, size, args.output().as<T>() + at);
-      }
-    });
-    return {};
+  return normalize_rows(attrs, args, 3, [&]<class T>(const auto& s, int64_t size, T* y) {
+    const T *gamma = args.input(1).as<const T>(), *beta = args.input(2).as<const T>();
+    const auto n = static_cast<double>(size);
+    double sum = 0, squares = 0;
+    for (int64_t j = 0; j < size; ++j) sum += s(j);
+    const double mean = sum / n;
+    for (int64_t j = 0; j < size; ++j) squares += (s(j) - mean) * (s(j) - mean);
+    const double scale = 1.0 / std::sqrt(squares / n + epsilon);
+    for (int64_t j = 0; j < size; ++j) {
+      const double g = gamma ? convert<double>(gamma[j]) : 1.0;
+      const double b = beta ? convert<double>(beta[j]) : 0.0;
+      y[j] = convert<T>((s(j) - mean) * scale * g + b);
+    }
   });
 }
 

@@ -1,7 +1,7 @@
 #include <cmath>
 
 #include "ops/checks.h"
-#include "ops/wide.h"
+#include "ops/norm_rows.h"
 
 namespace tenon::ops {
 namespace {
@@ -15,31 +15,14 @@ Status infer(InferContext& c) {
   return c.output(c.dtype(0), shape);
 }
 
-template <class T>
-void normalize_row(const T* x, const T* residual, const T* gamma, double epsilon, int64_t size, T* y) {
-  const auto s = [&](int64_t j) { return convert<double>(x[j]) + (residual ? convert<double>(residual[j]) : 0.0); };
-  double squares = 0;
-  for (int64_t j = 0; j < size; ++j) squares += s(j) * s(j);
-  const double scale = 1.0 / std::sqrt(squares / static_cast<double>(size) + epsilon);
-  for (int64_t j = 0; j < size; ++j) y[j] = convert<T>(s(j) * scale * (gamma ? convert<double>(gamma[j]) : 1.0));
-}
-
 Status reference(const Attrs& attrs, const RunArgs& args) {
-  const TensorArg x = args.input(0);
-  const int64_t axis = attrs.integer("axis");
-  int64_t size = 1;
-  for (int i = static_cast<int>(axis < 0 ? axis + x.rank() : axis); i < x.rank(); ++i) size *= x.dim(i);
   const double epsilon = attrs.number("epsilon");
-  return visit_float(x.dtype, [&]<class T>() -> Status {
-    for_chunks(args.pool, size == 0 ? 0 : x.numel() / size, [&](int64_t begin, int64_t end) {
-      for (int64_t row = begin; row < end; ++row) {
-        const int64_t at = row * size;
-        const TensorArg residual = args.input(2);
-        normalize_row(x.as<const T>() + at, residual ? residual.as<const T>() + at : nullptr, args.input(1).as<const T>(),
-                      epsilon, size, args.output().as<T>() + at);
-      }
-    });
-    return {};
+  return normalize_rows(attrs, args, 2, [&]<class T>(const auto& s, int64_t size, T* y) {
+    const T* gamma = args.input(1).as<const T>();
+    double squares = 0;
+    for (int64_t j = 0; j < size; ++j) squares += s(j) * s(j);
+    const double scale = 1.0 / std::sqrt(squares / static_cast<double>(size) + epsilon);
+    for (int64_t j = 0; j < size; ++j) y[j] = convert<T>(s(j) * scale * (gamma ? convert<double>(gamma[j]) : 1.0));
   });
 }
 
