@@ -115,12 +115,8 @@ Status reference(const Attrs& attrs, const RunArgs& args) {
     using A = Compute<T>;
     TENON_ASSIGN(const Tensor a, factors == "bf16" ? rounded_to_bf16(x) : widen<A>(x));
     TENON_ASSIGN(const Tensor w, factors == "bf16" ? rounded_to_bf16(args.input(1)) : widen<A>(args.input(1)));
-    std::byte* scratch = nullptr;
-    Tensor product;
-    if constexpr (!std::is_same_v<T, A>) {
-      TENON_ASSIGN(product, Tensor::allocate(DType::kF32, {y.numel()}, &scratch));
-    }
-    A* out = std::is_same_v<T, A> ? static_cast<A*>(y.data) : reinterpret_cast<A*>(scratch);
+    Tensor memory;
+    TENON_ASSIGN(A* out, wide_output<A>(y, memory));
     constexpr int64_t kColumns = 64;  // of one task
     for_chunks(args.pool, (n + kColumns - 1) / kColumns, [&](int64_t begin, int64_t end) {
       for (int64_t j = begin * kColumns; j < std::min(n, end * kColumns); j += kColumns) {

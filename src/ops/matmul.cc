@@ -92,12 +92,8 @@ Status reference(const Attrs&, const RunArgs& args) {
     using A = Compute<T>;
     TENON_ASSIGN(const Tensor a, widen<A>(args.input(0)));
     TENON_ASSIGN(const Tensor b, widen<A>(args.input(1)));
-    std::byte* scratch = nullptr;
-    Tensor product;
-    if constexpr (!std::is_same_v<T, A>) {
-      TENON_ASSIGN(product, Tensor::allocate(DType::kF32, {y.numel()}, &scratch));
-    }
-    A* out = std::is_same_v<T, A> ? static_cast<A*>(y.data) : reinterpret_cast<A*>(scratch);
+    Tensor memory;
+    TENON_ASSIGN(A* out, wide_output<A>(y, memory));
     constexpr int64_t kColumns = 64;  // of one task
     const int64_t tasks = (g.n + kColumns - 1) / kColumns;
     for_chunks(args.pool, static_cast<int64_t>(batches.size()) * tasks, [&](int64_t begin, int64_t end) {

@@ -60,7 +60,14 @@ Window window_of(const Attrs& attrs, const RunArgs& args) {
                     spatial_axis(attrs));
 }
 
-int64_t channels_of(const Attrs& attrs, const TensorArg& y) { return y.shape[channel_axis(attrs, y.shape.size())]; }
+// Calls body(plane, in, out) for each channel of each image, in and out its places in x and y.
+template <class Body>
+void for_each_plane(const Attrs& attrs, const Window& g, const TensorArg& y, Body&& body) {
+  const bool last = channels_last(attrs);
+  const int64_t channels = y.shape[channel_axis(attrs, y.shape.size())], planes = y.dim(0) * channels;
+  for (int64_t plane = 0; plane < planes; ++plane)
+    body(plane, Plane::of(last, plane, channels, g.in_size()), Plane::of(last, plane, channels, g.out_size()));
+}
 
 // ---- Greatest
 // --------------------------------------------------------------------------------------------------------
@@ -89,10 +96,7 @@ Status reference_max(const Attrs& attrs, const RunArgs& args) {
   const bool column_major = attrs.integer("column_major") != 0;
   int64_t* indices = attrs.integer("indices") != 0 ? args.output(1).as<int64_t>() : nullptr;
   return visit_number(x.dtype, [&]<class T>() -> Status {
-    const int64_t channels = channels_of(attrs, y), planes = y.dim(0) * channels;
-    for (int64_t plane = 0; plane < planes; ++plane) {
-      const Plane in = Plane::of(channels_last(attrs), plane, channels, g.in_size()),
-                  out = Plane::of(channels_last(attrs), plane, channels, g.out_size());
+    for_each_plane(attrs, g, y, [&](int64_t plane, const Plane& in, const Plane& out) {
       const T* from = x.as<T>() + in.offset;
       for_each_window(g, [&](const std::array<int64_t, 3>& o, int64_t flat) {
         int64_t best = -1;
@@ -105,7 +109,7 @@ Status reference_max(const Attrs& attrs, const RunArgs& args) {
         y.as<T>()[to] = best < 0 ? convert<T>(-std::numeric_limits<double>::infinity()) : from[best * in.step];
         if (indices != nullptr) indices[to] = best < 0 ? 0 : element_number(g, plane, best, column_major);
       });
-    }
+    });
     return {};
   });
 }
@@ -153,10 +157,7 @@ Status reference_float(const Attrs& attrs, const RunArgs& args) {
   const R reduction(attrs);
   return visit_float(x.dtype, [&]<class T>() -> Status {
     using A = Compute<T>;
-    const int64_t channels = channels_of(attrs, y), planes = y.dim(0) * channels;
-    for (int64_t plane = 0; plane < planes; ++plane) {
-      const Plane in = Plane::of(channels_last(attrs), plane, channels, g.in_size()),
-                  out = Plane::of(channels_last(attrs), plane, channels, g.out_size());
+    for_each_plane(attrs, g, y, [&](int64_t, const Plane& in, const Plane& out) {
       const T* from = x.as<T>() + in.offset;
       for_each_window(g, [&](const std::array<int64_t, 3>& o, int64_t flat) {
         A sum{0};
@@ -167,7 +168,7 @@ Status reference_float(const Attrs& attrs, const RunArgs& args) {
         });
         y.as<T>()[out.offset + flat * out.step] = static_cast<T>(reduction.finish(sum, elements, padded));
       });
-    }
+    });
     return {};
   });
 }
