@@ -6,37 +6,8 @@
 #include "ir/dim.h"
 #include "kernels/cpu/gemm.h"
 #include "kernels/cpu/kernels.h"
-#include "ops/activation.h"
 
 namespace tenon::kernels::cpu {
-
-Activation activation_of(const Attrs& attrs) {
-  switch (*ops::parse_activation(attrs.text("activation"))) {
-    case ops::Activation::kNone:
-      break;
-    case ops::Activation::kRelu:
-      return Activation::kRelu;
-    case ops::Activation::kGelu:
-      return Activation::kGelu;
-    case ops::Activation::kGeluTanh:
-      return Activation::kGeluTanh;
-    case ops::Activation::kGeluSigmoid:
-      return Activation::kGeluSigmoid;
-    case ops::Activation::kTanh:
-      return Activation::kTanh;
-    case ops::Activation::kSigmoid:
-      return Activation::kSigmoid;
-    case ops::Activation::kSilu:
-      return Activation::kSilu;
-    case ops::Activation::kRelu6:
-      return Activation::kRelu6;
-    case ops::Activation::kHardSigmoid:
-      return Activation::kHardSigmoid;
-    case ops::Activation::kHardSwish:
-      return Activation::kHardSwish;
-  }
-  return Activation::kNone;
-}
 
 std::vector<Config> linear_configs(const Problem& problem, const std::vector<Blocking>& choices,
                                    std::string_view numerics, const BlockingCost& cost) {

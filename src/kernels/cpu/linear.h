@@ -11,7 +11,7 @@ namespace tenon::kernels::cpu {
 enum LinearInput { kX, kW, kBias, kResidual };
 
 // The attribute `activation`.
-Activation activation_of(const Attrs& attrs);
+inline Activation activation_of(const Attrs& attrs) { return *ops::parse_activation(attrs.text("activation")); }
 
 // As gemm_cost (kernels/cpu/gemm.h).
 using BlockingCost =

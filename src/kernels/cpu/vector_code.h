@@ -14,6 +14,7 @@
 #include <cstdint>
 
 #include "kernels/cpu/isa.h"
+#include "ops/activation.h"
 #include "ops/quantize.h"
 
 namespace tenon::kernels::cpu {
@@ -21,19 +22,7 @@ namespace tenon::kernels::cpu {
 inline constexpr int kPanel = 16;      // columns of a packed panel, for every instruction set
 inline constexpr int kGroupStep = 16;  // groups of one tile of AMX: 64 bytes of a row
 
-enum class Activation : int32_t {
-  kNone,
-  kRelu,
-  kGelu,
-  kGeluTanh,
-  kGeluSigmoid,
-  kTanh,
-  kSigmoid,
-  kSilu,
-  kRelu6,
-  kHardSigmoid,
-  kHardSwish
-};
+using ops::Activation;
 
 // Memory that is needed soon, to be brought into the second-level cache: so many bytes of each of so many panels.
 // Tiles spread them over their steps, because fetches in a burst take the line buffers that the loads of b need.
