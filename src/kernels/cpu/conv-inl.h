@@ -138,43 +138,17 @@ HWY_NOINLINE void gather_tile(const GatherTile& t) {
   }
 }
 
-template <int kRows>
-void gather_rows(const GatherTile& t) {
-#if HWY_CAP_GE512
-  if constexpr (kRows <= kWideRows) {
-    if (t.panels == 4) return gather_tile<kRows, 4>(t);
-  }
-  if (t.panels == 3) return gather_tile<kRows, 3>(t);
-  if (t.panels == 2) return gather_tile<kRows, 2>(t);
-#endif
-  gather_tile<kRows, 1>(t);
-}
-
 void gather(const GatherTile& t) {
-  switch (t.rows_used) {
-    case 1:
-      return gather_rows<1>(t);
-    case 2:
-      return gather_rows<2>(t);
-    case 3:
-      return gather_rows<3>(t);
-    case 4:
-      return gather_rows<4>(t);
-#if HWY_TARGET != HWY_SCALAR
-    case 5:
-      return gather_rows<5>(t);
-    case 6:
-      return gather_rows<6>(t);
-#endif
+  with_rows<kTileRows>(t.rows_used, [&]<int kRows>() {
 #if HWY_CAP_GE512
-    case 7:
-      return gather_rows<7>(t);
-    case 8:
-      return gather_rows<8>(t);
+    if constexpr (kRows <= kWideRows) {
+      if (t.panels == 4) return gather_tile<kRows, 4>(t);
+    }
+    if (t.panels == 3) return gather_tile<kRows, 3>(t);
+    if (t.panels == 2) return gather_tile<kRows, 2>(t);
 #endif
-    default:
-      return;
-  }
+    gather_tile<kRows, 1>(t);
+  });
 }
 
 // One vector of channels, or the first n < kLanes of it, of kWindowPixels pixels.

@@ -239,40 +239,15 @@ void dot_tile(const DotTile& t) {
 #undef TENON_BROADCAST
 #undef TENON_DOT_BYTES
 
-template <Dot kDot, int kRows>
-void dot_rows(const DotTile& t) {
-#if HWY_CAP_GE512
-  if (t.panels == 3) return dot_tile<kDot, kRows, 3>(t);
-  if (t.panels == 2) return dot_tile<kDot, kRows, 2>(t);
-#endif
-  dot_tile<kDot, kRows, 1>(t);
-}
-
 template <Dot kDot>
 void dot(const DotTile& t) {
-  switch (t.rows) {
-    case 1:
-      return dot_rows<kDot, 1>(t);
-    case 2:
-      return dot_rows<kDot, 2>(t);
-    case 3:
-      return dot_rows<kDot, 3>(t);
-    case 4:
-      return dot_rows<kDot, 4>(t);
-    case 5:
-      return dot_rows<kDot, 5>(t);
-    case 6:
-      if constexpr (rows_of_tile(kDot) >= 6) return dot_rows<kDot, 6>(t);
-      return;
+  with_rows<rows_of_tile(kDot)>(t.rows, [&]<int kRows>() {
 #if HWY_CAP_GE512
-    case 7:
-      return dot_rows<kDot, 7>(t);
-    case 8:
-      return dot_rows<kDot, 8>(t);
+    if (t.panels == 3) return dot_tile<kDot, kRows, 3>(t);
+    if (t.panels == 2) return dot_tile<kDot, kRows, 2>(t);
 #endif
-    default:
-      return;
-  }
+    dot_tile<kDot, kRows, 1>(t);
+  });
 }
 
 template <Dot kDot>

@@ -98,40 +98,14 @@ void gemm_tile(const GemmTile& t) {
   }
 }
 
-template <int kRows>
-void gemm_rows(const GemmTile& t) {
-#if HWY_CAP_GE512
-  if (t.panels == 3) return gemm_tile<kRows, 3>(t);
-  if (t.panels == 2) return gemm_tile<kRows, 2>(t);
-#endif
-  gemm_tile<kRows, 1>(t);
-}
-
 void gemm(const GemmTile& t) {
-  switch (t.rows) {
-    case 1:
-      return gemm_rows<1>(t);
-    case 2:
-      return gemm_rows<2>(t);
-    case 3:
-      return gemm_rows<3>(t);
-    case 4:
-      return gemm_rows<4>(t);
-#if HWY_TARGET != HWY_SCALAR
-    case 5:
-      return gemm_rows<5>(t);
-    case 6:
-      return gemm_rows<6>(t);
-#endif
+  with_rows<kTileRows>(t.rows, [&]<int kRows>() {
 #if HWY_CAP_GE512
-    case 7:
-      return gemm_rows<7>(t);
-    case 8:
-      return gemm_rows<8>(t);
+    if (t.panels == 3) return gemm_tile<kRows, 3>(t);
+    if (t.panels == 2) return gemm_tile<kRows, 2>(t);
 #endif
-    default:
-      return;
-  }
+    gemm_tile<kRows, 1>(t);
+  });
 }
 
 // `kRounded`: the result is rounded to 16 bits.

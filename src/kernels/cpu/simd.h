@@ -135,6 +135,35 @@ class Fetch {
   bool many_ = false;
 };
 
+// Calls tile.operator()<rows>(), rows in 1 … kMost.
+template <int kMost, class Tile>
+HWY_INLINE void with_rows(int rows, const Tile& tile) {
+  switch (rows) {
+    case 1:
+      return tile.template operator()<1>();
+    case 2:
+      return tile.template operator()<2>();
+    case 3:
+      return tile.template operator()<3>();
+    case 4:
+      return tile.template operator()<4>();
+    case 5:
+      if constexpr (kMost >= 5) tile.template operator()<5>();
+      return;
+    case 6:
+      if constexpr (kMost >= 6) tile.template operator()<6>();
+      return;
+    case 7:
+      if constexpr (kMost >= 7) tile.template operator()<7>();
+      return;
+    case 8:
+      if constexpr (kMost >= 8) tile.template operator()<8>();
+      return;
+    default:
+      return;
+  }
+}
+
 }  // namespace
 }  // namespace tenon::kernels::cpu::HWY_NAMESPACE
 HWY_AFTER_NAMESPACE();
