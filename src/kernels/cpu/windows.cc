@@ -116,17 +116,10 @@ class DepthwiseKernel final : public CpuKernel {
   std::string_view id() const override { return "cpu.depthwise_conv.f32"; }
 
   Support supports(const Problem& problem) const override {
-    if (problem.op != Op::k_conv) return Support::no("computes conv only");
-    if (Support s = all_f32(problem); !s) return s;
-    if (!problem.attrs.text("factors").empty()) return Support::no("factors of 8 bits are asked for");
-    if (!ops::channels_last(problem.attrs)) return Support::no("the channels are not last");
-    if (!is_constant(problem, kW)) return Support::no("the weights are computed when run");
+    if (Support s = conv_kernel().supports(problem); !s) return s;
     const ir::Shape& w = problem.inputs[kW].shape;
-    if (!ir::all_const(w)) return Support::no("the weights' shape is symbolic");
     if (w[1] != ir::Dim(1) || w[0] != ir::Dim(problem.attrs.integer("group")))
       return Support::no("channels and filters are not one to one");
-    for (const ir::Dim& size : w)
-      if (size.value() < 1) return Support::no("the weights are empty");
     return Support::yes();
   }
 
