@@ -7,33 +7,6 @@ namespace {
 
 constexpr int64_t kF32Rows = 64, kF32Keys = 32, kF32Threads = 256;  // of a block, as in the device code
 
-class AttentionF32Launcher final : public Launcher {
- public:
-  AttentionF32Launcher(const Problem& problem, const Device& device, Function function)
-      : form_(problem.attrs), device_(device), function_(function) {}
-
-  int shared_bytes() const {
-    const int64_t pitch = (form_.head_dim / 4 | 1) * 4;
-    return static_cast<int>(4 * ((kF32Rows + 4 * kF32Keys) * pitch + kF32Rows * kF32Keys));
-  }
-
-  Status launch(const RunArgs& args) const override {
-    TENON_ASSIGN(AttentionArgs a, attention_args(form_, args));
-    if (a.q_rows == 0) return {};
-    const auto tiles = static_cast<unsigned>((a.q_rows + kF32Rows - 1) / kF32Rows);
-    const Launch launch = {.grid = {static_cast<unsigned>(form_.heads), tiles, 1},
-                           .block = {kF32Threads, 1, 1},
-                           .shared_bytes = static_cast<unsigned>(shared_bytes())};
-    void* parameters[] = {&a};
-    return launch_kernel(device_, function_, args.stream, launch, parameters);
-  }
-
- private:
-  AttentionForm form_;
-  const Device& device_;
-  Function function_;
-};
-
 class AttentionF32 final : public CudaKernel {
  public:
   std::string_view id() const override { return "cuda.attention.f32"; }
@@ -57,11 +30,15 @@ class AttentionF32 final : public CudaKernel {
 
   Result<std::unique_ptr<Launcher>> load(const Problem& problem, const Config&, const Device& device,
                                          Function function) const override {
-    auto launcher = std::make_unique<AttentionF32Launcher>(problem, device, function);
-    TENON_TRY(tenon::cuda::check(
-        device.api().cuFuncSetAttribute(function, tenon::cuda::kFunctionMaxDynamicShared, launcher->shared_bytes()),
-        "reserving shared memory for attention"));
-    return std::unique_ptr<Launcher>(std::move(launcher));
+    const int64_t pitch = (problem.attrs.integer("head_dim") / 4 | 1) * 4;
+    const auto shared = static_cast<int>(4 * ((kF32Rows + 4 * kF32Keys) * pitch + kF32Rows * kF32Keys));
+    TENON_TRY(allow_shared_memory(device, function, shared));
+    return attention_launcher(problem, device, function, [shared](const AttentionArgs& a) -> Launch {
+      const auto tiles = static_cast<unsigned>((a.q_rows + kF32Rows - 1) / kF32Rows);
+      return {.grid = {static_cast<unsigned>(a.heads), tiles, 1},
+              .block = {kF32Threads, 1, 1},
+              .shared_bytes = static_cast<unsigned>(shared)};
+    });
   }
 };
 

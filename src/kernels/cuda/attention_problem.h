@@ -6,6 +6,7 @@
 
 #include "kernels/cuda/cuda_kernel.h"
 #include "kernels/cuda/device/attention_args.cuh"
+#include "kernels/cuda/rows.h"
 
 namespace tenon::kernels::cuda {
 
@@ -27,6 +28,17 @@ Support supports_attention_rows(const Problem& problem, DType dtype = DType::kF1
 
 // The arguments of a launch, or a status when sizes do not fit 32 bits.
 Result<AttentionArgs> attention_args(const AttentionForm& form, const RunArgs& args);
+
+// Of a kernel whose only parameter is AttentionArgs; blocks(args) are what it is launched with.
+template <class Blocks>
+std::unique_ptr<Launcher> attention_launcher(const Problem& problem, const Device& device, Function function,
+                                             Blocks blocks) {
+  return make_launcher([form = AttentionForm(problem.attrs), blocks, &device, function](const RunArgs& run) -> Status {
+    TENON_ASSIGN(const AttentionArgs args, attention_args(form, run));
+    if (args.q_rows == 0) return {};
+    return launch_with(device, function, run, blocks(args), args);
+  });
+}
 
 // "ELEMENT=f16", "HEAD_DIM=64"
 std::vector<std::string> element_defines(const Problem& problem);

@@ -5,26 +5,6 @@
 namespace tenon::kernels::cuda {
 namespace {
 
-class AttentionRowLauncher final : public Launcher {
- public:
-  AttentionRowLauncher(const Problem& problem, const Device& device, Function function)
-      : form_(problem.attrs), device_(device), function_(function) {}
-
-  Status launch(const RunArgs& args) const override {
-    TENON_ASSIGN(AttentionArgs a, attention_args(form_, args));
-    if (a.q_rows == 0) return {};
-    constexpr unsigned kThreads = 128;  // as in the device code
-    const Launch launch = {.grid = {static_cast<unsigned>(a.q_rows * form_.heads), 1, 1}, .block = {kThreads, 1, 1}};
-    void* parameters[] = {&a};
-    return launch_kernel(device_, function_, args.stream, launch, parameters);
-  }
-
- private:
-  AttentionForm form_;
-  const Device& device_;
-  Function function_;
-};
-
 class AttentionRow final : public CudaKernel {
  public:
   std::string_view id() const override { return "cuda.attention.row"; }
@@ -47,7 +27,10 @@ class AttentionRow final : public CudaKernel {
 
   Result<std::unique_ptr<Launcher>> load(const Problem& problem, const Config&, const Device& device,
                                          Function function) const override {
-    return std::unique_ptr<Launcher>(std::make_unique<AttentionRowLauncher>(problem, device, function));
+    return attention_launcher(problem, device, function, [](const AttentionArgs& a) -> Launch {
+      constexpr unsigned kThreads = 128;  // as in the device code
+      return {.grid = {static_cast<unsigned>(a.q_rows) * static_cast<unsigned>(a.heads), 1, 1}, .block = {kThreads, 1, 1}};
+    });
   }
 };
 

@@ -7,41 +7,6 @@ namespace {
 
 constexpr int64_t kSm80Keys = 64;  // of a block in shared memory, as in the device code
 
-class AttentionSm80Launcher final : public Launcher {
- public:
-  AttentionSm80Launcher(const Problem& problem, const Device& device, Function function)
-      : form_(problem.attrs), device_(device), function_(function) {}
-
-  int shared_bytes() const {
-    return static_cast<int>(4 * kSm80Keys * (form_.head_dim * 2 + 16));
-  }  // two slots of keys and values
-
-  Status launch(const RunArgs& args) const override {
-    TENON_ASSIGN(AttentionArgs a, attention_args(form_, args));
-    if (a.q_rows == 0) return {};
-    const int rows = tile_rows(a);
-    const Launch launch = {
-        .grid = {static_cast<unsigned>(form_.heads), static_cast<unsigned>((a.q_rows + rows - 1) / rows), 1},
-        .block = {static_cast<unsigned>(2 * rows), 1, 1},  // a warp for 16 rows
-        .shared_bytes = static_cast<unsigned>(shared_bytes())};
-    void* parameters[] = {&a};
-    return launch_kernel(device_, function_, args.stream, launch, parameters);
-  }
-
- private:
-  // Large tiles share the keys among more queries; small ones fill the GPU where there are few. The same bits either
-  // way.
-  int tile_rows(const AttentionArgs& a) const {
-    int rows = 64;
-    while (rows > 16 && (a.q_rows + rows - 1) / rows * form_.heads < device_.multiprocessors()) rows /= 2;
-    return rows;
-  }
-
-  AttentionForm form_;
-  const Device& device_;
-  Function function_;
-};
-
 class AttentionSm80 final : public CudaKernel {
  public:
   std::string_view id() const override { return "cuda.attention.sm80"; }
@@ -65,11 +30,19 @@ class AttentionSm80 final : public CudaKernel {
 
   Result<std::unique_ptr<Launcher>> load(const Problem& problem, const Config&, const Device& device,
                                          Function function) const override {
-    auto launcher = std::make_unique<AttentionSm80Launcher>(problem, device, function);
-    TENON_TRY(tenon::cuda::check(
-        device.api().cuFuncSetAttribute(function, tenon::cuda::kFunctionMaxDynamicShared, launcher->shared_bytes()),
-        "reserving shared memory for attention"));
-    return std::unique_ptr<Launcher>(std::move(launcher));
+    // Two slots of keys and values.
+    const auto shared = static_cast<int>(4 * kSm80Keys * (problem.attrs.integer("head_dim") * 2 + 16));
+    TENON_TRY(allow_shared_memory(device, function, shared));
+    return attention_launcher(problem, device, function, [shared, &device](const AttentionArgs& a) -> Launch {
+      // Large tiles share the keys among more queries; small ones fill the GPU where there are few. The same bits either
+      // way.
+      int rows = 64;
+      const auto tiles = [&] { return (a.q_rows + rows - 1) / rows; };
+      while (rows > 16 && int64_t{tiles()} * a.heads < device.multiprocessors()) rows /= 2;
+      return {.grid = {static_cast<unsigned>(a.heads), static_cast<unsigned>(tiles()), 1},
+              .block = {static_cast<unsigned>(2 * rows), 1, 1},  // a warp for 16 rows
+              .shared_bytes = static_cast<unsigned>(shared)};
+    });
   }
 };
 

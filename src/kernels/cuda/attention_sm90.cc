@@ -146,9 +146,7 @@ class AttentionSm90 final : public CudaKernel {
                                          Function function) const override {
     const AttentionForm form(problem.attrs);
     const Cut cut = cut_of(form, config);
-    TENON_TRY(tenon::cuda::check(device.api().cuFuncSetAttribute(function, tenon::cuda::kFunctionMaxDynamicShared,
-                                                                 cut.shared_bytes(form.head_dim)),
-                                 "reserving shared memory for attention"));
+    TENON_TRY(allow_shared_memory(device, function, cut.shared_bytes(form.head_dim)));
     return std::unique_ptr<Launcher>(std::make_unique<AttentionSm90Launcher>(problem, cut, device, function));
   }
 };

@@ -147,9 +147,7 @@ class ConvImage final : public CudaKernel {
 
   Result<std::unique_ptr<Launcher>> load(const Problem& p, const Config&, const Device& device,
                                          Function function) const override {
-    TENON_TRY(tenon::cuda::check(device.api().cuFuncSetAttribute(function, tenon::cuda::kFunctionMaxDynamicShared,
-                                                                 static_cast<int>(ImageTile(p).shared_bytes())),
-                                 "asking for shared memory"));
+    TENON_TRY(allow_shared_memory(device, function, static_cast<int>(ImageTile(p).shared_bytes())));
     return std::unique_ptr<Launcher>(std::make_unique<ConvImageLauncher>(p, device, function));
   }
 };

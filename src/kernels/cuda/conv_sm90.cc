@@ -188,7 +188,7 @@ class ConvSm90 final : public CudaKernel {
     if (is_cudnn(config)) return load_cudnn_conv(p, config, device);
     const Sm90Tile* tile = find_tile(conv_tiles(), config.text);
     if (tile == nullptr) return error(ErrorCode::kInternal, "{} has no config '{}'", id(), config.text);
-    TENON_TRY(allow_shared_memory(device, function, *tile, depth(p, *Window2d::of(p))));
+    TENON_TRY(allow_shared_memory(device, function, tile->shared_bytes(depth(p, *Window2d::of(p)))));
     return std::unique_ptr<Launcher>(std::make_unique<ConvLauncher>(p, device, function, *tile));
   }
 

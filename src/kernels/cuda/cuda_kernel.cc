@@ -2,6 +2,11 @@
 
 namespace tenon::kernels::cuda {
 
+Status allow_shared_memory(const Device& device, Function function, int bytes) {
+  return tenon::cuda::check(device.api().cuFuncSetAttribute(function, tenon::cuda::kFunctionMaxDynamicShared, bytes),
+                            "asking for shared memory");
+}
+
 Status launch_kernel(const Device& device, Function function, void* stream, const Launch& launch, void** parameters) {
   using tenon::cuda::LaunchAttribute, tenon::cuda::LaunchAttributeId;
   LaunchAttribute attributes[2] = {};

@@ -52,6 +52,8 @@ struct Launch {
   unsigned cluster = 1;  // blocks along x
   bool programmatic = true;
 };
+// Before the first launch of blocks with more than 48 KB. Errors: internal.
+Status allow_shared_memory(const Device& device, Function function, int bytes);
 Status launch_kernel(const Device& device, Function function, void* stream, const Launch& launch, void** parameters);
 
 }  // namespace tenon::kernels::cuda

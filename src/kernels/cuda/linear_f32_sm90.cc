@@ -132,9 +132,7 @@ class LinearF32Sm90 final : public LinearKernel {
     if (is_cublaslt(config)) return load_cublaslt(problem, config, device);
     const F32Tile* tile = find_f32_tile(config.text);
     if (tile == nullptr) return error(ErrorCode::kInternal, "{} has no config '{}'", id(), config.text);
-    TENON_TRY(tenon::cuda::check(device.api().cuFuncSetAttribute(function, tenon::cuda::kFunctionMaxDynamicShared,
-                                                                 tile->shared_bytes(terms(problem))),
-                                 "asking for shared memory"));
+    TENON_TRY(allow_shared_memory(device, function, tile->shared_bytes(terms(problem))));
     return std::unique_ptr<Launcher>(std::make_unique<LinearF32Sm90Launcher>(device, function, *tile, terms(problem),
                                                                              depth(problem), columns(problem)));
   }

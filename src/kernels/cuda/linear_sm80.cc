@@ -58,10 +58,7 @@ class LinearSm80Launcher final : public Launcher {
                                                 Function function, int64_t depth, int64_t columns) {
     const Sm80Tile* tile = find_sm80_tile(config.text);
     if (tile == nullptr) return error(ErrorCode::kInternal, "{} has no config '{}'", kernel.id(), config.text);
-    const auto shared = static_cast<int>(tile->shared_bytes());
-    TENON_TRY(
-        tenon::cuda::check(device.api().cuFuncSetAttribute(function, tenon::cuda::kFunctionMaxDynamicShared, shared),
-                           "asking for shared memory"));
+    TENON_TRY(allow_shared_memory(device, function, static_cast<int>(tile->shared_bytes())));
     return std::unique_ptr<Launcher>(std::make_unique<LinearSm80Launcher>(device, function, *tile, depth, columns));
   }
 

@@ -110,7 +110,7 @@ class LinearSm90 final : public LinearKernel {
     if (is_cublaslt(config)) return load_cublaslt(problem, config, device);
     const Sm90Tile* tile = find_tile(linear_tiles(), config.text);
     if (tile == nullptr) return error(ErrorCode::kInternal, "{} has no config '{}'", id(), config.text);
-    TENON_TRY(allow_shared_memory(device, function, *tile, depth(problem)));
+    TENON_TRY(allow_shared_memory(device, function, tile->shared_bytes(depth(problem))));
     return std::unique_ptr<Launcher>(std::make_unique<LinearSm90Launcher>(problem, device, function, *tile));
   }
 };

@@ -91,9 +91,7 @@ class MatmulKernel final : public CudaKernel {
   }
 
   Result<std::unique_ptr<Launcher>> load(const Problem&, const Config&, const Device& device, Function function) const override {
-    TENON_TRY(tenon::cuda::check(
-        device.api().cuFuncSetAttribute(function, tenon::cuda::kFunctionMaxDynamicShared, MatmulArgs::kSharedBytes),
-        "asking for shared memory"));
+    TENON_TRY(allow_shared_memory(device, function, MatmulArgs::kSharedBytes));
     return make_launcher([&device, function](const RunArgs& run) -> Status {
       const int64_t count = run.output().numel();
       if (count == 0) return {};

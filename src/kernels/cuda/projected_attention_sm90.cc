@@ -131,9 +131,7 @@ class ProjectedAttentionSm90 final : public CudaKernel {
 
   Result<std::unique_ptr<Launcher>> load(const Problem& problem, const Config& config, const Device& device,
                                          Function function) const override {
-    TENON_TRY(tenon::cuda::check(device.api().cuFuncSetAttribute(function, tenon::cuda::kFunctionMaxDynamicShared,
-                                                                 projected_bytes(*problem.before, config)),
-                                 "reserving shared memory for attention"));
+    TENON_TRY(allow_shared_memory(device, function, projected_bytes(*problem.before, config)));
     return std::unique_ptr<Launcher>(std::make_unique<ProjectedAttentionLauncher>(problem, config, device, function));
   }
 

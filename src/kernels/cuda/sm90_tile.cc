@@ -111,12 +111,6 @@ DeviceSource tile_code(const Sm90Tile& tile, int64_t depth, std::vector<std::str
   return source;
 }
 
-Status allow_shared_memory(const Device& device, Function function, const Sm90Tile& tile, int64_t depth) {
-  return tenon::cuda::check(
-      device.api().cuFuncSetAttribute(function, tenon::cuda::kFunctionMaxDynamicShared, tile.shared_bytes(depth)),
-      "asking for shared memory");
-}
-
 Status launch_product(const Device& device, Function function, const Sm90Tile& tile, Product& p, void* stream) {
   const bool few = tile.schedule == Schedule::kFewRows;
   // A matrix read or written in boxes of 64 columns.

@@ -95,9 +95,6 @@ void sort_by_cost(std::vector<Config>& configs);
 // The code of a product in tiles: `defines` and those that the tile decides.
 DeviceSource tile_code(const Sm90Tile& tile, int64_t depth, std::vector<std::string> defines);
 
-// Before the first launch of `function`. Errors: internal.
-Status allow_shared_memory(const Device& device, Function function, const Sm90Tile& tile, int64_t depth);
-
 // One launch: x is described already, in boxes of tile.m rows (or pixels) and 64 columns.
 struct Product {
   tenon::cuda::TensorMapType type;
