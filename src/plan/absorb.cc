@@ -76,16 +76,17 @@ void absorb_steps(engine::Plan& plan, const std::vector<const kernels::Kernel*>&
   const kernels::Kernel &projected = kernels::cuda::projected_attention_sm90_kernel(), &pair = kernels::cpu::conv_pair_kernel();
   for (size_t i = 1; i < plan.steps.size(); ++i) {
     engine::PlanStep& step = plan.steps[i];
-    const auto takes = [&](const kernels::Kernel& kernel, const kernels::Kernel& own) {
-      return kernels[i] == &own && kernels[i - 1]->id() == kernel.absorbs();
+    const auto takes = [&](const kernels::Kernel& kernel, const kernels::Kernel& own, std::initializer_list<size_t> by) {
+      return kernels[i] == &own && kernels[i - 1]->id() == kernel.absorbs() && reads_alone(plan, i, by);
     };
+    const bool attends = takes(projected, kernels::cuda::attention_sm90_kernel(), {0, 1, 2});
+    const bool slides = takes(pair, kernels::cpu::depthwise_conv_kernel(), {0});
+    if (!attends && !slides) continue;
     kernels::Problem problem = problems[i];
     problem.before = std::make_shared<const kernels::Problem>(problems[i - 1]);
-    if (takes(projected, kernels::cuda::attention_sm90_kernel())) {
-      if (!reads_alone(plan, i, {0, 1, 2}) || !projected.supports(problem) || !find_length(plan, step)) continue;
+    if (attends && projected.supports(problem) && find_length(plan, step))
       absorb_projection(projected, problem, plan.steps[i - 1], step, machine.multiprocessors, make_choice);
-    } else if (takes(pair, kernels::cpu::depthwise_conv_kernel())) {
-      if (!reads_alone(plan, i, {0}) || !pair.supports(problem)) continue;
+    if (slides && pair.supports(problem)) {
       engine::KernelChoice choice = make_choice(pair, problem, {}, 0);
       choice.absorbs = true;
       step.kernels.insert(step.kernels.begin(), std::move(choice));
