@@ -29,12 +29,7 @@ constexpr int64_t kDim = 64, kTokens = 16384;
 
 template <class T>
 void* upload(const cuda::Device& device, const std::vector<T>& host) {
-  cuda::DevicePtr data = 0;
-  const size_t bytes = host.size() * sizeof(T);
-  require(cuda::check(device.api().cuMemAlloc(&data, bytes), "allocating"));
-  require(cuda::check(device.api().cuMemcpyHtoDAsync(data, host.data(), bytes, nullptr), "uploading"));
-  require(cuda::check(device.api().cuStreamSynchronize(nullptr), "uploading"));
-  return reinterpret_cast<void*>(data);
+  return reinterpret_cast<void*>(bench::upload(device, host));
 }
 
 // Halves of magnitude 2^-2 to 2, either sign.
@@ -109,11 +104,8 @@ double time_launches(const cuda::Device& device, cuda::Stream stream, const Cuda
   const int capability = device.compute_capability();
   const kernels::DeviceSource source = *kernel.code(problem, config, capability);
   const cuda::Compiled compiled = require(cuda::compile(source, kernel.arch(config, capability)));
-  cuda::Module module = nullptr;
-  cuda::Function function = nullptr;
-  require(cuda::check(api.cuModuleLoadData(&module, compiled.code.data()), "loading"));
-  require(cuda::check(api.cuModuleGetFunction(&function, module, source.entry.c_str()), "finding"));
-  const auto launcher = require(kernel.load(problem, config, device, function));
+  const bench::Loaded loaded = bench::load_code(device, compiled.code, source.entry);
+  const auto launcher = require(kernel.load(problem, config, device, loaded.function));
 
   const ops::TensorArg qkv{DType::kF16, batch.rows_shape, batch.qkv};
   const ops::TensorArg inputs[] = {qkv,
@@ -126,7 +118,7 @@ double time_launches(const cuda::Device& device, cuda::Stream stream, const Cuda
   const double us = bench::time_launches(device, stream, kLaunches, [&](int) {
     return launcher->launch({.inputs = inputs, .outputs = outputs, .sizes = {}, .stream = stream});
   });
-  api.cuModuleUnload(module);
+  api.cuModuleUnload(loaded.module);
   return us;
 }
 

@@ -1,10 +1,11 @@
-// What the kernel benchmarks share: launches timed as they run in a model, in a recorded graph.
+// What the kernel benchmarks share: data and code on the GPU, launches timed as they run in a model, in a recorded graph.
 #pragma once
 
 #include <fmt/core.h>
 
 #include <algorithm>
 #include <cstdlib>
+#include <string>
 #include <vector>
 
 #include "kernels/cuda/driver.h"
@@ -21,6 +22,29 @@ template <class T>
 T require(Result<T> result) {
   require(result.status());
   return std::move(*result);
+}
+
+// The caller frees it.
+template <class T>
+cuda::DevicePtr upload(const cuda::Device& device, const std::vector<T>& host) {
+  cuda::DevicePtr data = 0;
+  const size_t bytes = host.size() * sizeof(T);
+  require(cuda::check(device.api().cuMemAlloc(&data, bytes), "allocating"));
+  require(cuda::check(device.api().cuMemcpyHtoDAsync(data, host.data(), bytes, nullptr), "uploading"));
+  require(cuda::check(device.api().cuStreamSynchronize(nullptr), "uploading"));
+  return data;
+}
+
+// A kernel's machine code on the device; the caller unloads the module.
+struct Loaded {
+  cuda::Module module = nullptr;
+  cuda::Function function = nullptr;
+};
+inline Loaded load_code(const cuda::Device& device, const std::string& code, const std::string& entry) {
+  Loaded loaded;
+  require(cuda::check(device.api().cuModuleLoadData(&loaded.module, code.data()), "loading"));
+  require(cuda::check(device.api().cuModuleGetFunction(&loaded.function, loaded.module, entry.c_str()), "finding"));
+  return loaded;
 }
 
 // Microseconds of one launch: `launches` of them, one depending on the other, are recorded in a graph; the median of

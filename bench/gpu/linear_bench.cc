@@ -50,11 +50,7 @@ cuda::DevicePtr random_halves(const cuda::Device& device, size_t count, int expo
     const auto bits = static_cast<unsigned>(state >> 40);
     h = static_cast<uint16_t>((bits & 0x83ff) | ((static_cast<unsigned>(exponent) - (bits >> 17 & 3)) << 10));
   }
-  cuda::DevicePtr data = 0;
-  require(cuda::check(device.api().cuMemAlloc(&data, 2 * count), "allocating"));
-  require(cuda::check(device.api().cuMemcpyHtoDAsync(data, host.data(), 2 * count, nullptr), "uploading"));
-  require(cuda::check(device.api().cuStreamSynchronize(nullptr), "uploading"));
-  return data;
+  return bench::upload(device, host);
 }
 
 struct Candidate {
@@ -85,10 +81,8 @@ std::vector<Candidate> compile_all(const cuda::Device& device, const Problem& pr
   }
   for (std::thread& t : threads) t.join();
   for (Candidate& one : list) {
-    cuda::Module module = nullptr;
-    require(cuda::check(device.api().cuModuleLoadData(&module, one.cubin.data()), "loading"));
     const std::string entry = one.kernel->code(problem, one.config, device.compute_capability())->entry;
-    require(cuda::check(device.api().cuModuleGetFunction(&one.function, module, entry.c_str()), "finding"));
+    one.function = bench::load_code(device, one.cubin, entry).function;
   }
   return list;
 }

@@ -112,11 +112,8 @@ class Bench {
     const kernels::Config config = kernel.configs(p).front();
     const auto source = kernel.code(p, config, device_.compute_capability());
     const std::string cubin = require(cuda::compile(*source, kernel.arch(config, device_.compute_capability()))).code;
-    cuda::Module module = nullptr;
-    cuda::Function function = nullptr;
-    require(cuda::check(api_.cuModuleLoadData(&module, cubin.data()), "loading"));
-    require(cuda::check(api_.cuModuleGetFunction(&function, module, source->entry.c_str()), "finding"));
-    const auto launcher = require(kernel.load(p, config, device_, function));
+    const bench::Loaded loaded = bench::load_code(device_, cubin, source->entry);
+    const auto launcher = require(kernel.load(p, config, device_, loaded.function));
 
     std::vector<cuda::DevicePtr> memory;
     std::vector<std::vector<ops::TensorArg>> inputs(kSets), outputs(kSets);
@@ -140,7 +137,7 @@ class Bench {
       return launcher->launch({.inputs = inputs[set], .outputs = outputs[set], .sizes = {}, .stream = stream_});
     });
     for (const cuda::DevicePtr data : memory) api_.cuMemFree(data);
-    api_.cuModuleUnload(module);
+    api_.cuModuleUnload(loaded.module);
     return us;
   }
 
@@ -162,8 +159,7 @@ class Bench {
   cuda::DevicePtr fill(const Input& in, bool ends) {
     size_t count = 1;
     for (const int64_t n : in.shape) count *= static_cast<size_t>(n);
-    const size_t bytes = count * dtype_size(in.dtype);
-    std::vector<std::byte> host(bytes);
+    std::vector<std::byte> host(count * dtype_size(in.dtype));
     for (size_t i = 0; i < count; ++i) {
       state_ = state_ * 6364136223846793005 + 1442695040888963407;
       const uint64_t bits = state_ >> 33;
@@ -178,11 +174,7 @@ class Bench {
         std::memcpy(&host[4 * i], &row, 4);
       }
     }
-    cuda::DevicePtr data = 0;
-    require(cuda::check(api_.cuMemAlloc(&data, bytes), "allocating"));
-    require(cuda::check(api_.cuMemcpyHtoDAsync(data, host.data(), bytes, nullptr), "uploading"));
-    require(cuda::check(api_.cuStreamSynchronize(nullptr), "uploading"));
-    return data;
+    return bench::upload(device_, host);
   }
 
   template <class F>
