@@ -5,12 +5,12 @@
 
 #include "digest.h"
 #include "files.h"
+#include "settings.h"
 
 namespace tenon::text {
 namespace {
 
 using nlohmann::json;
-using Tokenizers = std::shared_ptr<const Tokenizer>;
 
 const json& cases() {
   static const json file = read_json(golden("cases.json"));
@@ -29,14 +29,14 @@ json golden_vocab() {
   return vocab;
 }
 
-Tokenizers load(json config) {
+TokenizerPtr load(json config) {
   config["model"]["vocab"] = golden_vocab();
   const auto tokenizer = Tokenizer::from_json(config.dump(), "golden");
   EXPECT_TRUE(tokenizer.ok()) << tokenizer.status().message();
   return tokenizer.ok() ? *tokenizer : nullptr;
 }
 
-Tokenizers golden_bert() {
+TokenizerPtr golden_bert() {
   for (const json& entry : cases()["settings"]) {
     if (entry["name"] == "uncased") return load(entry["tokenizer"]);
   }
@@ -53,13 +53,9 @@ TEST(Golden, EverySettingGivesTheSameEncodings) {
   plain.add_special_tokens = false;
   for (const json& entry : cases()["settings"]) {
     SCOPED_TRACE(entry["name"].get<std::string>());
-    const Tokenizers tokenizer = load(entry["tokenizer"]);
+    const TokenizerPtr tokenizer = load(entry["tokenizer"]);
     ASSERT_NE(tokenizer, nullptr);
-    // What was written and read again must do the same.
-    const auto again = Tokenizer::deserialize(tokenizer->serialize());
-    ASSERT_TRUE(again.ok()) << again.status().message();
-    EXPECT_EQ((*again)->serialize(), tokenizer->serialize());
-    for (const Tokenizer* t : {tokenizer.get(), again->get()}) {
+    for (const TokenizerPtr& t : with_copy(tokenizer)) {
       for (size_t i = 0; i < entry["texts"].size(); ++i) {
         const json& text = cases()["texts"][i];
         EXPECT_EQ(json(numbers_of(t->encode(text.get<std::string>()))), entry["texts"][i]) << text;
@@ -69,17 +65,13 @@ TEST(Golden, EverySettingGivesTheSameEncodings) {
         EXPECT_EQ(json(numbers_of(encode(*t, pair[0], pair[1], {}))), entry["pairs"][i]) << pair;
         EXPECT_EQ(json(numbers_of(encode(*t, pair[0], pair[1], plain))), entry["plain"][i]) << pair;
       }
-      for (const json& decoded : entry["decoded"]) {
-        const auto ids = decoded[0].get<std::vector<int32_t>>();
-        EXPECT_EQ(t->decode(ids), decoded[1].get<std::string>()) << decoded[0];
-        EXPECT_EQ(t->decode(ids, false), decoded[2].get<std::string>()) << decoded[0];
-      }
+      expect_decoded(*t, entry["decoded"]);
     }
   }
 }
 
 TEST(Golden, TruncationKeepsTheSameTokens) {
-  const Tokenizers tokenizer = golden_bert();
+  const TokenizerPtr tokenizer = golden_bert();
   const std::map<std::string, Truncation> strategies = {{"longest_first", Truncation::kLongestFirst},
                                                         {"only_first", Truncation::kOnlyFirst},
                                                         {"only_second", Truncation::kOnlySecond}};
@@ -94,7 +86,7 @@ TEST(Golden, TruncationKeepsTheSameTokens) {
 }
 
 TEST(Golden, WindowsCoverTheSameTokens) {
-  const Tokenizers tokenizer = golden_bert();
+  const TokenizerPtr tokenizer = golden_bert();
   ASSERT_GT(cases()["windows"].size(), 10u);
   for (const json& c : cases()["windows"]) {
     const std::string context = c[1];
@@ -108,7 +100,7 @@ TEST(Golden, WindowsCoverTheSameTokens) {
 }
 
 TEST(Golden, PaddedBatchesAreTheSame) {
-  const Tokenizers tokenizer = golden_bert();
+  const TokenizerPtr tokenizer = golden_bert();
   for (const json& c : cases()["padded"]) {
     EncodeOptions options;
     options.padding = c[2].is_null() ? Padding::kLongest : Padding::kFixed;

@@ -7,6 +7,7 @@
 #include "corpora.h"
 #include "digest.h"
 #include "files.h"
+#include "settings.h"
 #include "text/pre_tokenizer.h"
 
 namespace tenon::text {
@@ -14,7 +15,6 @@ namespace {
 
 using nlohmann::json;
 using ::testing::HasSubstr;
-using TokenizerPtr = std::shared_ptr<const Tokenizer>;
 using Ids = std::vector<int32_t>;
 
 std::string subword(const std::string& name) { return golden("subword/" + name); }
@@ -76,11 +76,7 @@ TEST(Subword, EverySettingGivesTheSameEncodings) {
     SCOPED_TRACE(entry["name"].get<std::string>());
     const TokenizerPtr tokenizer = golden_setting(entry["name"]);
     ASSERT_NE(tokenizer, nullptr);
-    // What was written and read again must do the same.
-    const auto again = Tokenizer::deserialize(tokenizer->serialize());
-    ASSERT_TRUE(again.ok()) << again.status().message();
-    EXPECT_EQ((*again)->serialize(), tokenizer->serialize());
-    for (const Tokenizer* t : {tokenizer.get(), again->get()}) {
+    for (const TokenizerPtr& t : with_copy(tokenizer)) {
       for (size_t i = 0; i < entry["texts"].size(); ++i) {
         const std::string text = subword_cases()["texts"][i];
         const Encoding row = t->encode(text);
@@ -93,11 +89,7 @@ TEST(Subword, EverySettingGivesTheSameEncodings) {
         const Encoding row = t->encode_pair(pair[0].get<std::string>(), pair[1].get<std::string>());
         EXPECT_EQ(digest_of(row), entry["pairs"][i].get<std::string>()) << pair << "\n" << json(numbers_of(row));
       }
-      for (const json& decoded : entry["decoded"]) {
-        const auto ids = decoded[0].get<Ids>();
-        EXPECT_EQ(t->decode(ids), decoded[1].get<std::string>()) << decoded[0];
-        EXPECT_EQ(t->decode(ids, false), decoded[2].get<std::string>()) << decoded[0];
-      }
+      expect_decoded(*t, entry["decoded"]);
     }
   }
 }
