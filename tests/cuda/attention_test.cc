@@ -1,6 +1,7 @@
 #include <numeric>
 
 #include "tests/cuda/run_cuda_kernel.h"
+#include "tests/kernels/attention_step.h"
 
 namespace tenon::test {
 namespace {
@@ -15,58 +16,6 @@ const std::vector<const CudaKernel*> kAll{&portable(), &hopper(), &row()};
 
 // Probabilities are rounded to the element type before they multiply the values.
 Tolerance allowed(DType dtype) { return tolerance(dtype) * 3; }
-
-struct Form {
-  DType dtype = DType::kF16;
-  int64_t heads = 1, kv_heads = 0, head_dim = 64;
-  bool causal = false;
-  int64_t window = 0;
-  int64_t shared_kv() const { return kv_heads == 0 ? heads : kv_heads; }
-  Attrs attrs(std::vector<int64_t> columns = {0, 0, 0}) const {
-    return {{"heads", heads},
-            {"kv_heads", kv_heads},
-            {"head_dim", head_dim},
-            {"columns", std::move(columns)},
-            {"scale", 1.0 / std::sqrt(static_cast<double>(head_dim))},
-            {"causal", int64_t{causal}},
-            {"window", window}};
-  }
-};
-
-Step dense(Random& random, const Form& f, int64_t batch, int64_t q_len, int64_t k_len) {
-  const int64_t width = f.shared_kv() * f.head_dim;
-  return {Op::k_attention,
-          {random.tensor(f.dtype, {batch, q_len, f.heads * f.head_dim}), random.tensor(f.dtype, {batch, k_len, width}),
-           random.tensor(f.dtype, {batch, k_len, width})},
-          f.attrs()};
-}
-
-// Where sequences of these lengths lie. `hidden`: the first rows of each are queries only; `surplus` rows follow the
-// last.
-struct Packing {
-  std::vector<int64_t> lengths;
-  int64_t hidden = 0, surplus = 0;
-};
-
-// Sequences in one merged Q, K, V matrix. Rows that belong to none hold NaN: whoever reads them is found out.
-Step packed(Random& random, const Form& f, const Packing& packing) {
-  std::vector<int32_t> offsets{0}, begin, end, positions;
-  for (const int64_t length : packing.lengths) {
-    begin.push_back(offsets.back() + static_cast<int32_t>(std::min(packing.hidden, length)));
-    offsets.push_back(offsets.back() + static_cast<int32_t>(length));
-    end.push_back(offsets.back());
-    for (int64_t i = 0; i < length; ++i) positions.push_back(static_cast<int32_t>(i));
-  }
-  positions.resize(positions.size() + static_cast<size_t>(packing.surplus), 0);
-  const auto rows = static_cast<int64_t>(positions.size());
-  const int64_t q = f.heads * f.head_dim, kv = f.shared_kv() * f.head_dim, width = q + 2 * kv;
-  const Tensor random_rows = random.tensor(f.dtype, {rows, width});
-  const Tensor merged =
-      filled(f.dtype, {rows, width}, [&](int64_t i) { return i / width < offsets.back() ? random_rows.at(i) : kNan; });
-  return {Op::k_attention,
-          {merged, merged, merged, int32s(offsets), int32s(begin), int32s(end), int32s(positions), int32s(positions)},
-          f.attrs({0, q, q + kv})};
-}
 
 void expect_all_like_reference(const Step& step, double factor = 1) {
   for (const CudaKernel* kernel : kAll) {
@@ -88,8 +37,9 @@ TEST(CudaAttentionF32, AgreesWithReferenceInEveryType) {
     for (const auto& [heads, head_dim] : {HeadsAndSize{4, 8}, {3, 24}, {2, 40}, {1, 128}, {2, 64}}) {
       SCOPED_TRACE(fmt::format("{} {} heads of {}", dtype_name(dtype), heads, head_dim));
       const Tolerance within = tolerance(dtype) * (dtype == DType::kF32 ? 8 : 3);
-      const Form form{.dtype = dtype, .heads = heads, .head_dim = head_dim};
-      expect_like_reference(in_f32(), packed(random, form, {.lengths = {40, 129, 0, 1, 7}, .hidden = 2, .surplus = 3}), within);
+      const AttentionCase form{.dtype = dtype, .heads = heads, .head_dim = head_dim};
+      expect_like_reference(in_f32(), packed(random, form, {.lengths = {40, 129, 0, 1, 7}, .hidden = 2, .surplus = 3}),
+                            within);
       Step biased = dense(random, {.dtype = dtype, .heads = heads, .head_dim = head_dim, .causal = true}, 2, 21, 70);
       biased.inputs.resize(8);
       biased.inputs.push_back(random.tensor(random.chance(0.5) ? DType::kF32 : dtype, {1, heads, 21, 70}));
@@ -134,7 +84,7 @@ TEST_P(CudaAttention, AgreesWithReferenceInEveryHeadSize) {
 
 TEST_P(CudaAttention, KeysBehindHolesAreHidden) {
   SCOPED_TRACE(random_.trace());
-  const Form form{.dtype = GetParam(), .heads = 2};
+  const AttentionCase form{.dtype = GetParam(), .heads = 2};
   for (const int64_t hidden : {1, 2, 70})
     expect_all_like_reference(packed(random_, form, {.lengths = {100, 3, 200}, .hidden = hidden}));
   Step inside = packed(random_, form, {.lengths = {100, 150}});
@@ -145,7 +95,7 @@ TEST_P(CudaAttention, KeysBehindHolesAreHidden) {
 
 TEST_P(CudaAttention, NoVisibleKeyGivesZeros) {
   SCOPED_TRACE(random_.trace());
-  const Form form{.dtype = GetParam(), .heads = 2};
+  const AttentionCase form{.dtype = GetParam(), .heads = 2};
   expect_all_like_reference(packed(random_, form, {.lengths = {3, 0, 80}, .hidden = 80}));
   expect_all_like_reference(dense(random_, form, 1, 5, 0));
   Step hidden = dense(random_, form, 2, 3, 200);
@@ -172,7 +122,7 @@ TEST_P(CudaAttention, SharesKeyAndValueHeads) {
 // The first row of each sequence is the only query: what the last layer computes for a classifier.
 TEST_P(CudaAttention, ReadsQueriesOfAnotherMatrix) {
   SCOPED_TRACE(random_.trace());
-  const Form form{.dtype = GetParam(), .heads = 3};
+  const AttentionCase form{.dtype = GetParam(), .heads = 3};
   Step step = packed(random_, form, {.lengths = {20, 1, 300, 64}});
   step.inputs[0] = random_.tensor(GetParam(), {4, 192});
   step.inputs[3] = int32s({0, 1, 2, 3, 4});
@@ -193,9 +143,9 @@ TEST_P(CudaAttention, ReadsQueriesOfAnotherMatrix) {
 
 TEST_P(CudaAttention, HidesByPosition) {
   SCOPED_TRACE(random_.trace());
-  for (const Form& f :
-       {Form{.dtype = GetParam(), .heads = 2, .causal = true}, Form{.dtype = GetParam(), .heads = 2, .window = 3},
-        Form{.dtype = GetParam(), .heads = 2, .causal = true, .window = 40}}) {
+  for (const AttentionCase& f : {AttentionCase{.dtype = GetParam(), .heads = 2, .causal = true},
+                                 AttentionCase{.dtype = GetParam(), .heads = 2, .window = 3},
+                                 AttentionCase{.dtype = GetParam(), .heads = 2, .causal = true, .window = 40}}) {
     expect_all_like_reference(dense(random_, f, 2, 70, 150));
     expect_all_like_reference(packed(random_, f, {.lengths = {5, 150, 33}, .surplus = 2}));
   }
@@ -243,9 +193,8 @@ TEST_P(CudaAttention, FollowsScoresThatRise) {
   const Tensor x = *step.inputs[1];
   const int64_t width = x.shape()[1];
   step.inputs[0] = filled(GetParam(), x.shape(), [&](int64_t j) { return std::abs(x.at(j)); });
-  step.inputs[1] = filled(GetParam(), x.shape(), [&](int64_t j) {
-    return std::abs(x.at(j)) * static_cast<double>(j / width) / 40;
-  });
+  step.inputs[1] =
+      filled(GetParam(), x.shape(), [&](int64_t j) { return std::abs(x.at(j)) * static_cast<double>(j / width) / 40; });
   expect_all_like_reference(step, 2);
 }
 
@@ -267,7 +216,7 @@ TEST_P(CudaAttention, ASequenceDoesNotDependOnItsNeighbours) {
   if (gpu() == nullptr) GTEST_SKIP() << "no GPU";
   SCOPED_TRACE(random_.trace());
   const std::vector<int64_t> lengths{40, 1, 333, 128, 77, 200};
-  const Form form{.dtype = GetParam(), .heads = 2};
+  const AttentionCase form{.dtype = GetParam(), .heads = 2};
   const Step together = packed(random_, form, {.lengths = lengths, .surplus = 3});
   for (const CudaKernel* kernel : {&portable(), &hopper()}) {
     const auto built = build(together);
@@ -300,13 +249,15 @@ TEST(CudaAttentionForms, OthersAreDeclinedByName) {
   Random random;
   const auto reason = [&](const Step& step) { return portable().supports((*build(step))->problem).reason; };
   EXPECT_EQ(reason(dense(random, {.dtype = DType::kF32}, 1, 3, 3)), "input 0 is neither f16 nor bf16");
-  EXPECT_EQ(reason(dense(random, {.head_dim = 24}, 1, 3, 3)), "head_dim 24 is not a multiple of 16 up to 128");
-  const auto hopper_reason = [&](const Form& form) {
+  EXPECT_EQ(reason(dense(random, {.dtype = DType::kF16, .head_dim = 24}, 1, 3, 3)),
+            "head_dim 24 is not a multiple of 16 up to 128");
+  const auto hopper_reason = [&](const AttentionCase& form) {
     return hopper().supports((*build(dense(random, form, 1, 3, 3)))->problem).reason;
   };
-  EXPECT_EQ(hopper_reason({.head_dim = 48}), "head_dim 48 is not 32, 64, 96 or 128");
-  EXPECT_EQ(hopper_reason({.causal = true}), "keys are hidden by position");
-  EXPECT_EQ(reason(dense(random, {.head_dim = 20}, 1, 3, 3)), "rows or columns of input 0 are no multiples of 8");
+  EXPECT_EQ(hopper_reason({.dtype = DType::kF16, .head_dim = 48}), "head_dim 48 is not 32, 64, 96 or 128");
+  EXPECT_EQ(hopper_reason({.dtype = DType::kF16, .causal = true}), "keys are hidden by position");
+  EXPECT_EQ(reason(dense(random, {.dtype = DType::kF16, .head_dim = 20}, 1, 3, 3)),
+            "rows or columns of input 0 are no multiples of 8");
 }
 
 }  // namespace

@@ -2,6 +2,7 @@
 #pragma once
 
 #include "tests/cuda/run_cuda_kernel.h"
+#include "tests/kernels/attention_step.h"
 
 namespace tenon::test {
 
@@ -20,13 +21,8 @@ struct ProjectedAttention {
   Problem problem;
 
   ProjectedAttention(Random& random, const ProjectedCase& c) {
-    std::vector<int32_t> offsets{0}, begin, end;
-    for (const int64_t length : c.lengths) {
-      begin.push_back(offsets.back() + static_cast<int32_t>(std::min(c.hidden, length)));
-      offsets.push_back(offsets.back() + static_cast<int32_t>(length));
-      end.push_back(offsets.back());
-    }
-    const int64_t rows = offsets.back() + c.surplus, width = 64 * c.heads;
+    const Sequences s({.lengths = c.lengths, .hidden = c.hidden, .surplus = c.surplus});
+    const int64_t rows = s.rows(), width = 64 * c.heads;
     product = {Op::k_linear,
                {random.tensor(c.dtype, {rows, c.depth}, -1, 1), random.tensor(c.dtype, {c.depth, 3 * width}, -0.2, 0.2),
                 random.tensor(c.dtype, {3 * width}), std::nullopt},
@@ -42,11 +38,8 @@ struct ProjectedAttention {
                  {{"epsilon", 0.01}, {"moments", int64_t{0}}},
                  {1, 2, 6}};
     }
-    const auto integers = [](const std::vector<int32_t>& v) {
-      return filled(DType::kI32, {static_cast<int64_t>(v.size())}, [&](int64_t i) { return v[static_cast<size_t>(i)]; });
-    };
     attention = {Op::k_attention,
-                 {integers(offsets), integers(begin), integers(end)},
+                 {int32s(s.offsets), int32s(s.begin), int32s(s.end)},
                  {{"heads", c.heads}, {"head_dim", int64_t{64}}, {"columns", std::vector<int64_t>{0, width, 2 * width}}, {"scale", 0.125}}};
     problem = (*build(attend(random.tensor(c.dtype, {rows, 3 * width}))))->problem;
     problem.before = std::make_shared<const Problem>((*build(product))->problem);

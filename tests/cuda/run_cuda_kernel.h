@@ -85,20 +85,13 @@ inline Result<std::vector<Tensor>> run_cuda_kernel(const kernels::CudaKernel& ke
     buffers.push_back(std::make_unique<DeviceBuffer>(bytes));  // NaN: every element must be written
     outputs.push_back({type.dtype, shapes.back(), buffers.back()->data()});
   }
-  std::vector<std::vector<int64_t>> sizes;
-  std::vector<ops::Sizes> named;
-  for (const auto& [name, value] : problem.attrs.all())
-    if (const auto* shape = std::get_if<Shape>(&value)) sizes.push_back(ir::const_values(*shape));
-  size_t next = 0;
-  for (const auto& [name, value] : problem.attrs.all())
-    if (std::holds_alternative<Shape>(value)) named.push_back({name, sizes[next++]});
-
+  const ConstSizes sizes(problem.attrs);
   TENON_ASSIGN(const auto launcher, kernel.load(problem, config, device, function));
-  const size_t bytes = launcher->workspace({.inputs = inputs, .outputs = outputs, .sizes = named}, 1);
+  const size_t bytes = launcher->workspace({.inputs = inputs, .outputs = outputs, .sizes = sizes.named()}, 1);
   DeviceBuffer workspace(bytes);
   static bool backwards = false;  // by turns
   backwards = !backwards;
-  TENON_TRY(launcher->launch({.inputs = inputs, .outputs = outputs, .sizes = named, .workspace = workspace.data(), .backwards = backwards}));
+  TENON_TRY(launcher->launch({.inputs = inputs, .outputs = outputs, .sizes = sizes.named(), .workspace = workspace.data(), .backwards = backwards}));
   TENON_TRY(cuda::check(device.api().cuStreamSynchronize(nullptr), "running a kernel"));
   std::vector<Tensor> results;
   for (size_t i = 0; i < problem.outputs.size(); ++i) {

@@ -1,54 +1,12 @@
 #include <numeric>
 
-#include "tests/kernels/run_kernel.h"
+#include "tests/kernels/attention_step.h"
 
 namespace tenon::test {
 namespace {
 
 using kernels::cpu::attention_bf16_kernel;
 using kernels::cpu::attention_kernel;
-
-struct Form {
-  int64_t heads = 1, kv_heads = 0, head_dim = 8;
-  bool causal = false;
-  int64_t window = 0;
-  int64_t shared_kv() const { return kv_heads == 0 ? heads : kv_heads; }
-  Attrs attrs(std::vector<int64_t> columns = {0, 0, 0}) const {
-    return {{"heads", heads},
-            {"kv_heads", kv_heads},
-            {"head_dim", head_dim},
-            {"columns", std::move(columns)},
-            {"scale", 1.0 / std::sqrt(static_cast<double>(head_dim))},
-            {"causal", int64_t{causal}},
-            {"window", window}};
-  }
-};
-
-Step dense(Random& random, const Form& f, int64_t batch, int64_t q_len, int64_t k_len) {
-  const int64_t width = f.shared_kv() * f.head_dim;
-  return {Op::k_attention,
-          {random.tensor(DType::kF32, {batch, q_len, f.heads * f.head_dim}),
-           random.tensor(DType::kF32, {batch, k_len, width}), random.tensor(DType::kF32, {batch, k_len, width})},
-          f.attrs()};
-}
-
-// Sequences of `lengths` in one merged Q, K, V matrix; the first `hidden` rows of each are queries only.
-Step packed(Random& random, const Form& f, const std::vector<int64_t>& lengths, int64_t hidden, int64_t surplus) {
-  std::vector<int32_t> offsets{0}, begin, end, positions;
-  for (const int64_t length : lengths) {
-    begin.push_back(offsets.back() + static_cast<int32_t>(std::min(hidden, length)));
-    offsets.push_back(offsets.back() + static_cast<int32_t>(length));
-    end.push_back(offsets.back());
-    for (int64_t i = 0; i < length; ++i) positions.push_back(static_cast<int32_t>(i));
-  }
-  positions.resize(positions.size() + static_cast<size_t>(surplus), 0);
-  const auto rows = static_cast<int64_t>(positions.size());
-  const int64_t q = f.heads * f.head_dim, kv = f.shared_kv() * f.head_dim;
-  const Tensor merged = random.tensor(DType::kF32, {rows, q + 2 * kv});
-  return {Op::k_attention,
-          {merged, merged, merged, int32s(offsets), int32s(begin), int32s(end), int32s(positions), int32s(positions)},
-          f.attrs({0, q, q + kv})};
-}
 
 TEST(AttentionKernel, AgreesWithReferenceAtOddShapes) {
   Random random;
@@ -68,7 +26,8 @@ TEST(AttentionKernel, AgreesWithReferenceOnPackedRows) {
   for (const int64_t hidden : {0, 1}) {
     for (const int64_t surplus : {0, 5})
       expect_like_reference(attention_kernel(),
-                            packed(random, {.heads = 3, .head_dim = 20}, {1, 0, 17, 300, 64}, hidden, surplus),
+                            packed(random, {.heads = 3, .head_dim = 20},
+                                   {.lengths = {1, 0, 17, 300, 64}, .hidden = hidden, .surplus = surplus}),
                             kAllowed);
   }
 }
@@ -76,10 +35,11 @@ TEST(AttentionKernel, AgreesWithReferenceOnPackedRows) {
 TEST(AttentionKernel, HidesByPosition) {
   Random random;
   SCOPED_TRACE(random.trace());
-  for (const Form& f : {Form{.heads = 2, .causal = true}, Form{.heads = 2, .window = 3},
-                        Form{.heads = 2, .causal = true, .window = 40}}) {
+  for (const AttentionCase& f :
+       {AttentionCase{.heads = 2, .head_dim = 8, .causal = true}, AttentionCase{.heads = 2, .head_dim = 8, .window = 3},
+        AttentionCase{.heads = 2, .head_dim = 8, .causal = true, .window = 40}}) {
     expect_like_reference(attention_kernel(), dense(random, f, 2, 70, 150), kAllowed);
-    expect_like_reference(attention_kernel(), packed(random, f, {5, 150, 33}, 0, 2), kAllowed);
+    expect_like_reference(attention_kernel(), packed(random, f, {.lengths = {5, 150, 33}, .surplus = 2}), kAllowed);
   }
 }
 
@@ -91,7 +51,7 @@ TEST(AttentionKernel, BroadcastsTheBiasOverAnyAxes) {
     std::vector<int64_t> shape{2, 3, 21, 140};
     for (size_t i = 0; i < 4; ++i)
       if (axes >> i & 1) shape[i] = 1;
-    Step step = dense(random, {.heads = 3}, 2, 21, 140);
+    Step step = dense(random, {.heads = 3, .head_dim = 8}, 2, 21, 140);
     step.inputs.resize(8);
     step.inputs.push_back(random.tensor(DType::kF32, shape));
     expect_like_reference(attention_kernel(), step, kAllowed);
@@ -101,7 +61,7 @@ TEST(AttentionKernel, BroadcastsTheBiasOverAnyAxes) {
 TEST(AttentionKernel, ReadsThePackedBiasByOriginalPositions) {
   Random random;
   SCOPED_TRACE(random.trace());
-  Step step = packed(random, {.heads = 2}, {4, 30, 9}, 0, 0);
+  Step step = packed(random, {.heads = 2, .head_dim = 8}, {.lengths = {4, 30, 9}});
   std::vector<int32_t> positions(43);
   std::iota(positions.begin(), positions.begin() + 4, 11);  // left padding
   for (int32_t i = 0; i < 39; ++i) positions[static_cast<size_t>(4 + i)] = i < 30 ? i + 1 : 3 * (i - 30);  // and holes
@@ -113,20 +73,23 @@ TEST(AttentionKernel, ReadsThePackedBiasByOriginalPositions) {
 TEST(AttentionKernel, SharesKeyAndValueHeads) {
   Random random;
   SCOPED_TRACE(random.trace());
-  expect_like_reference(attention_kernel(), dense(random, {.heads = 6, .kv_heads = 2}, 2, 9, 11), kAllowed);
-  expect_like_reference(attention_kernel(), packed(random, {.heads = 4, .kv_heads = 1, .head_dim = 16}, {20, 3}, 0, 0),
+  expect_like_reference(attention_kernel(), dense(random, {.heads = 6, .kv_heads = 2, .head_dim = 8}, 2, 9, 11),
                         kAllowed);
+  expect_like_reference(attention_kernel(),
+                        packed(random, {.heads = 4, .kv_heads = 1, .head_dim = 16}, {.lengths = {20, 3}}), kAllowed);
 }
 
 TEST(AttentionKernel, NoVisibleKeyGivesZeros) {
   Random random;
   SCOPED_TRACE(random.trace());
-  expect_like_reference(attention_kernel(), dense(random, {.heads = 2}, 1, 5, 0), {});
-  Step hidden = dense(random, {.heads = 2}, 2, 3, 200);
+  expect_like_reference(attention_kernel(), dense(random, {.heads = 2, .head_dim = 8}, 1, 5, 0), {});
+  Step hidden = dense(random, {.heads = 2, .head_dim = 8}, 2, 3, 200);
   hidden.inputs.resize(8);
   hidden.inputs.push_back(filled(DType::kF32, {2, 1, 1, 200}, [](int64_t i) { return i < 200 ? -INFINITY : 0.0; }));
   expect_like_reference(attention_kernel(), hidden, kAllowed);
-  expect_like_reference(attention_kernel(), packed(random, {.heads = 2}, {3, 3}, 3, 0), {});  // queries only
+  expect_like_reference(attention_kernel(),
+                        packed(random, {.heads = 2, .head_dim = 8}, {.lengths = {3, 3}, .hidden = 3}),
+                        {});  // queries only
 }
 
 // The first keys are hidden, and later blocks are not: running statistics start from nothing.
@@ -142,7 +105,7 @@ TEST(AttentionKernel, SurvivesABlockWithoutVisibleKeys) {
 TEST(AttentionKernel, KeepsLargeScoresFinite) {
   Random random;
   SCOPED_TRACE(random.trace());
-  Step step = dense(random, {.heads = 2}, 1, 30, 200);
+  Step step = dense(random, {.heads = 2, .head_dim = 8}, 1, 30, 200);
   for (size_t i = 0; i < 2; ++i) step.inputs[i] = random.tensor(DType::kF32, step.inputs[i]->shape(), -30, 30);
   expect_like_reference(attention_kernel(), step,
                         kAllowed * 200);  // scores of several hundreds are rounded before the exponential
@@ -152,13 +115,13 @@ TEST(AttentionKernel, ASequenceIsTheSameAloneAndPacked) {
   Random random;
   SCOPED_TRACE(random.trace());
   const std::vector<int64_t> lengths{40, 1, 333, 128, 77};
-  const Form form{.heads = 2, .head_dim = 24};
-  const Step together = packed(random, form, lengths, 0, 3);
+  const AttentionCase form{.heads = 2, .head_dim = 24};
+  const Step together = packed(random, form, {.lengths = lengths, .surplus = 3});
   for (const Isa isa : available_isas()) {
     const Tensor all = (*run_kernel(attention_kernel(), together, isa, 3))[0];
     int64_t first = 0;
     for (const int64_t length : lengths) {
-      Step alone = packed(random, form, {length}, 0, 0);
+      Step alone = packed(random, form, {.lengths = {length}});
       for (size_t i = 0; i < 3; ++i) alone.inputs[i] = rows_of(*together.inputs[0], first, first + length);
       const Tensor own = (*run_kernel(attention_kernel(), alone, isa, 1))[0];
       EXPECT_TRUE(own.same_bytes(rows_of(all, first, first + length))) << isa_name(isa) << ", length " << length;
@@ -187,11 +150,12 @@ TEST(AttentionBf16Kernel, AgreesWithReferenceInEveryForm) {
   Random random;
   SCOPED_TRACE(random.trace());
   for (const int64_t head_dim : {20, 64}) {
-    for (const Form& f : {Form{.heads = 2, .head_dim = head_dim}, Form{.heads = 4, .kv_heads = 2, .head_dim = head_dim},
-                          Form{.heads = 2, .head_dim = head_dim, .causal = true, .window = 40}}) {
+    for (const AttentionCase& f : {AttentionCase{.heads = 2, .head_dim = head_dim},
+                                   AttentionCase{.heads = 4, .kv_heads = 2, .head_dim = head_dim},
+                                   AttentionCase{.heads = 2, .head_dim = head_dim, .causal = true, .window = 40}}) {
       SCOPED_TRACE(fmt::format("head_dim {}, causal {}", head_dim, f.causal));
-      expect_like_reference(attention_bf16_kernel(), in_bf16(packed(random, f, {1, 0, 17, 300, 64}, 0, 5)),
-                            kBf16Allowed);
+      expect_like_reference(attention_bf16_kernel(),
+                            in_bf16(packed(random, f, {.lengths = {1, 0, 17, 300, 64}, .surplus = 5})), kBf16Allowed);
       Step biased = dense(random, f, 2, 21, 200);
       biased.inputs.resize(8);
       biased.inputs.push_back(
@@ -205,13 +169,14 @@ TEST(AttentionBf16Kernel, ASequenceIsTheSameAloneAndPacked) {
   Random random;
   SCOPED_TRACE(random.trace());
   const std::vector<int64_t> lengths{40, 1, 333, 128, 77};
-  for (const Form& form : {Form{.heads = 2, .head_dim = 24}, Form{.heads = 2, .head_dim = 64}}) {
-    const Step together = in_bf16(packed(random, form, lengths, 0, 3));
+  for (const AttentionCase& form :
+       {AttentionCase{.heads = 2, .head_dim = 24}, AttentionCase{.heads = 2, .head_dim = 64}}) {
+    const Step together = in_bf16(packed(random, form, {.lengths = lengths, .surplus = 3}));
     for (const Isa isa : available_isas()) {
       const Tensor all = (*run_kernel(attention_bf16_kernel(), together, isa, 3))[0];
       int64_t first = 0;
       for (const int64_t length : lengths) {
-        Step alone = packed(random, form, {length}, 0, 0);
+        Step alone = packed(random, form, {.lengths = {length}});
         for (size_t i = 0; i < 3; ++i) alone.inputs[i] = rows_of(*together.inputs[0], first, first + length);
         const Tensor own = (*run_kernel(attention_bf16_kernel(), alone, isa, 1))[0];
         EXPECT_TRUE(own.same_bytes(rows_of(all, first, first + length))) << isa_name(isa) << ", length " << length;
@@ -225,7 +190,7 @@ TEST(AttentionBf16Kernel, NotANumberSpoilsItsSequenceOnly) {
   Random random;
   SCOPED_TRACE(random.trace());
   for (const int64_t head_dim : {20, 32}) {
-    Step step = in_bf16(packed(random, {.heads = 1, .head_dim = head_dim}, {9, 40}, 0, 0));
+    Step step = in_bf16(packed(random, {.heads = 1, .head_dim = head_dim}, {.lengths = {9, 40}}));
     const auto width = static_cast<int64_t>(3 * head_dim);
     for (size_t i = 0; i < 3; ++i) step.inputs[i] = step.inputs[0];
     const_cast<uint16_t*>(step.inputs[0]->as<uint16_t>())[30 * width + head_dim] = 0x7fc0;  // a key of the second
@@ -239,10 +204,10 @@ TEST(AttentionBf16Kernel, NotANumberSpoilsItsSequenceOnly) {
 
 TEST(AttentionKernel, RefusesRowsAndPositionsThatAreNotThere) {
   Random random;
-  Step rows = packed(random, {.heads = 1}, {4, 5}, 0, 0);
+  Step rows = packed(random, {.heads = 1, .head_dim = 8}, {.lengths = {4, 5}});
   rows.inputs[5] = int32s({4, 10});
   expect_same_error(attention_kernel(), rows);
-  Step positions = packed(random, {.heads = 1}, {4, 5}, 0, 0);
+  Step positions = packed(random, {.heads = 1, .head_dim = 8}, {.lengths = {4, 5}});
   positions.inputs.push_back(random.tensor(DType::kF32, {1, 1, 4, 4}));
   expect_same_error(attention_kernel(), positions);
 }
@@ -250,9 +215,10 @@ TEST(AttentionKernel, RefusesRowsAndPositionsThatAreNotThere) {
 TEST(AttentionKernel, DeclinesOtherTypes) {
   Random random;
   const Tensor half = random.tensor(DType::kF16, {1, 3, 8});
-  EXPECT_EQ(declined(attention_kernel(), {Op::k_attention, {half, half, half}, Form{}.attrs()}), "input 0 is not f32");
+  EXPECT_EQ(declined(attention_kernel(), {Op::k_attention, {half, half, half}, AttentionCase{.head_dim = 8}.attrs()}),
+            "input 0 is not f32");
   const Tensor odd = random.tensor(DType::kBF16, {1, 3, 9});
-  EXPECT_EQ(declined(attention_bf16_kernel(), {Op::k_attention, {odd, odd, odd}, Form{.head_dim = 9}.attrs()}),
+  EXPECT_EQ(declined(attention_bf16_kernel(), {Op::k_attention, {odd, odd, odd}, AttentionCase{.head_dim = 9}.attrs()}),
             "rows of input 0 are not in pairs");
 }
 

@@ -3,6 +3,7 @@
 #pragma once
 
 #include <cstdlib>
+#include <deque>
 #include <memory>
 
 #include "kernels/cpu/kernels.h"
@@ -56,6 +57,22 @@ inline Result<std::unique_ptr<Built>> build(const Step& step) {
   return built;
 }
 
+// Attributes of kind Shape, all constant, as a run is told of them.
+class ConstSizes {
+ public:
+  explicit ConstSizes(const Attrs& attrs) {
+    for (const auto& [name, value] : attrs.all()) {
+      if (const auto* shape = std::get_if<Shape>(&value))
+        named_.push_back({name, values_.emplace_back(ir::const_values(*shape))});
+    }
+  }
+  std::span<const ops::Sizes> named() const { return named_; }
+
+ private:
+  std::deque<std::vector<int64_t>> values_;  // named_ points at them
+  std::vector<ops::Sizes> named_;
+};
+
 struct FreeDeleter {
   void operator()(void* p) const { std::free(p); }
 };
@@ -100,28 +117,21 @@ inline Result<std::vector<Tensor>> run_kernel(const CpuKernel& kernel, const Ste
     results.push_back(result);
     outputs.push_back({type.dtype, shapes.back(), data});
   }
-  std::vector<std::vector<int64_t>> sizes;
-  std::vector<ops::Sizes> named;
-  for (const auto& [name, value] : problem.attrs.all())
-    if (const auto* shape = std::get_if<Shape>(&value)) sizes.push_back(ir::const_values(*shape));
-  size_t next = 0;
-  for (const auto& [name, value] : problem.attrs.all())
-    if (std::holds_alternative<Shape>(value)) named.push_back({name, sizes[next++]});
-
+  const ConstSizes sizes(problem.attrs);
   kernels::Config config = kernel.configs(problem).front();
   if (!config_text.empty()) config.text = config_text;
   TENON_ASSIGN(const auto launcher, kernel.prepare_for(problem, config, isa));
   ThreadPool pool(threads);
   std::vector<ops::TensorArg> shapes_only = inputs;
   for (ops::TensorArg& a : shapes_only) a.data = nullptr;
-  const size_t bytes = launcher->workspace({.inputs = shapes_only, .outputs = outputs, .sizes = named}, threads);
+  const size_t bytes = launcher->workspace({.inputs = shapes_only, .outputs = outputs, .sizes = sizes.named()}, threads);
   constexpr size_t kCanary = 64;
   const std::unique_ptr<void, FreeDeleter> workspace(std::aligned_alloc(64, (bytes + 63) / 64 * 64 + kCanary));
   auto* canary = static_cast<unsigned char*>(workspace.get()) + bytes;
   std::memset(canary, 0xa5, kCanary);
   TENON_TRY(launcher->launch({.inputs = inputs,
                               .outputs = outputs,
-                              .sizes = named,
+                              .sizes = sizes.named(),
                               .workspace = workspace.get(),
                               .pool = threads == 1 ? nullptr : &pool}));
   EXPECT_TRUE(std::all_of(canary, canary + kCanary, [](unsigned char c) { return c == 0xa5; }))
