@@ -3,8 +3,8 @@
 #include <algorithm>
 #include <utility>
 
-#include "text/json_node.h"
 #include "text/pre_tokenizer.h"
+#include "text/steps_json.h"
 #include "text/unicode.h"
 
 namespace tenon::text {
@@ -176,20 +176,6 @@ Result<Decoder::Step> decoder_step_from_json(const std::string& type, const Json
   return type_node.unsupported(fmt::format("the decoder \"{}\"", type));
 }
 
-Status add_steps(const JsonNode& node, std::vector<Decoder::Step>& steps) {
-  TENON_ASSIGN(const JsonNode type_node, node.at("type"));
-  TENON_ASSIGN(const std::string type, type_node.string());
-  if (type == "Sequence") {
-    TENON_ASSIGN(const JsonNode list, node.at("decoders"));
-    TENON_ASSIGN(const std::vector<JsonNode> parts, list.elements());
-    for (const JsonNode& part : parts) TENON_TRY(add_steps(part, steps));
-    return {};
-  }
-  TENON_ASSIGN(Decoder::Step step, decoder_step_from_json(type, type_node, node));
-  steps.push_back(std::move(step));
-  return {};
-}
-
 json step_json(const WordPieceDecoder& step) {
   return {{"type", "WordPiece"}, {"prefix", step.prefix}, {"cleanup", step.cleanup}};
 }
@@ -213,16 +199,12 @@ json step_json(const StripDecoder& step) {
 
 Result<Decoder> Decoder::from_json(const JsonNode& node) {
   std::vector<Step> steps;
-  TENON_TRY(add_steps(node, steps));
+  TENON_TRY(read_steps(node, "decoders", decoder_step_from_json, steps));
   return Decoder(std::move(steps));
 }
 
 json Decoder::to_json() const {
-  json list = json::array();
-  for (const Step& step : steps_) list.push_back(std::visit([](const auto& s) { return step_json(s); }, step));
-  if (list.empty()) return nullptr;
-  if (list.size() == 1) return list[0];
-  return {{"type", "Sequence"}, {"decoders", std::move(list)}};
+  return steps_json(steps_, "decoders", [](const auto& step) { return step_json(step); });
 }
 
 std::string Decoder::decode(const std::vector<std::string_view>& tokens) const {

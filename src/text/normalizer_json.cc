@@ -1,8 +1,8 @@
 // The "normalizer" object of a tokenizer.json.
 #include <optional>
 
-#include "text/json_node.h"
 #include "text/normalizer.h"
+#include "text/steps_json.h"
 
 namespace tenon::text {
 namespace {
@@ -42,52 +42,43 @@ Result<Normalizer::Step> replace_from_json(const JsonNode& node) {
   return regex_node.unsupported(fmt::format("the regular expression \"{}\"; known are runs of white space", regex));
 }
 
-// One object of the file: a step, or a sequence of them.
-Status add_steps(const JsonNode& node, std::vector<Normalizer::Step>& steps) {
-  TENON_ASSIGN(const JsonNode type_node, node.at("type"));
-  TENON_ASSIGN(const std::string type, type_node.string());
-  if (type == "Sequence") {
-    TENON_ASSIGN(const JsonNode list, node.at("normalizers"));
-    TENON_ASSIGN(const std::vector<JsonNode> parts, list.elements());
-    for (const JsonNode& part : parts) TENON_TRY(add_steps(part, steps));
-  } else if (type == "BertNormalizer") {
+Result<Normalizer::Step> normalizer_step_from_json(const std::string& type, const JsonNode& type_node,
+                                                    const JsonNode& node) {
+  using Step = Normalizer::Step;
+  if (type == "NFC" || type == "NFD" || type == "NFKC" || type == "NFKD")
+    return Step(UnicodeForm{type.size() == 4, type.back() == 'C'});
+  if (type == "Lowercase") return Step(Lowercase{});
+  if (type == "StripAccents") return Step(StripAccents{});
+  if (type == "Nmt") return Step(Nmt{});
+  if (type == "Replace") return replace_from_json(node);
+  if (type == "BertNormalizer") {
     BertNormalizer bert;
     TENON_ASSIGN(bert.clean_text, node.boolean("clean_text", true));
     TENON_ASSIGN(bert.handle_chinese_chars, node.boolean("handle_chinese_chars", true));
     TENON_ASSIGN(bert.lowercase, node.boolean("lowercase", true));
     TENON_ASSIGN(bert.strip_accents, node.boolean("strip_accents", bert.lowercase));
-    steps.emplace_back(bert);
-  } else if (type == "NFC" || type == "NFD" || type == "NFKC" || type == "NFKD") {
-    steps.emplace_back(UnicodeForm{type.size() == 4, type.back() == 'C'});
-  } else if (type == "Lowercase") {
-    steps.emplace_back(Lowercase{});
-  } else if (type == "StripAccents") {
-    steps.emplace_back(StripAccents{});
-  } else if (type == "Strip") {
+    return Step(bert);
+  }
+  if (type == "Strip") {
     StripSpace strip{};
     TENON_ASSIGN(strip.left, node.boolean("strip_left", true));
     TENON_ASSIGN(strip.right, node.boolean("strip_right", true));
-    steps.emplace_back(strip);
-  } else if (type == "Replace") {
-    TENON_ASSIGN(Normalizer::Step step, replace_from_json(node));
-    steps.push_back(std::move(step));
-  } else if (type == "Prepend") {
+    return Step(strip);
+  }
+  if (type == "Prepend") {
     TENON_ASSIGN(const JsonNode content, node.at("prepend"));
     TENON_ASSIGN(std::string text, content.string());
-    steps.emplace_back(Prepend{std::move(text)});
-  } else if (type == "Nmt") {
-    steps.emplace_back(Nmt{});
-  } else if (type == "Precompiled") {
+    return Step(Prepend{std::move(text)});
+  }
+  if (type == "Precompiled") {
     TENON_ASSIGN(const JsonNode map_node, node.at("precompiled_charsmap"));
     TENON_ASSIGN(const std::string text, map_node.string());
     std::optional<std::string> bytes = base64_decode(text);
     if (!bytes) return map_node.bad("not valid base64");
     TENON_ASSIGN(Charsmap map, Charsmap::parse(std::move(*bytes), map_node.where()));
-    steps.emplace_back(Precompiled{std::make_shared<const Charsmap>(std::move(map))});
-  } else {
-    return type_node.unsupported(fmt::format("the normalizer \"{}\"", type));
+    return Step(Precompiled{std::make_shared<const Charsmap>(std::move(map))});
   }
-  return {};
+  return type_node.unsupported(fmt::format("the normalizer \"{}\"", type));
 }
 
 json step_json(const BertNormalizer& bert) {
@@ -126,16 +117,12 @@ json step_json(const Precompiled& precompiled) {
 
 Result<Normalizer> Normalizer::from_json(const JsonNode& node) {
   std::vector<Step> steps;
-  TENON_TRY(add_steps(node, steps));
+  TENON_TRY(read_steps(node, "normalizers", normalizer_step_from_json, steps));
   return Normalizer(std::move(steps));
 }
 
 json Normalizer::to_json() const {
-  json list = json::array();
-  for (const Step& step : steps_) list.push_back(std::visit([](const auto& s) { return step_json(s); }, step));
-  if (list.empty()) return nullptr;
-  if (list.size() == 1) return list[0];
-  return {{"type", "Sequence"}, {"normalizers", std::move(list)}};
+  return steps_json(steps_, "normalizers", [](const auto& step) { return step_json(step); });
 }
 
 }  // namespace tenon::text

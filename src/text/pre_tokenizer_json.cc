@@ -2,8 +2,8 @@
 #include <array>
 #include <string_view>
 
-#include "text/json_node.h"
 #include "text/pre_tokenizer.h"
+#include "text/steps_json.h"
 #include "text/unicode.h"
 
 namespace tenon::text {
@@ -95,20 +95,6 @@ Result<Step> pre_tokenizer_step_from_json(const std::string& type, const JsonNod
   return type_node.unsupported(fmt::format("the pre-tokenizer \"{}\"", type));
 }
 
-Status add_steps(const JsonNode& node, std::vector<Step>& steps) {
-  TENON_ASSIGN(const JsonNode type_node, node.at("type"));
-  TENON_ASSIGN(const std::string type, type_node.string());
-  if (type == "Sequence") {
-    TENON_ASSIGN(const JsonNode list, node.at("pretokenizers"));
-    TENON_ASSIGN(const std::vector<JsonNode> parts, list.elements());
-    for (const JsonNode& part : parts) TENON_TRY(add_steps(part, steps));
-    return {};
-  }
-  TENON_ASSIGN(Step step, pre_tokenizer_step_from_json(type, type_node, node));
-  steps.push_back(std::move(step));
-  return {};
-}
-
 json split_json(json pattern, Delimiter delimiter, bool invert) {
   return {{"type", "Split"},
           {"pattern", std::move(pattern)},
@@ -143,16 +129,12 @@ json step_json(const Metaspace& step) {
 
 Result<PreTokenizer> PreTokenizer::from_json(const JsonNode& node) {
   std::vector<Step> steps;
-  TENON_TRY(add_steps(node, steps));
+  TENON_TRY(read_steps(node, "pretokenizers", pre_tokenizer_step_from_json, steps));
   return PreTokenizer(std::move(steps));
 }
 
 json PreTokenizer::to_json() const {
-  json list = json::array();
-  for (const Step& step : steps_) list.push_back(std::visit([](const auto& s) { return step_json(s); }, step));
-  if (list.empty()) return nullptr;
-  if (list.size() == 1) return list[0];
-  return {{"type", "Sequence"}, {"pretokenizers", std::move(list)}};
+  return steps_json(steps_, "pretokenizers", [](const auto& step) { return step_json(step); });
 }
 
 }  // namespace tenon::text
