@@ -8,6 +8,8 @@
 // Order:    after fuse-qkv; residuals go into products first, what is left into the norms. fold-into-conv takes away the batch
 //           norms that stand between.
 // Declines: the product has other readers; shapes broadcast.
+#include <array>
+
 #include "ops/activation.h"
 #include "passes/activations.h"
 #include "passes/passes.h"
@@ -30,20 +32,26 @@ Result<bool> absorb_activation(Rewriter& rw, Node& node) {
   return rw.changed(*fused->producer(), found.name);
 }
 
-Result<bool> absorb_residual(Rewriter& rw, Node& node) {
+// `order`: which operand of the sum is looked at first.
+Result<bool> absorb_residual(Rewriter& rw, Node& node, Op op, std::array<int, 2> order) {
   if (!node.is(Op::k_add) || node.input(0)->shape() != node.input(1)->shape()) return rw.no_match();
-  for (int i : {0, 1}) {
+  for (const int i : order) {
     Value *product = node.input(i), *residual = node.input(1 - i);
-    if (!product->is(Op::k_linear) || !product->has_one_use() || residual == product) continue;
-    Node& linear = *product->producer();
-    if (linear.input(3) != nullptr) continue;
-    TENON_ASSIGN(Value * fused, rw.create(Op::k_linear, {linear.input(0), linear.input(1), linear.input(2), residual}, linear.attrs()));
-    rw.absorb_origin(fused->producer(), &linear);
+    if (!product->is(op) || !product->has_one_use() || residual == product) continue;
+    Node& producer = *product->producer();
+    if (producer.input(3) != nullptr) continue;
+    TENON_ASSIGN(Value * fused, rw.create(op, {producer.input(0), producer.input(1), producer.input(2), residual}, producer.attrs()));
+    rw.absorb_origin(fused->producer(), &producer);
     rw.replace(node.output(), fused);
     return rw.changed(*fused->producer(), "residual");
   }
   return rw.no_match();
 }
+
+Result<bool> add_to_linear(Rewriter& rw, Node& node) { return absorb_residual(rw, node, Op::k_linear, {0, 1}); }
+
+// Of two convolutions the later one: the other is there by then.
+Result<bool> add_to_conv(Rewriter& rw, Node& node) { return absorb_residual(rw, node, Op::k_conv, {1, 0}); }
 
 Result<bool> activate_conv(Rewriter& rw, Node& node) {
   const Activated found = find_activation(node);
@@ -60,22 +68,6 @@ Result<bool> activate_conv(Rewriter& rw, Node& node) {
   rw.absorb_origin(fused->producer(), &conv);
   rw.replace(node.output(), fused);
   return rw.changed(*fused->producer(), found.name);
-}
-
-Result<bool> add_to_conv(Rewriter& rw, Node& node) {
-  if (!node.is(Op::k_add) || node.input(0)->shape() != node.input(1)->shape()) return rw.no_match();
-  // Of two convolutions the later one: the other is there by then.
-  for (const int i : {1, 0}) {
-    Value *sum = node.input(i), *residual = node.input(1 - i);
-    if (!sum->is(Op::k_conv) || !sum->has_one_use() || residual == sum) continue;
-    Node& conv = *sum->producer();
-    if (conv.input(3) != nullptr) continue;
-    TENON_ASSIGN(Value * fused, rw.create(Op::k_conv, {conv.input(0), conv.input(1), conv.input(2), residual}, conv.attrs()));
-    rw.absorb_origin(fused->producer(), &conv);
-    rw.replace(node.output(), fused);
-    return rw.changed(*fused->producer(), "residual");
-  }
-  return rw.no_match();
 }
 
 Result<bool> absorb_sum(Rewriter& rw, Node& node) {
@@ -97,7 +89,7 @@ Result<bool> absorb_sum(Rewriter& rw, Node& node) {
 }  // namespace
 
 Status fuse_linear_epilogue(Graph& graph, Decisions& decisions) {
-  return apply_rules(graph, "fuse-linear-epilogue", {absorb_activation, absorb_residual}, decisions);
+  return apply_rules(graph, "fuse-linear-epilogue", {absorb_activation, add_to_linear}, decisions);
 }
 
 Status fuse_conv_epilogue(Graph& graph, Decisions& decisions) {
