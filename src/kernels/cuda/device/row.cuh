@@ -122,23 +122,22 @@ struct PackedRow {
       if (R::holds(i)) v[i] = reinterpret_cast<const typename R::V*>(row)[R::index(i)];
   }
   TENON_DEVICE void add_to(R& row) const {
-#pragma unroll
-    for (int i = 0; i < R::kHeld; ++i) {
-      if (!R::holds(i)) continue;
-      float f[sizeof(row.v[0]) / sizeof(float)];
-      v[i].unpack(f);
-#pragma unroll
-      for (unsigned j = 0; j < sizeof(row.v[0]) / sizeof(float); ++j) row.v[i][j] += f[j];
-    }
+    apply(row, [](float& to, float x) { to += x; });
   }
   TENON_DEVICE void scale(R& row) const {
+    apply(row, [](float& to, float x) { to *= x; });
+  }
+
+ private:
+  template <class F>
+  TENON_DEVICE void apply(R& row, F f) const {
 #pragma unroll
     for (int i = 0; i < R::kHeld; ++i) {
       if (!R::holds(i)) continue;
-      float f[sizeof(row.v[0]) / sizeof(float)];
-      v[i].unpack(f);
+      float x[sizeof(row.v[0]) / sizeof(float)];
+      v[i].unpack(x);
 #pragma unroll
-      for (unsigned j = 0; j < sizeof(row.v[0]) / sizeof(float); ++j) row.v[i][j] *= f[j];
+      for (unsigned j = 0; j < sizeof(row.v[0]) / sizeof(float); ++j) f(row.v[i][j], x[j]);
     }
   }
 };
