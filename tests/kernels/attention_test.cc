@@ -1,3 +1,4 @@
+#include <functional>
 #include <numeric>
 
 #include "tests/kernels/attention_step.h"
@@ -111,23 +112,28 @@ TEST(AttentionKernel, KeepsLargeScoresFinite) {
                         kAllowed * 200);  // scores of several hundreds are rounded before the exponential
 }
 
-TEST(AttentionKernel, ASequenceIsTheSameAloneAndPacked) {
-  Random random;
-  SCOPED_TRACE(random.trace());
+// `rounded` makes of a step what the kernel takes.
+template <class Rounded>
+void expect_sequences_alone(const CpuKernel& kernel, Random& random, const AttentionCase& form, Rounded rounded) {
   const std::vector<int64_t> lengths{40, 1, 333, 128, 77};
-  const AttentionCase form{.heads = 2, .head_dim = 24};
-  const Step together = packed(random, form, {.lengths = lengths, .surplus = 3});
+  const Step together = rounded(packed(random, form, {.lengths = lengths, .surplus = 3}));
   for (const Isa isa : available_isas()) {
-    const Tensor all = (*run_kernel(attention_kernel(), together, isa, 3))[0];
+    const Tensor all = (*run_kernel(kernel, together, isa, 3))[0];
     int64_t first = 0;
     for (const int64_t length : lengths) {
       Step alone = packed(random, form, {.lengths = {length}});
       for (size_t i = 0; i < 3; ++i) alone.inputs[i] = rows_of(*together.inputs[0], first, first + length);
-      const Tensor own = (*run_kernel(attention_kernel(), alone, isa, 1))[0];
+      const Tensor own = (*run_kernel(kernel, alone, isa, 1))[0];
       EXPECT_TRUE(own.same_bytes(rows_of(all, first, first + length))) << isa_name(isa) << ", length " << length;
       first += length;
     }
   }
+}
+
+TEST(AttentionKernel, ASequenceIsTheSameAloneAndPacked) {
+  Random random;
+  SCOPED_TRACE(random.trace());
+  expect_sequences_alone(attention_kernel(), random, {.heads = 2, .head_dim = 24}, std::identity());
 }
 
 // Weights are rounded to bf16 before they are summed, as are the results.
@@ -168,22 +174,9 @@ TEST(AttentionBf16Kernel, AgreesWithReferenceInEveryForm) {
 TEST(AttentionBf16Kernel, ASequenceIsTheSameAloneAndPacked) {
   Random random;
   SCOPED_TRACE(random.trace());
-  const std::vector<int64_t> lengths{40, 1, 333, 128, 77};
-  for (const AttentionCase& form :
-       {AttentionCase{.heads = 2, .head_dim = 24}, AttentionCase{.heads = 2, .head_dim = 64}}) {
-    const Step together = in_bf16(packed(random, form, {.lengths = lengths, .surplus = 3}));
-    for (const Isa isa : available_isas()) {
-      const Tensor all = (*run_kernel(attention_bf16_kernel(), together, isa, 3))[0];
-      int64_t first = 0;
-      for (const int64_t length : lengths) {
-        Step alone = packed(random, form, {.lengths = {length}});
-        for (size_t i = 0; i < 3; ++i) alone.inputs[i] = rows_of(*together.inputs[0], first, first + length);
-        const Tensor own = (*run_kernel(attention_bf16_kernel(), alone, isa, 1))[0];
-        EXPECT_TRUE(own.same_bytes(rows_of(all, first, first + length))) << isa_name(isa) << ", length " << length;
-        first += length;
-      }
-    }
-  }
+  for (const int64_t head_dim : {24, 64})
+    expect_sequences_alone(attention_bf16_kernel(), random, {.heads = 2, .head_dim = head_dim},
+                           [](const Step& step) { return in_bf16(step); });
 }
 
 TEST(AttentionBf16Kernel, NotANumberSpoilsItsSequenceOnly) {
