@@ -96,7 +96,8 @@ std::string add_head(Assembler& a, const Family& family, Head head, Value hidden
 
 void describe_texts(std::map<std::string, std::string>& p, const Config& c, const Family& family) {
   p["max_position_embeddings"] = std::to_string(c.max_positions);
-  p["max_tokens"] = std::to_string(c.max_positions - family.reserved_positions(c));
+  const int64_t reserved = family.reserved_positions != nullptr ? family.reserved_positions(c) : 0;
+  p["max_tokens"] = std::to_string(c.max_positions - reserved);
   p["limit.seq"] = p["max_tokens"];
   p["pad_token_id"] = std::to_string(c.pad_token_id);
   p["vocab_size"] = std::to_string(c.vocab_size);

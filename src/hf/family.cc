@@ -9,6 +9,10 @@ const Family& find_family(std::string_view model_type) {
   return kBert;
 }
 
+Value classify_pooled(Assembler& a, Value hidden) {
+  return a.linear(a.pooler(hidden), "classifier", static_cast<int64_t>(a.config.labels.size()));
+}
+
 Value classify_first_row(Assembler& a, Value hidden, Activation activation) {
   const Value dense = a.linear(a.net.select(hidden, 1, 0), "classifier.dense", a.config.hidden_size);
   return a.linear(a.net.activation(dense, activation), "classifier.out_proj",

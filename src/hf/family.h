@@ -18,8 +18,8 @@ struct Family {
   Value (*classify)(Assembler&, Value hidden);
   // Masked words: rows [..., hidden] -> logits [..., vocab]; null: there are no words.
   Value (*predict_words)(Assembler&, Value rows);
-  // Positions that the table has beyond the longest sequence: where ids of padding take some.
-  int64_t (*reserved_positions)(const Config&);
+  // Positions that the table has beyond the longest sequence: where ids of padding take some; null: none.
+  int64_t (*reserved_positions)(const Config&) = nullptr;
   // What stands before the classifier of tokens and of answers; null: nothing.
   Value (*transform)(Assembler&, Value rows) = nullptr;
 };
@@ -34,6 +34,8 @@ const Family& find_family(std::string_view model_type);
 Value bert_embeddings(Assembler& a, Value positions, int64_t width);
 Value bert_layers(Assembler& a, Value x);
 
+// The pooler and a linear: how BERT and ALBERT classify sequences.
+Value classify_pooled(Assembler& a, Value hidden);
 // dense, activation, out_proj on the first row: how RoBERTa, ELECTRA and MPNet classify sequences.
 Value classify_first_row(Assembler& a, Value hidden, Activation activation);
 // lm_head: dense, gelu, layer_norm, decoder: how RoBERTa and MPNet predict words.

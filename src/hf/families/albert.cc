@@ -30,10 +30,6 @@ Value encode(Assembler& a) {
   return x;
 }
 
-Value classify(Assembler& a, Value hidden) {
-  return a.linear(a.pooler(hidden), "classifier", static_cast<int64_t>(a.config.labels.size()));
-}
-
 Value predict_words(Assembler& a, Value rows) {
   const std::string head = "predictions.";
   Value x = a.net.activation(a.linear(rows, head + "dense", a.config.embedding_size), a.config.activation);
@@ -41,10 +37,8 @@ Value predict_words(Assembler& a, Value rows) {
   return a.vocabulary(x, head + "decoder", head + "bias");
 }
 
-int64_t reserved_positions(const Config&) { return 0; }
-
 }  // namespace
 
-const Family kAlbert = {"albert", "albert.", encode, classify, predict_words, reserved_positions};
+const Family kAlbert = {"albert", "albert.", encode, classify_pooled, predict_words};
 
 }  // namespace tenon::hf

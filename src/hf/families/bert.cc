@@ -44,10 +44,6 @@ namespace {
 
 Value encode(Assembler& a) { return bert_layers(a, bert_embeddings(a, a.positions(), a.config.hidden_size)); }
 
-Value classify(Assembler& a, Value hidden) {
-  return a.linear(a.pooler(hidden), "classifier", static_cast<int64_t>(a.config.labels.size()));
-}
-
 Value predict_words(Assembler& a, Value rows) {
   const std::string head = "cls.predictions.";
   Value x = a.net.activation(a.linear(rows, head + "transform.dense", a.config.hidden_size), a.config.activation);
@@ -55,10 +51,8 @@ Value predict_words(Assembler& a, Value rows) {
   return a.vocabulary(x, head + "decoder", head + "bias");
 }
 
-int64_t reserved_positions(const Config&) { return 0; }
-
 }  // namespace
 
-const Family kBert = {"bert", "bert.", encode, classify, predict_words, reserved_positions};
+const Family kBert = {"bert", "bert.", encode, classify_pooled, predict_words};
 
 }  // namespace tenon::hf

@@ -147,10 +147,8 @@ Value predict_words(Assembler& a, Value rows) {
   return a.vocabulary(x, head + "decoder", head + "bias");
 }
 
-int64_t reserved_positions(const Config&) { return 0; }
-
 }  // namespace
 
-const Family kDebertaV2 = {"deberta-v2", "deberta.", encode, classify, predict_words, reserved_positions};
+const Family kDebertaV2 = {"deberta-v2", "deberta.", encode, classify, predict_words};
 
 }  // namespace tenon::hf

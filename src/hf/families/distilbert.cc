@@ -37,10 +37,8 @@ Value predict_words(Assembler& a, Value rows) {
   return a.vocabulary(a.layer_norm(x, "vocab_layer_norm"), "vocab_projector", "vocab_projector.bias");
 }
 
-int64_t reserved_positions(const Config&) { return 0; }
-
 }  // namespace
 
-const Family kDistilBert = {"distilbert", "distilbert.", encode, classify, predict_words, reserved_positions};
+const Family kDistilBert = {"distilbert", "distilbert.", encode, classify, predict_words};
 
 }  // namespace tenon::hf

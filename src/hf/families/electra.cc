@@ -21,10 +21,8 @@ Value predict_words(Assembler& a, Value rows) {
                       "generator_lm_head.bias");
 }
 
-int64_t reserved_positions(const Config&) { return 0; }
-
 }  // namespace
 
-const Family kElectra = {"electra", "electra.", encode, classify, predict_words, reserved_positions};
+const Family kElectra = {"electra", "electra.", encode, classify, predict_words};
 
 }  // namespace tenon::hf

@@ -139,10 +139,8 @@ Value predict_words(Assembler& a, Value rows) {
   return a.net.linear(transform(a, rows), a.weights.get(table, {c.vocab_size, c.hidden_size}), bias);
 }
 
-int64_t reserved_positions(const Config&) { return 0; }
-
 }  // namespace
 
-const Family kModernBert = {"modernbert", "model.", encode, classify, predict_words, reserved_positions, transform};
+const Family kModernBert = {"modernbert", "model.", encode, classify, predict_words, nullptr, transform};
 
 }  // namespace tenon::hf

@@ -67,10 +67,8 @@ Value classify(Assembler& a, Value hidden) {
   return a.linear(a.net.select(hidden, 1, 0), "classifier", static_cast<int64_t>(a.config.labels.size()));
 }
 
-int64_t reserved_positions(const Config&) { return 0; }
-
 }  // namespace
 
-const Family kVit = {"vit", "vit.", encode, classify, nullptr, reserved_positions};
+const Family kVit = {"vit", "vit.", encode, classify, nullptr};
 
 }  // namespace tenon::hf
