@@ -17,7 +17,7 @@ struct Outcome {
 
 // `command` begins with the program's name (tenon or trtexec) and runs in `folder`; `environment`: "NAME=value ".
 inline Outcome run_program(const std::string& command, const std::filesystem::path& folder, const std::string& environment = "") {
-  const std::string line = "cd '" + folder.string() + "' && " + environment + std::string(TENON_BINARY_DIR) + "/" + command + " 2>&1";
+  const std::string line = "cd '" + folder.string() + "' && " + environment + TENON_EMULATOR " " TENON_BINARY_DIR "/" + command + " 2>&1";
   Outcome result;
   std::FILE* pipe = ::popen(line.c_str(), "r");
   if (pipe == nullptr) return result;
