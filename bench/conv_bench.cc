@@ -8,7 +8,6 @@
 // multiply-adds on registers, of which Winograd's kernels do fewer than are counted. "*" marks the kernel that a build
 // chooses, whose time is in the sum.
 #include <fmt/core.h>
-#include <sys/mman.h>
 
 #include <algorithm>
 #include <cstdlib>
@@ -18,6 +17,7 @@
 #include <string>
 #include <vector>
 
+#include "bench/large_pages.h"
 #include "kernels/cpu/kernels.h"
 #include "kernels/cpu/winograd.h"
 #include "ops/create.h"
@@ -27,6 +27,8 @@ namespace {
 
 using namespace tenon;
 using namespace tenon::kernels;
+using bench::floats;
+using bench::Floats;
 using kernels::cpu::Isa;
 
 struct Layer {
@@ -70,18 +72,8 @@ ir::Tensor random_tensor(std::vector<int64_t> shape, std::mt19937& generator) {
   return t;
 }
 
-// Memory as runs have it: large pages where the system has them.
-using Aligned = std::unique_ptr<float, void (*)(void*)>;
-Aligned aligned(size_t bytes) {
-  constexpr size_t kPage = size_t{2} << 20;
-  const size_t size = (bytes + kPage - 1) / kPage * kPage;
-  Aligned memory(static_cast<float*>(std::aligned_alloc(kPage, size)), std::free);
-  (void)::madvise(memory.get(), size, MADV_HUGEPAGE);
-  return memory;
-}
-
 // Images that all layers share: x, residual and y, which is the residual where it may be.
-using Images = std::vector<Aligned>;
+using Images = std::vector<Floats>;
 
 // A layer with its packed weights.
 class Step {
@@ -153,7 +145,7 @@ class Step {
   ir::Graph graph_;
   Problem problem_;
   std::vector<std::vector<int64_t>> shapes_;  // x, w, bias, residual and y
-  Aligned weights_{nullptr, std::free};
+  Floats weights_{nullptr, std::free};
   ir::Tensor bias_;
   std::vector<int64_t> pads_;
   std::vector<ops::Sizes> sizes_;
@@ -173,7 +165,7 @@ int main(int argc, char** argv) {
   Images images;
   for (int i = 0; i < 3; ++i) {
     const auto count = static_cast<size_t>(batch * 56 * 56 * 256);  // the largest
-    images.push_back(aligned(count * sizeof(float)));
+    images.push_back(floats(count));
     for (size_t k = 0; k < count; ++k) images.back().get()[k] = std::normal_distribution<float>(0.0f, 0.5f)(generator);
   }
   const cpu::WinogradKernel two(2, true), four(4, true);
@@ -197,7 +189,7 @@ int main(int argc, char** argv) {
       rows.push_back({layer, kernel->id(), steps[0]->chosen() == kernel->id(), std::move(steps)});
     }
   }
-  const Aligned workspace = aligned(bytes);
+  const Floats workspace = floats(bytes / sizeof(float));
   const int rounds = static_cast<int>(std::max<int64_t>(3, 24 / batch));
   double peak = 0;
   for (int round = 0; round < rounds; ++round) {

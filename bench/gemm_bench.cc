@@ -19,14 +19,17 @@
 #include <utility>
 #include <vector>
 
-#include "tools/peak.h"
+#include "bench/large_pages.h"
 #include "kernels/cpu/gemm.h"
 #include "kernels/cpu/narrow_gemm.h"
+#include "tools/peak.h"
 
 namespace {
 
 using namespace tenon;
 using namespace tenon::kernels::cpu;
+using bench::floats;
+using bench::Floats;
 using tools::measured_peak;
 using tools::peak_now;
 using tools::pool_seconds;
@@ -42,22 +45,11 @@ constexpr Shape kShapes[] = {{"qkv", 768, 2304, Activation::kNone},
                              {"ffn2", 3072, 768, Activation::kNone}};
 constexpr int kLayers = 12;
 
-struct Aligned {
-  explicit Aligned(int64_t floats)
-      : data(static_cast<float*>(std::aligned_alloc(64, static_cast<size_t>((floats + 15) / 16 * 64)))) {}
-  ~Aligned() { std::free(data); }
-  Aligned(Aligned&& o) noexcept : data(std::exchange(o.data, nullptr)) {}
-  Aligned& operator=(Aligned&& o) noexcept {
-    std::swap(data, o.data);
-    return *this;
-  }
-  float* data;
-};
-
-Aligned random_floats(int64_t count, std::mt19937& generator) {
-  Aligned a(count);
+Floats random_floats(int64_t count, std::mt19937& generator) {
+  Floats a = floats(static_cast<size_t>(count));
+  float* x = a.get();
   std::normal_distribution<float> normal(0.0f, 0.5f);
-  for (int64_t i = 0; i < count; ++i) a.data[i] = i < 65536 ? normal(generator) : a.data[i - 65536] * 1.0001f;
+  for (int64_t i = 0; i < count; ++i) x[i] = i < 65536 ? normal(generator) : x[i - 65536] * 1.0001f;
   return a;
 }
 
@@ -103,15 +95,15 @@ int main(int argc, char** argv) {
     return 0;
   }
   std::mt19937 generator(std::random_device{}());
-  std::vector<std::vector<Aligned>> weights;
+  std::vector<std::vector<Floats>> weights;
   for (int layer = 0; layer < kLayers; ++layer) {
     auto& w = weights.emplace_back();
     for (const Shape& s : kShapes) {
       w.push_back(random_floats(packed_size(s.k, s.n), generator));
       if (type == "f32") continue;
-      const Aligned floats = std::move(w.back());
-      w.back() = Aligned((packed_bytes(factors, s.k, s.n) + 3) / 4);
-      pack_narrow(factors, floats.data, s.k, s.n, reinterpret_cast<std::byte*>(w.back().data));
+      const Floats wide = std::move(w.back());
+      w.back() = floats(static_cast<size_t>((packed_bytes(factors, s.k, s.n) + 3) / 4));
+      pack_narrow(factors, wide.get(), s.k, s.n, reinterpret_cast<std::byte*>(w.back().get()));
     }
   }
   const double peak = measured_peak(isa, type, pool);
@@ -121,50 +113,50 @@ int main(int argc, char** argv) {
   for (const int64_t t : numbers(what)) {
     const bool bf16 = narrow && factors == Factors::kBf16;  // of x, bias, residual and y
     const auto make = [&](int64_t count) {
-      Aligned floats = random_floats(count, generator);
-      if (!bf16) return floats;
-      Aligned halves(count);
-      code.round(floats.data, count, reinterpret_cast<uint16_t*>(halves.data));
+      Floats wide = random_floats(count, generator);
+      if (!bf16) return wide;
+      Floats halves = floats(static_cast<size_t>(count));
+      code.round(wide.get(), count, reinterpret_cast<uint16_t*>(halves.get()));
       return halves;
     };
-    const Aligned x = make(t * 3072), residual = make(t * 3072), bias = make(3072), y(t * 3072);
+    const Floats x = make(t * 3072), residual = make(t * 3072), bias = make(3072), y = floats(static_cast<size_t>(t * 3072));
     size_t bytes = 0;
     for (const Shape& s : kShapes)
       bytes = std::max(bytes, narrow ? narrow_gemm_workspace(code, factors, bf16, t, s.k, pool.threads())
                                      : gemm_workspace(code, t, s.k, pool.threads(), widens, blocking));
-    const Aligned workspace(static_cast<int64_t>(bytes / sizeof(float)));
+    const Floats workspace = floats(bytes / sizeof(float));
     const auto multiply = [&](const Shape& shape, const float* w) {
-      const Epilogue epilogue{.bias = bias.data,
-                              .residual = shape.n == 768 ? residual.data : nullptr,
+      const Epilogue epilogue{.bias = bias.get(),
+                              .residual = shape.n == 768 ? residual.get() : nullptr,
                               .residual_stride = shape.n,
                               .activation = shape.activation,
                               .bf16 = bf16};
       if (narrow) {
         narrow_gemm(code,
                     {.factors = factors,
-                     .x = x.data,
+                     .x = x.get(),
                      .w = reinterpret_cast<const std::byte*>(w),
-                     .y = y.data,
+                     .y = y.get(),
                      .rows = t,
                      .k = shape.k,
                      .columns = shape.n,
                      .epilogue = epilogue,
                      .blocking = blocking},
-                    workspace.data, &pool);
+                    workspace.get(), &pool);
       } else {
         gemm(code,
-             {.x = x.data,
+             {.x = x.get(),
               .x_stride = shape.k,
               .w = w,
               .w_is_bf16 = widens,
-              .y = y.data,
+              .y = y.get(),
               .y_stride = shape.n,
               .rows = t,
               .k = shape.k,
               .columns = shape.n,
               .epilogue = epilogue,
               .blocking = blocking},
-             workspace.data, &pool);
+             workspace.get(), &pool);
       }
     };
     const auto work_of = [t](const Shape& s) { return 2e-9 * static_cast<double>(t * s.k * s.n); };  // 1e9 operations
@@ -181,7 +173,7 @@ int main(int argc, char** argv) {
       for (const auto& layer : weights) {
         for (size_t s = 0; s < std::size(kShapes); ++s) {
           const double start = pool_seconds(pool);
-          multiply(kShapes[s], layer[s].data);
+          multiply(kShapes[s], layer[s].get());
           const double seconds = pool_seconds(pool) - start, work = work_of(kShapes[s]);
           const double after = peak_now(isa, type, pool, slice), beside = (before + after) / 2;
           samples[s].add(work / seconds, beside);
