@@ -74,7 +74,9 @@ class TextModel {
 
   // One vector per text: the model's sentence embedding, or the mean of its token rows when it has none.
   std::vector<std::vector<float>> embed(const std::vector<std::string>& texts);
-  // All labels with probabilities, most probable first. `seconds` is empty, or holds the second text of each pair.
+  // All labels with probabilities, most probable first: by softmax or, where the model says that any number of labels may apply
+  // (multi_label_classification), each by its sigmoid. A model of one label gives its logit as it is. `seconds` is empty, or
+  // holds the second text of each pair.
   std::vector<std::vector<LabelScore>> classify(const std::vector<std::string>& texts, const std::vector<std::string>& seconds = {});
   // The best span of the context; empty text when nothing can be answered.
   TextSpan answer(const std::string& question, const std::string& context, const AnswerOptions& options = {});

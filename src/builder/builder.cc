@@ -8,6 +8,7 @@
 #include <set>
 #include <sstream>
 
+#include "builder/beside.h"
 #include "builder/io_types.h"
 #include "builder/tuning.h"
 #include "builder/weights_ahead.h"
@@ -42,25 +43,6 @@ std::vector<engine::Profile> profiles_of(const BuilderConfig& config) {
     profiles.push_back(std::move(p));
   }
   return profiles;
-}
-
-bool has_tokenizer_files(const fs::path& folder) {
-  std::error_code ignored;
-  return fs::exists(folder / "tokenizer.json", ignored) || fs::exists(folder / "vocab.txt", ignored);
-}
-
-// The tokenizer that lies beside a model. Models without one are fine; a damaged one is an error only if it was asked for.
-Result<std::shared_ptr<const text::Tokenizer>> find_tokenizer(const std::string& folder, const BuilderConfig& config, std::vector<std::string>& notes) {
-  using Found = std::shared_ptr<const text::Tokenizer>;
-  const std::string where = config.tokenizer.empty() ? folder : config.tokenizer;
-  if (where.empty()) return Found();
-  std::error_code ignored;
-  const fs::path path = fs::is_directory(where, ignored) ? fs::path(where) : fs::path(where).parent_path();
-  if (config.tokenizer.empty() && !has_tokenizer_files(path)) return Found();
-  auto tokenizer = text::Tokenizer::from_folder(path.string());
-  if (tokenizer.ok() || !config.tokenizer.empty()) return tokenizer;
-  notes.push_back("no tokenizer in the engine: " + tokenizer.status().message());
-  return Found();
 }
 
 struct TargetChoice {
@@ -298,10 +280,11 @@ Result<Compiled> compile(ir::Model model, const std::string& folder, const Build
   Compiled out;
   out.model = std::move(model);
   if (!config.task.empty()) out.model.task = config.task;
+  read_beside(folder, out.model);
   out.imported_text = ir::print(*out.model.graph);
   out.nodes_imported = static_cast<int>(out.model.graph->nodes().size());
   TENON_TRY(set_io_types(*out.model.graph, config.input_types, config.output_types));
-  TENON_ASSIGN(out.tokenizer, find_tokenizer(folder, config, out.model.notes));
+  TENON_ASSIGN(out.tokenizer, find_tokenizer(folder, config.tokenizer, out.model.notes));
   TENON_ASSIGN(const std::vector<TargetChoice> targets, choose_targets(config));
   Workshop shop;
   TENON_ASSIGN(shop.timings, load_timings(config));
@@ -380,9 +363,7 @@ Result<BuildReport> build(const std::string& path, const std::string& engine, co
   TENON_TRY(ops::load_plugin_libraries(config.plugins));
   progress(config, "import", 0);
   TENON_ASSIGN(ir::Model model, import_model(path, config.gather_masked));
-  std::error_code ignored;
-  const std::string folder = fs::is_directory(path, ignored) ? path : fs::path(path).parent_path().string();
-  TENON_ASSIGN(BuildReport report, build(std::move(model), folder.empty() ? "." : folder, engine, config));
+  TENON_ASSIGN(BuildReport report, build(std::move(model), folder_beside(path), engine, config));
   report.seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
   return report;
 }

@@ -72,23 +72,34 @@ Result<int64_t> get_size(const Json& json, const char* key, int64_t fallback, in
   return value;
 }
 
-// {"0": "NEGATIVE", "1": "POSITIVE"}: keys are the indices, in any order, none left out.
-Result<std::vector<std::string>> get_labels(const Json& json) {
-  constexpr int64_t kMaxLabels = 1'000'000;
+// {"0": "NEGATIVE", "1": "POSITIVE"}: keys are the indices, in any order, none left out. Empty: there are no names.
+Result<std::vector<std::string>> get_label_names(const Json& json) {
+  std::vector<std::string> names;
   const auto map = json.find("id2label");
-  const bool named = map != json.end() && map->is_object() && !map->empty();
-  TENON_ASSIGN(int64_t count, get_size(json, "num_labels", 2, 1, kMaxLabels));
-  if (named) count = static_cast<int64_t>(map->size());
-  std::vector<std::string> labels;
-  for (int64_t i = 0; i < count; ++i) {
-    labels.push_back("LABEL_" + std::to_string(i));
-    if (!named) continue;
+  if (map == json.end() || !map->is_object()) return names;
+  for (size_t i = 0; i < map->size(); ++i) {
     const auto label = map->find(std::to_string(i));
     if (label == map->end() || !label->is_string())
-      return error(ErrorCode::kBadModel, "\"id2label\" has no name for label {} of {}", i, count);
-    labels.back() = label->get<std::string>();
+      return error(ErrorCode::kBadModel, "\"id2label\" has no name for label {} of {}", i, map->size());
+    names.push_back(label->get<std::string>());
   }
+  return names;
+}
+
+Result<std::vector<std::string>> get_labels(const Json& json) {
+  constexpr int64_t kMaxLabels = 1'000'000;
+  TENON_ASSIGN(const int64_t count, get_size(json, "num_labels", 2, 1, kMaxLabels));
+  TENON_ASSIGN(std::vector<std::string> labels, get_label_names(json));
+  if (labels.empty())
+    for (int64_t i = 0; i < count; ++i) labels.push_back("LABEL_" + std::to_string(i));
   return labels;
+}
+
+Result<Classes> parse_classes(const Json& json) {
+  Classes classes;
+  TENON_ASSIGN(classes.labels, get_label_names(json));
+  TENON_ASSIGN(classes.problem_type, get_string(json, "problem_type", ""));
+  return classes;
 }
 
 Result<std::string> get_architecture(const Json& json) {
@@ -249,6 +260,12 @@ Result<Config> parse_config(const Json& json) {
 }
 
 }  // namespace
+
+Result<Classes> read_classes(const std::string& path) {
+  TENON_ASSIGN(const Json json, read_object(path));
+  auto classes = parse_classes(json);
+  return classes.ok() ? std::move(classes) : classes.status().with_context(path);
+}
 
 Result<Config> read_config(const std::string& path) {
   TENON_ASSIGN(const Json json, read_object(path));

@@ -46,6 +46,14 @@ struct Config {
   std::vector<std::string> labels;  // by index; LABEL_0 and LABEL_1 where the file names none
 };
 
+// What a config.json says of a model's classes, whatever the model is: it may have been exported to ONNX.
+struct Classes {
+  std::vector<std::string> labels;  // by index; empty where the file names none
+  std::string problem_type;         // as in Config
+};
+// Errors: not-found, bad-model.
+Result<Classes> read_classes(const std::string& path);
+
 // Absent fields have the family's defaults, as in transformers. Errors: not-found, bad-model (a size that makes no
 // sense), unsupported (a family, activation or kind of position embedding that Tenon does not import: named).
 Result<Config> read_config(const std::string& path);

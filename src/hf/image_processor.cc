@@ -36,8 +36,9 @@ Result<std::map<std::string, std::string>> parse(const Json& json) {
     return error(ErrorCode::kUnsupported, "\"resample\" is {}; bilinear (2) and bicubic (3) are supported", resample);
   p["image_interpolation"] = resample == kBicubic ? "bicubic" : "bilinear";
   TENON_ASSIGN(const bool crops, get_bool(json, "do_center_crop", false));
+  const bool fraction = json.contains("crop_pct") && json["crop_pct"].is_number();
   const auto size = json.find("size");
-  if (!crops || size == json.end() || !(size->is_object() || size->is_number_integer())) return p;
+  if (!(crops || fraction) || size == json.end() || !(size->is_object() || size->is_number_integer())) return p;
   // Either one number, or {"shortest_edge": …}, or both sides.
   int64_t side = 0;
   if (size->is_object()) {
@@ -50,6 +51,14 @@ Result<std::map<std::string, std::string>> parse(const Json& json) {
   }
   constexpr int64_t kMost = 16384;
   if (side < 1 || side > kMost) return error(ErrorCode::kBadModel, "\"size\" is {}, not within 1 to {}", side, kMost);
+  // ConvNeXt's way: the centre is so much of the short side, and large images are not cut.
+  if (fraction) {
+    constexpr int64_t kNotCut = 384;
+    const double part = json["crop_pct"].get<double>();
+    if (!(part > 0.01 && part <= 1)) return error(ErrorCode::kBadModel, "\"crop_pct\" is {}, not within 0.01 to 1", part);
+    if (side >= kNotCut) return p;
+    side = static_cast<int64_t>(static_cast<double>(side) / part);
+  }
   p["image_fit"] = "crop";
   p["image_resize"] = std::to_string(side);
   return p;

@@ -16,6 +16,12 @@ std::vector<double> softmax(const float* logits, size_t count) {
   return p;
 }
 
+std::vector<double> sigmoids(const float* logits, size_t count) {
+  std::vector<double> p(count);
+  for (size_t i = 0; i < count; ++i) p[i] = 1 / (1 + std::exp(-static_cast<double>(logits[i])));
+  return p;
+}
+
 std::string label_of(size_t i, const std::vector<std::string>& labels) { return i < labels.size() ? labels[i] : "LABEL_" + std::to_string(i); }
 
 }  // namespace
@@ -43,9 +49,14 @@ std::vector<float> mean_of_rows(const float* rows, size_t count, size_t width) {
   return mean;
 }
 
-std::vector<LabelScore> rank_labels(const float* logits, size_t count, const std::vector<std::string>& labels) {
-  if (count == 1) return {{label_of(0, labels), logits[0]}};
-  const std::vector<double> p = softmax(logits, count);
+Labels labels_of(const std::map<std::string, std::string>& properties) {
+  const auto type = properties.find("problem_type");
+  return type != properties.end() && type->second == "multi_label_classification" ? Labels::kAny : Labels::kOne;
+}
+
+std::vector<LabelScore> rank_labels(const float* logits, size_t count, const std::vector<std::string>& labels, Labels apply) {
+  if (count == 1 && apply == Labels::kOne) return {{label_of(0, labels), logits[0]}};
+  const std::vector<double> p = apply == Labels::kAny ? sigmoids(logits, count) : softmax(logits, count);
   std::vector<LabelScore> scores;
   for (size_t i = 0; i < count; ++i) scores.push_back({label_of(i, labels), p[i]});
   std::stable_sort(scores.begin(), scores.end(), [](const LabelScore& a, const LabelScore& b) { return a.probability > b.probability; });

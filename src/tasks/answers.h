@@ -1,6 +1,7 @@
 // From logits to answers: pure functions on rows of floats.
 #pragma once
 
+#include <map>
 #include <string>
 #include <vector>
 
@@ -17,9 +18,12 @@ const BatchOutput& require_output(const std::vector<BatchOutput>& outputs, std::
 
 std::vector<float> mean_of_rows(const float* rows, size_t count, size_t width);
 
-// Softmax over the logits, most probable first; a single logit is a score (regression) and stays as it is. Labels that are not
-// named are LABEL_i, as transformers calls them.
-std::vector<LabelScore> rank_labels(const float* logits, size_t count, const std::vector<std::string>& labels);
+// Whether one label applies, or each does for itself: what a checkpoint's "problem_type" says.
+enum class Labels { kOne, kAny };
+Labels labels_of(const std::map<std::string, std::string>& properties);
+// Most probable first: by softmax over the logits or, where any may apply, by the sigmoid of each. A single logit is a score
+// (regression) and stays as it is. Labels that are not named are LABEL_i, as transformers calls them.
+std::vector<LabelScore> rank_labels(const float* logits, size_t count, const std::vector<std::string>& labels, Labels apply = Labels::kOne);
 std::vector<LabelScore> rank_tokens(const float* logits, size_t vocabulary, size_t candidates, const text::Tokenizer& tokenizer);
 
 // The span of context tokens with the largest start + end logit so far, over all windows of a question.

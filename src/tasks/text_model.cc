@@ -67,10 +67,11 @@ std::vector<std::vector<float>> TextModel::embed(const std::vector<std::string>&
 std::vector<std::vector<LabelScore>> TextModel::classify(const std::vector<std::string>& texts, const std::vector<std::string>& seconds) {
   impl_->require({"sequence-classification"}, "classify");
   std::vector<std::vector<LabelScore>> results(texts.size());
+  const tasks::Labels apply = tasks::labels_of(impl_->metadata.properties);
   impl_->runner.run(impl_->encode(texts, seconds), [&](size_t first, const std::vector<BatchOutput>& outputs) {
     const BatchOutput& logits = tasks::require_output(outputs, {"logits"});
     for (int64_t r = 0; r < logits.shape[0]; ++r)
-      results[first + static_cast<size_t>(r)] = tasks::rank_labels(logits.row(r), static_cast<size_t>(logits.row_size()), labels());
+      results[first + static_cast<size_t>(r)] = tasks::rank_labels(logits.row(r), static_cast<size_t>(logits.row_size()), labels(), apply);
   });
   return results;
 }

@@ -188,6 +188,10 @@ TEST_F(Folder, RefusesConfigurationsOfImagesByName) {
   ASSERT_TRUE(cut.ok()) << cut.status().message();
   EXPECT_EQ(cut->properties.at("image_fit"), "crop");
   EXPECT_EQ(cut->properties.at("image_resize"), "20");
+  edit("preprocessor_config.json", [](json& settings) { settings["crop_pct"] = 0.5; });
+  EXPECT_EQ(import_folder(path_.string())->properties.at("image_resize"), "40");
+  edit("preprocessor_config.json", [](json& settings) { settings["crop_pct"] = 0; });
+  expect_error(ErrorCode::kBadModel, "\"crop_pct\" is 0");
   edit("preprocessor_config.json", [](json& settings) { settings["size"] = {{"shortest_edge", 0}}; });
   expect_error(ErrorCode::kBadModel, "\"size\" is 0");
 }

@@ -48,6 +48,20 @@ TEST(RankLabels, OneLogitIsAScore) {
   EXPECT_EQ(scores[0].label, "LABEL_0");
 }
 
+TEST(RankLabels, WhereAnyMayApplyEachHasItsOwnProbability) {
+  EXPECT_EQ(labels_of({{"problem_type", "multi_label_classification"}}), Labels::kAny);
+  EXPECT_EQ(labels_of({{"problem_type", "single_label_classification"}}), Labels::kOne);
+  EXPECT_EQ(labels_of({}), Labels::kOne);
+  const float logits[] = {-1, 2, 1e30f, -1e30f};
+  const auto scores = rank_labels(logits, 4, {"a", "b", "c", "d"}, Labels::kAny);
+  EXPECT_THAT(names(scores), ElementsAre("c", "b", "a", "d"));
+  EXPECT_EQ(scores[0].probability, 1);
+  EXPECT_NEAR(scores[1].probability, 1 / (1 + std::exp(-2.)), 1e-12);
+  EXPECT_NEAR(scores[2].probability, 1 / (1 + std::exp(1.)), 1e-12);
+  EXPECT_EQ(scores[3].probability, 0);
+  EXPECT_EQ(rank_labels(logits + 3, 1, {}, Labels::kAny)[0].probability, 0) << "one label that may apply or not";
+}
+
 TEST(RankTokens, NoMoreThanThereAre) {
   const auto tokenizer =
       value_or_throw(text::Tokenizer::from_vocab("[UNK]\n[CLS]\n[SEP]\n[PAD]\n[MASK]\nx\ny", {}, "vocab.txt"));

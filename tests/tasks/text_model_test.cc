@@ -6,7 +6,11 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
+#include <cmath>
+#include <filesystem>
+#include <fstream>
 #include <functional>
+#include <nlohmann/json.hpp>
 
 #include "tasks/answers.h"
 #include "tenon/builder.h"
@@ -74,6 +78,25 @@ TEST(TextModel, PairsAreOfOneText) {
   EXPECT_THAT(message_of([&] { model.classify({"a", "b"}, {"c"}); }), HasSubstr("as many second texts"));
 }
 
+TEST(TextModel, LabelsThatDoNotExcludeEachOtherHaveTheirSigmoids) {
+  const test::TemporaryPath folder("several"), engine("several.tenon");
+  std::filesystem::copy(checkpoint("bert-seqcls"), folder.str());
+  const std::string file = folder.str() + "/config.json";
+  auto config = nlohmann::json::parse(std::ifstream(file));
+  config["problem_type"] = "multi_label_classification";
+  std::ofstream(file) << config;
+  Builder().build(folder.str(), engine.str());
+  std::filesystem::remove_all(folder.str());
+  TextModel model(engine.str(), {}, {.threads = 2});
+  const auto logits = model.run({"the cat"})[0][0].values;
+  const auto scores = model.classify({"the cat"})[0];
+  ASSERT_EQ(scores.size(), logits.size());
+  for (const LabelScore& score : scores) {
+    const float logit = logits[static_cast<size_t>(score.label.back() - '0')];
+    EXPECT_NEAR(score.probability, 1 / (1 + std::exp(-logit)), 1e-6) << score.label;
+  }
+}
+
 TEST(TextModel, SaysWhichTaskACallNeeds) {
   const Built built("bert-seqcls");
   TextModel model = built.model();
@@ -89,7 +112,9 @@ TEST(TextModel, SaysWhichTaskACallNeeds) {
 TEST(TextModel, AnEngineWithoutATokenizerSaysHowToGiveItOne) {
   const Built built("st-bert-mean");
   EXPECT_THAT(message_of([&] { built.model(); }), HasSubstr("--tokenizer"));
-  const Built given("st-bert-mean", {.tokenizer = checkpoint("bert-encoder")});
+  BuilderConfig config;
+  config.tokenizer = checkpoint("bert-encoder");
+  const Built given("st-bert-mean", config);
   EXPECT_EQ(given.model().embed({"the cat"})[0].size(), 32u);
 }
 
