@@ -229,43 +229,69 @@ Dim Dim::substitute(const std::map<std::string, Dim>& symbols) const {
 
 namespace {
 
-// The least value over all symbols >= 1, or a bound below it; nothing where none is known.
-std::optional<__int128> least(const Dim& d);
+using Bound = std::optional<__int128>;
 
-std::optional<__int128> least(const Atom& atom) {
-  if (atom.kind == Atom::Kind::kSymbol) return 1;
-  const auto a = least(atom.args[0]), b = least(atom.args[1]);
-  switch (atom.kind) {
-    case Atom::Kind::kMin: return a && b ? std::optional(std::min(*a, *b)) : std::nullopt;
-    case Atom::Kind::kMax: return a && b ? std::optional(std::max(*a, *b)) : (a ? a : b);
-    case Atom::Kind::kMod: return b && *b >= 1 ? std::optional<__int128>(0) : std::nullopt;
-    default: break;
-  }
-  if (!a || !b || *b < 1) return std::nullopt;
-  if (atom.args[1].is_const()) return floor_divide(saturate(*a), atom.args[1].value());
-  return *a >= 0 ? std::optional<__int128>(0) : std::nullopt;
+// Bounds of the values over all symbols from 1 to their limits; nothing where none is known.
+struct Range {
+  Bound least, most;
+};
+
+template <class F>
+Bound both(const Bound& a, const Bound& b, F f) {
+  return a && b ? Bound(f(*a, *b)) : std::nullopt;
+}
+template <class F>
+Bound either(const Bound& a, const Bound& b, F f) {
+  return a && b ? Bound(f(*a, *b)) : a ? a : b;
 }
 
-std::optional<__int128> least(const Dim& d) {
-  __int128 sum = 0;
+Range range_of(const Dim& d, const std::map<std::string, int64_t>& limits);
+
+Range range_of(const Atom& atom, const std::map<std::string, int64_t>& limits) {
+  if (atom.kind == Atom::Kind::kSymbol) {
+    const auto limit = limits.find(atom.text);
+    return {1, limit != limits.end() ? Bound(limit->second) : std::nullopt};
+  }
+  const auto lesser = [](__int128 x, __int128 y) { return std::min(x, y); };
+  const auto greater = [](__int128 x, __int128 y) { return std::max(x, y); };
+  const Range a = range_of(atom.args[0], limits), b = range_of(atom.args[1], limits);
+  switch (atom.kind) {
+    case Atom::Kind::kMin: return {both(a.least, b.least, lesser), either(a.most, b.most, lesser)};
+    case Atom::Kind::kMax: return {either(a.least, b.least, greater), both(a.most, b.most, greater)};
+    default: break;
+  }
+  if (!b.least || *b.least < 1) return {};
+  if (atom.kind == Atom::Kind::kMod) return {0, b.most ? Bound(*b.most - 1) : std::nullopt};
+  if (atom.args[1].is_const()) {
+    const auto quotient = [&](const Bound& x) { return x ? Bound(floor_divide(saturate(*x), atom.args[1].value())) : std::nullopt; };
+    return {quotient(a.least), quotient(a.most)};
+  }
+  return a.least && *a.least >= 0 ? Range{0, a.most} : Range{};
+}
+
+Range range_of(const Dim& d, const std::map<std::string, int64_t>& limits) {
+  Range sum{0, 0};
+  const auto plus = [](__int128 x, __int128 y) { return x + y; };
   for (const Dim::Term& t : d.terms()) {
-    if (t.coefficient < 0 && !t.atoms.empty()) return std::nullopt;
-    __int128 product = t.coefficient;
+    const auto times = [](__int128 x, __int128 y) -> __int128 { return saturate(static_cast<__int128>(saturate(x)) * saturate(y)); };
+    Range product{1, 1};
     for (const auto& atom : t.atoms) {
-      const auto bound = least(*atom);
-      if (!bound || *bound < 0) return std::nullopt;
-      product = saturate(product * saturate(*bound));
+      const Range factor = range_of(*atom, limits);
+      if (!factor.least || *factor.least < 0) return {};
+      product = {both(product.least, factor.least, times), both(product.most, factor.most, times)};
     }
-    sum += product;
+    if (t.coefficient < 0) std::swap(product.least, product.most);
+    sum.least = both(sum.least, both(product.least, t.coefficient, times), plus);
+    sum.most = both(sum.most, both(product.most, t.coefficient, times), plus);
   }
   return sum;
 }
 
 }  // namespace
 
-bool Dim::at_least(int64_t bound) const {
-  const auto value = least(*this);
-  return value && *value >= bound;
+bool Dim::at_least(int64_t bound, const std::map<std::string, int64_t>& limits) const {
+  const Bound least = range_of(*this, limits).least;
+  return least && *least >= bound;
 }
 
 std::string Dim::to_string() const {

@@ -63,8 +63,8 @@ class Dim {
   // The value for given symbols; nothing when a symbol is unknown, a divisor is 0 or the result overflows.
   std::optional<int64_t> evaluate(const std::function<std::optional<int64_t>(std::string_view)>& symbol) const;
   Dim substitute(const std::map<std::string, Dim>& symbols) const;
-  // True when the value is at least `bound` for every symbol >= 1 (a sufficient test).
-  bool at_least(int64_t bound) const;
+  // True when the value is at least `bound` for every symbol from 1 to its limit, if it has one (a sufficient test).
+  bool at_least(int64_t bound, const std::map<std::string, int64_t>& limits = {}) const;
 
   std::string to_string() const;
   void collect_symbols(std::set<std::string>& names) const;

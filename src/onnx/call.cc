@@ -310,4 +310,6 @@ void Call::assume_at_most(const Dim& size, int64_t limit) const {
   if (!fresh) it->second = std::min(it->second, limit - offset.value());
 }
 
+bool Call::is_natural(const Dim& size) const { return size.at_least(0, importer_.limits_); }
+
 }  // namespace tenon::onnx

@@ -131,6 +131,8 @@ class Call {
   Status same(const Dim& a, const Dim& b) const;
   // A fact about sizes that the import relies on, for the user and the runtime: symbol <= limit.
   void assume_at_most(const Dim& size, int64_t limit) const;
+  // True when `size` is at least 0 by what was assumed so far.
+  bool is_natural(const Dim& size) const;
 
   // Imports a subgraph attribute in place: its outputs for these inputs. A null output is one that cannot be imported.
   Result<std::vector<Value*>> inline_subgraph(onnx_pb::GraphProto& graph, std::span<Value* const> inputs);

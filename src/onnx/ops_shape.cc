@@ -48,10 +48,10 @@ Result<Dim> clamp_index(Call& c, Dim index, const Dim& size, const Dim& lowest) 
   if (index.is_const() && index.value() <= -kEnd) return lowest;
   if (is_negative(index)) {
     index = index + size;
-  } else if (!index.at_least(0)) {
+  } else if (!c.is_natural(index)) {
     return error(ErrorCode::kUnsupported, "the sign of the index {} is not known", index.to_string());
   }
-  if ((size - index).at_least(0)) return Dim::max(index, lowest);
+  if (c.is_natural(size - index)) return c.is_natural(index - lowest) ? index : Dim::max(index, lowest);
   if (size.is_const() && !index.is_const() && size.value() > 1) {
     c.assume_at_most(index, size.value());
     return index;

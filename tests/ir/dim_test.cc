@@ -102,6 +102,23 @@ TEST(Dim, AtLeastIsSufficientNeverWrong) {
   EXPECT_TRUE(Dim::mod(kSeq, kBatch).at_least(0));
   EXPECT_FALSE(Dim::mod(kSeq, kBatch).at_least(1));
   EXPECT_FALSE((kSeq - Dim::min(kSeq, 512)).at_least(0));
+  EXPECT_TRUE((Dim(512) - Dim::min(kSeq, 512)).at_least(0));
+  EXPECT_FALSE((Dim(511) - Dim::min(kSeq, 512)).at_least(0));
+  EXPECT_FALSE((Dim(512) - Dim::max(kSeq, 512)).at_least(0));
+  EXPECT_TRUE((Dim(7) - Dim::mod(kSeq, 8)).at_least(0));
+  EXPECT_FALSE((Dim(6) - Dim::mod(kSeq, 8)).at_least(0));
+  EXPECT_TRUE((Dim(14) - Dim::min(kSeq, 7) * Dim::min(kBatch, 2)).at_least(0));
+}
+
+TEST(Dim, AtLeastKnowsTheLimitsOfSymbols) {
+  const std::map<std::string, int64_t> limits = {{"seq", 512}};
+  EXPECT_TRUE((Dim(512) - kSeq).at_least(0, limits));
+  EXPECT_FALSE((Dim(511) - kSeq).at_least(0, limits));
+  EXPECT_FALSE((Dim(512) - kBatch).at_least(0, limits));
+  EXPECT_TRUE((kBatch * 64 - Dim::floordiv(kSeq, 8)).at_least(0, limits));
+  EXPECT_FALSE((kBatch * 63 - Dim::floordiv(kSeq, 8)).at_least(0, limits));
+  EXPECT_TRUE((Dim(512) - Dim::max(kSeq, 100)).at_least(0, limits));
+  EXPECT_FALSE((Dim(1024) - kSeq * kSeq).at_least(0, limits));
 }
 
 TEST(Dim, EvaluationNeedsEverySymbolAndAFiniteResult) {
