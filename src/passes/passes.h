@@ -38,6 +38,7 @@ Status fold_into_conv(Graph& graph, Decisions& decisions);
 Status fuse_conv_epilogue(Graph& graph, Decisions& decisions);
 Status fuse_residual_norm(Graph& graph, Decisions& decisions);
 Status fuse_embedding(Graph& graph, Decisions& decisions);
+Status lower_pad(Graph& graph, Decisions& decisions);
 Status fuse_pointwise(Graph& graph, Decisions& decisions);
 // Values whose channels stand last carry their old name and this.
 inline constexpr char kChannelsLastSuffix[] = ".channels_last";

@@ -58,6 +58,7 @@ constexpr Pass kPipeline[] = {
     {"fuse-conv-epilogue", fuse_conv_epilogue, "activation and residual into conv"},
     {"fuse-residual-norm", fuse_residual_norm, "a residual left over -> layer_norm"},
     {"channels-last", channels_last, "convolutions and pooling read rows of channels, transposes move out of the way"},
+    {"lower-pad", lower_pad, "padding along one axis that no convolution took -> concat"},
     {"fuse-pointwise", fuse_pointwise, "chains of elementwise ops -> one program"},
     {"fold-constants", fold_constants, "what the fusions left"},
     {"eliminate-common-subexpressions", eliminate_common_subexpressions, "equal rewrites of shared inputs"},

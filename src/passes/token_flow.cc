@@ -10,12 +10,14 @@ namespace {
 
 class Tracer {
  public:
-  Tracer(Graph& graph, const PaddingMask& mask, const std::set<const Node*>& padded)
-      : graph_(graph), mask_(mask), padded_(padded), batch_(mask.root->shape()[0]), seq_(mask.root->shape()[1]) {}
+  // The nodes `before` make no rows: what they compute stays at all positions.
+  Tracer(Graph& graph, const PaddingMask& mask, const std::set<const Node*>& padded, const std::set<const Node*>& before)
+      : graph_(graph), mask_(mask), padded_(padded), before_(before), batch_(mask.root->shape()[0]), seq_(mask.root->shape()[1]) {}
 
   std::optional<TokenFlow> trace(std::string& reason) {
     for (const auto& node : graph_.nodes()) {
       if (!visit(*node)) {
+        refused_ = node.get();
         reason = node->describe() + " " + reason_;
         return std::nullopt;
       }
@@ -24,6 +26,10 @@ class Tracer {
       if (flow_.rows.contains(out.value)) flow_.outputs.push_back(out.value);
     return std::move(flow_);
   }
+
+  // After a refusal: adds the nodes that made the rows which the refusing node reads. False where it reads none, or an
+  // attention is among them.
+  bool find_makers(std::set<const Node*>& makers) const;
 
  private:
   bool is_rows(const Value* v) const { return v != nullptr && flow_.rows.contains(v); }
@@ -48,9 +54,11 @@ class Tracer {
 
   Graph& graph_;
   const PaddingMask& mask_;
-  const std::set<const Node*>& padded_;
+  const std::set<const Node*>&padded_, &before_;
   const Dim batch_, seq_;
   TokenFlow flow_;
+  std::set<const Value*> late_;  // not rows, but computed from what the nodes `before` give
+  const Node* refused_ = nullptr;
   std::string reason_;
   std::map<const Value*, double> hidden_;  // rows whose masked positions hold a known number
 };
@@ -66,9 +74,35 @@ std::optional<std::pair<double, double>> Tracer::mask_values(Value* v) const {
   return mask_.keeps_ones ? std::pair(n[0], n[1]) : std::pair(n[1], n[0]);
 }
 
+bool Tracer::find_makers(std::set<const Node*>& makers) const {
+  std::vector<const Node*> left{refused_};
+  const size_t known = makers.size();
+  while (!left.empty()) {
+    const Node* node = left.back();
+    left.pop_back();
+    for (const Value* v : node->inputs()) {
+      if (!is_rows(v) || !makers.insert(v->producer()).second) continue;
+      if (v->is(Op::k_attention)) return false;
+      left.push_back(v->producer());
+    }
+  }
+  return makers.size() > known;
+}
+
 bool Tracer::visit(Node& node) {
-  bool reads_rows = false;
-  for (const Value* v : node.inputs()) reads_rows |= is_rows(v);
+  bool reads_rows = false, reads_late = false;
+  for (const Value* v : node.inputs()) {
+    reads_rows |= is_rows(v);
+    reads_late |= late_.contains(v);
+  }
+  if (before_.contains(&node) || (reads_late && !reads_rows)) {
+    // Beyond what mixes neighbours, rows begin at a product.
+    const Value* x = node.input(0);
+    const bool begins = !before_.contains(&node) && node.is(Op::k_linear) && x->rank() == 3 && over_tokens(x) && node.input(3) == nullptr;
+    if (begins) return accept(node, TokenRole::kRowWise);
+    for (int i = 0; i < node.num_outputs(); ++i) late_.insert(node.output(i));
+    return true;
+  }
   if (!reads_rows) {
     // Rows begin where ids of [batch, seq] become vectors.
     const bool looks_up = node.is(Op::k_embedding) || (node.is(Op::k_gather) && node.attrs().integer("axis") == 0 && node.input(0)->rank() == 2 &&
@@ -229,7 +263,13 @@ std::vector<int64_t> positions_read(const Node& node) {
 
 std::optional<TokenFlow> trace_tokens(Graph& graph, const PaddingMask& mask, const std::set<const Node*>& padded,
                                       std::string& reason) {
-  return Tracer(graph, mask, padded).trace(reason);
+  // Embeddings may mix neighbours (MobileBERT's do): then all that makes them stays padded, and rows begin behind it.
+  std::set<const Node*> before;
+  while (true) {
+    Tracer tracer(graph, mask, padded, before);
+    auto flow = tracer.trace(reason);
+    if (flow || !tracer.find_makers(before)) return flow;
+  }
 }
 
 }  // namespace tenon::passes

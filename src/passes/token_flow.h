@@ -31,8 +31,8 @@ struct TokenFlow {
   std::vector<Value*> outputs;          // rows that are graph outputs
 };
 
-// Follows rows from the sources to the outputs. The nodes `padded` may read rows at any position, whatever is in hidden rows. Nothing, and the reason, when something reads masked positions in a way that
-// packing would change.
+// Follows rows from the sources to the outputs. The nodes `padded` may read rows at any position, whatever is in hidden rows.
+// Nothing, and the reason, when something behind the first attention reads masked positions in a way that packing would change.
 std::optional<TokenFlow> trace_tokens(Graph& graph, const PaddingMask& mask, const std::set<const Node*>& padded,
                                       std::string& reason);
 

@@ -19,6 +19,11 @@ DEBERTA = {
     "position_buckets": 8, "norm_rel_ebd": "layer_norm", "share_att_key": True, "position_biased_input": False,
     "type_vocab_size": 0,
 }  # fmt: skip
+DEBERTA_V1 = {**SIZES, "max_position_embeddings": POSITIONS, "relative_attention": True, "pos_att_type": ["c2p", "p2c"]}
+MOBILEBERT = {
+    **SIZES, "max_position_embeddings": POSITIONS, "embedding_size": 16, "true_hidden_size": 16,
+    "intra_bottleneck_size": 16, "num_feedforward_networks": 2, "num_attention_heads": 2,
+}  # fmt: skip
 MODERNBERT = {
     **SIZES, "num_hidden_layers": 3, "max_position_embeddings": POSITIONS, "local_attention": 8,
     "global_attn_every_n_layers": 2, "pad_token_id": 0, "reference_compile": False,
@@ -68,6 +73,8 @@ class FirstOutput(torch.nn.Module):
 TEXT = {
     "albert": ("AlbertModel", "AlbertConfig", ALBERT, [*TOKENS, Output("pooler_output", "first")], {"gelu": 2}),
     "deberta-v2": ("DebertaV2Model", "DebertaV2Config", DEBERTA, TOKENS, {"layer_norm": 5}),  # one more is over a table
+    "deberta": ("DebertaModel", "DebertaConfig", DEBERTA_V1, TOKENS, {"attention": 0, "qkv": 0}),
+    "mobilebert": ("MobileBertModel", "MobileBertConfig", MOBILEBERT, [*TOKENS, Output("pooler_output", "first")], {}),
     "modernbert": ("ModernBertModel", "ModernBertConfig", MODERNBERT, TOKENS, {"attention": 3, "qkv": 3}),
     "nomic-bert": ("NomicBertModel", "NomicBertConfig", NOMIC, TOKENS, {"silu": 2}),
     "t5": ("T5EncoderModel", "T5Config", T5, TOKENS, {"rms_norm": 5}),
@@ -83,6 +90,12 @@ IMAGES = {
     "clip-vision": ("CLIPVisionModel", "CLIPVisionConfig", IMAGE, {"gelu": 2}),
 }
 
+# Why padding may be dropped or stay.
+EITHER = {
+    "deberta": "its heads, each with its q, k and v in one product, are not fused to attention",
+    "mobilebert": "a token's embedding sees its neighbours', padding's too: it may be dropped behind them, not before",
+}
+
 # architecture, exporter, attention, opset, with a mask
 CASES = [
     ("albert", "torchscript", "eager", 14, True),
@@ -90,6 +103,10 @@ CASES = [
     ("albert", "torchscript", "sdpa", 17, False),
     ("deberta-v2", "torchscript", "eager", 14, True),
     ("deberta-v2", "dynamo", "eager", 18, True),
+    ("deberta", "torchscript", "eager", 17, True),
+    ("deberta", "dynamo", "eager", 20, True),
+    ("mobilebert", "torchscript", "eager", 17, True),
+    ("mobilebert", "dynamo", "sdpa", 18, True),
     ("modernbert", "torchscript", "eager", 17, True),
     ("modernbert", "dynamo", "sdpa", 18, True),
     ("modernbert", "dynamo", "sdpa", 23, True),
@@ -149,7 +166,9 @@ def make_case(architecture, exporter, attention, opset, mask):
     if architecture in TEXT:
         model_class, config_class, arguments, outputs, expected = TEXT[architecture]
         options.update(make_inputs=make_input_maker(["input_ids"] + ["attention_mask"] * mask))
-        if mask:
+        if architecture in EITHER:
+            options["reason"] = EITHER[architecture]
+        elif mask:
             options["packable"] = architecture != "bloom"
             options["reason"] = "" if options["packable"] else "the bias of the scores (ALiBi) counts the positions that the mask keeps"
         if not mask:
