@@ -78,32 +78,20 @@ extern "C" __global__ void __launch_bounds__(kThreads)
   const int warp = threadIdx.x / 32, lane = threadIdx.x % 32;
   const int row = blockIdx.x / kColumnTiles * TILE_M, column = blockIdx.x % kColumnTiles * TILE_N;
   const int warp_row = warp / WARPS_N * kWarpM, warp_column = warp % WARPS_N * kWarpN;
-  const auto fetch = [&](int chunk) {
-    const uint32_t stage = stages + chunk % kStages * kStageBytes;
-    if (chunk < kChunks) {
-      copy_tile<TILE_M>(stage, x, row, rows, chunk);
-      copy_tile<TILE_N>(stage + kXBytes, w, column, COLUMNS, chunk);
-    }
-    copy_async_commit();  // also when empty: the waits count groups
-  };
   allow_next_kernel();
   wait_for_previous_kernels();
-  for (int i = 0; i < kStages - 1; ++i) fetch(i);
   Accumulators sums = {};
-#pragma unroll 1
-  for (int k = 0; k < kChunks; ++k) {
-    copy_async_wait<kStages - 2>();
-    __syncthreads();  // chunk k is there for all; all are done with chunk k - 1, whose stage is filled next
-    fetch(k + kStages - 1);
-    const uint32_t stage = stages + k % kStages * kStageBytes;
-    if constexpr (TileFactors::kSumsByChunk) {
-      Accumulators part = {};
-      multiply_chunk(stage + warp_row * 128, stage + kXBytes + warp_column * 128, part);
-      add(sums, part);
-    } else {
-      multiply_chunk(stage + warp_row * 128, stage + kXBytes + warp_column * 128, sums);
-    }
-  }
+  add_chunks<TileFactors, kStages>(
+      kChunks, sums,
+      [&](int chunk, int stage) {
+        const uint32_t to = stages + stage * kStageBytes;
+        copy_tile<TILE_M>(to, x, row, rows, chunk);
+        copy_tile<TILE_N>(to + kXBytes, w, column, COLUMNS, chunk);
+      },
+      [&](int stage, Accumulators& part) {
+        const uint32_t from = stages + stage * kStageBytes;
+        multiply_chunk(from + warp_row * 128, from + kXBytes + warp_column * 128, part);
+      });
 #pragma unroll
   for (int j = 0; j < kNBlocks; ++j) {
     const int c = column + warp_column + j * 8 + lane % 4 * 2;

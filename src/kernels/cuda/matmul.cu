@@ -142,34 +142,22 @@ extern "C" __global__ void __launch_bounds__(kThreads, 4) matmul(const __grid_co
     rest = outer;
   }
   const int chunks = (args.k + kChunk - 1) / kChunk;
-  const auto fetch = [&](int chunk) {
-    const uint32_t stage = stages + chunk % kStages * kStageBytes;
-    if (chunk < chunks) {
-      const int k = chunk * kChunk;
-      copy_tile<kTile, 128>(args.a_unit, stage, a + k, args.k, args.m - row, args.k - k, a_offset);
-      copy_tile<kChunk, kTile * sizeof(T)>(args.b_unit, stage + kABytes, b + static_cast<int64_t>(k) * args.n, args.n,
-                                           args.k - k, args.n - column, b_offset);
-    }
-    copy_async_commit();  // also when empty: the waits count groups
-  };
   allow_next_kernel();
   wait_for_previous_kernels();
-  for (int i = 0; i < kStages - 1; ++i) fetch(i);
   Accumulators sums = {};
-#pragma unroll 1
-  for (int k = 0; k < chunks; ++k) {
-    copy_async_wait<kStages - 2>();
-    __syncthreads();  // chunk k is there for all; all are done with chunk k - 1, whose stage is filled next
-    fetch(k + kStages - 1);
-    const uint32_t stage = stages + k % kStages * kStageBytes;
-    if constexpr (TileFactors::kSumsByChunk) {
-      Accumulators part = {};
-      multiply_chunk(stage, stage + kABytes, warp_row, warp_column, part);
-      add(sums, part);
-    } else {
-      multiply_chunk(stage, stage + kABytes, warp_row, warp_column, sums);
-    }
-  }
+  add_chunks<TileFactors, kStages>(
+      chunks, sums,
+      [&](int chunk, int stage) {
+        const int k = chunk * kChunk;
+        const uint32_t to = stages + stage * kStageBytes;
+        copy_tile<kTile, 128>(args.a_unit, to, a + k, args.k, args.m - row, args.k - k, a_offset);
+        copy_tile<kChunk, kTile * sizeof(T)>(args.b_unit, to + kABytes, b + static_cast<int64_t>(k) * args.n, args.n,
+                                             args.k - k, args.n - column, b_offset);
+      },
+      [&](int stage, Accumulators& part) {
+        const uint32_t from = stages + stage * kStageBytes;
+        multiply_chunk(from, from + kABytes, warp_row, warp_column, part);
+      });
   T* y = static_cast<T*>(args.y) + static_cast<int64_t>(batch) * args.m * args.n;
 #pragma unroll
   for (int i = 0; i < kMBlocks; ++i) {

@@ -64,6 +64,30 @@ TENON_DEVICE void add(float (&sums)[kM][kN][4], const float (&part)[kM][kN][4]) 
       for (int q = 0; q < 4; ++q) sums[i][j][q] += part[i][j][q];
 }
 
+// Adds products of `chunks` chunks of K, which go through a ring of kStages stages in shared memory: fetch(chunk, stage)
+// begins the asynchronous copies of one, multiply(stage, sums) adds its products when they are there for all threads.
+template <class TileFactors, int kStages, int kM, int kN, class Fetch, class Multiply>
+TENON_DEVICE void add_chunks(int chunks, float (&sums)[kM][kN][4], Fetch fetch, Multiply multiply) {
+  const auto begin = [&](int chunk) {
+    if (chunk < chunks) fetch(chunk, chunk % kStages);
+    copy_async_commit();  // also when empty: the waits count groups
+  };
+  for (int i = 0; i < kStages - 1; ++i) begin(i);
+#pragma unroll 1
+  for (int k = 0; k < chunks; ++k) {
+    copy_async_wait<kStages - 2>();
+    __syncthreads();  // chunk k is there for all; all are done with chunk k - 1, whose stage is filled next
+    begin(k + kStages - 1);
+    if constexpr (TileFactors::kSumsByChunk) {
+      float part[kM][kN][4] = {};
+      multiply(k % kStages, part);
+      add(sums, part);
+    } else {
+      multiply(k % kStages, sums);
+    }
+  }
+}
+
 // Two neighbours of a row. Of 16 bits: at an even place; of 32: the second may lie behind the last column.
 template <class T>
 struct Pair {
