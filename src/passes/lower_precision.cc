@@ -3,8 +3,9 @@
 //   y = op(x, w): f32   ->   y = cast(op(cast(x), cast(w))) with the casts of neighbours cancelled
 //
 // Weights are cast as constant expressions, evaluated once when they are packed. Sums, norms' statistics and the softmax stay
-// in 32 bits inside the kernels. Infinite and very negative mask values saturate: kernels treat both alike. A number too
-// small for the type becomes the smallest that is not zero: such numbers stand where a division by zero is to be avoided.
+// in 32 bits inside the kernels. A number too large for the type becomes its largest, so that what softmax reads where a mask
+// hides everything stays a number; one too small becomes the smallest that is not zero: such numbers stand where a division by
+// zero is to be avoided.
 //
 // What is computed from positions alone stays f32, and so do the angles of sines and cosines: a position of four digits times
 // a frequency has no digits left behind the point in 16 bits.
@@ -84,11 +85,8 @@ class Lowering {
     if (const auto it = lowered_.find(v); it != lowered_.end()) return it->second;
     // Beside its producer, so that every later reader finds it.
     Node* before = v->producer() != nullptr ? graph_.next(v->producer()) : first_;
-    TENON_ASSIGN(const double vanishing, vanishing_number(*v));
-    if (vanishing != 0) {
-      Tensor smallest = Tensor::scalar(to_, std::copysign(to_ == DType::kF16 ? 0x1p-24 : 0x1p-126, vanishing));
-      return lowered_[v] = ops::constant(graph_, std::move(smallest), "", before != nullptr ? before : node);
-    }
+    TENON_ASSIGN(const double nearest, nearest_number(*v));
+    if (nearest != 0) return lowered_[v] = ops::constant(graph_, Tensor::scalar(to_, nearest), "", before != nullptr ? before : node);
     TENON_ASSIGN(Node * cast, ops::create(graph_, Op::k_cast, {v}, Attrs{{"to", to_}}, before != nullptr ? before : node));
     return lowered_[v] = cast->output();
   }
@@ -103,12 +101,14 @@ class Lowering {
     return wide;
   }
 
-  // A constant number that the smaller type rounds to zero; else 0.
-  Result<double> vanishing_number(const Value& v) const {
+  // What stands for a constant number that the smaller type rounds to zero or infinity; 0: it does not.
+  Result<double> nearest_number(const Value& v) const {
     if (v.rank() != 0 || !ops::is_constant_expression(v)) return 0.0;
     TENON_ASSIGN(const Tensor number, ops::evaluate_constant(v));
-    const double x = number.at(0);
-    return x != 0 && Tensor::scalar(to_, x).at(0) == 0 ? x : 0.0;
+    const double x = number.at(0), rounded = Tensor::scalar(to_, x).at(0);
+    if (x != 0 && rounded == 0) return std::copysign(to_ == DType::kF16 ? 0x1p-24 : 0x1p-126, x);
+    if (std::isfinite(x) && std::isinf(rounded)) return std::copysign(to_ == DType::kF16 ? 0x1.ffcp15 : 0x1.fep127, x);
+    return 0.0;
   }
 
   Status lower(Node& node) {

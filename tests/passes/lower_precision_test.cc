@@ -1,5 +1,6 @@
 // What becomes of numbers when floats are 16 bits wide.
 #include <cmath>
+#include <limits>
 
 #include "ops/interpret.h"
 #include "passes/passes.h"
@@ -32,6 +33,27 @@ TEST(LowerPrecision, NumbersThatKeepDivisorsFromZeroStayAboveIt) {
     ASSERT_TRUE(y.ok()) << y.status().message();
     EXPECT_TRUE(
         close(y->front(), Tensor::from<float>(DType::kF32, {2, 4}, {0, 0, 0, 0, 0.6f, 0, 0.8f, 0}), tolerance(to)));
+  }
+}
+
+// Scores of a row whose keys are all hidden, as exporters spell it: the largest number below zero that f32 has.
+TEST(LowerPrecision, SoftmaxOfARowThatIsAllHiddenStaysANumber) {
+  for (const DType to : {DType::kF16, DType::kBF16}) {
+    ir::Graph graph;
+    const auto node = [&](Op op, const std::vector<ir::Value*>& inputs, Attrs attrs = {}) {
+      return (*ops::create(graph, op, inputs, attrs))->output();
+    };
+    ir::Value* scores = graph.add_input("scores", {DType::kF32, {ir::Dim(2), ir::Dim(4)}});
+    ir::Value* hidden = graph.add_input("hidden", {DType::kBool, {ir::Dim(2), ir::Dim(4)}});
+    ir::Value* lowest = ops::constant(graph, Tensor::scalar(DType::kF32, std::numeric_limits<float>::lowest()));
+    graph.add_output("y", node(Op::k_softmax, {node(Op::k_where, {hidden, lowest, scores})}, {{"axis", int64_t{-1}}}));
+    passes::Decisions decisions;
+    ASSERT_TRUE(passes::lower_precision(graph, to, decisions).ok());
+    const std::vector<Tensor> inputs{Tensor::from<float>(DType::kF32, {2, 4}, {1, 1, 1, 1, 1, 2, 3, 4}),
+                                     Tensor::from<uint8_t>(DType::kBool, {2, 4}, {1, 1, 0, 0, 1, 1, 1, 1})};
+    const auto y = ops::interpret(graph, inputs);
+    ASSERT_TRUE(y.ok()) << y.status().message();
+    EXPECT_TRUE(close(y->front(), Tensor::from<float>(DType::kF32, {2, 4}, {0, 0, 0.5f, 0.5f, 0.25f, 0.25f, 0.25f, 0.25f}), tolerance(to)));
   }
 }
 
