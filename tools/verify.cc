@@ -62,6 +62,12 @@ const NamedTensors::value_type* find(const NamedTensors& tensors, const std::str
   return nullptr;
 }
 
+// What `number` is at best in this type: too large ones are its largest (passes/lower_precision.cc).
+double nearest(double number, DType type) {
+  const double largest = type == DType::kF16 ? 0x1.ffcp15 : type == DType::kBF16 ? 0x1.fep127 : INFINITY;
+  return std::isfinite(number) ? std::clamp(number, -largest, largest) : number;
+}
+
 void compare(const TensorView& actual, const ir::Tensor& expected, const std::vector<int64_t>& rows, LayerResult& result) {
   const ir::Tensor a(actual.dtype, actual.shape, nullptr, static_cast<const std::byte*>(actual.data));
   const int64_t count = rows.empty() ? 1 : static_cast<int64_t>(rows.size());
@@ -72,7 +78,8 @@ void compare(const TensorView& actual, const ir::Tensor& expected, const std::ve
   }
   for (int64_t r = 0; r < count; ++r) {
     for (int64_t i = 0; i < width; ++i) {
-      const double e = expected.at(rows.empty() ? i : rows[static_cast<size_t>(r)] * width + i), difference = std::abs(a.at(r * width + i) - e);
+      const double e = nearest(expected.at(rows.empty() ? i : rows[static_cast<size_t>(r)] * width + i), a.dtype());
+      const double found = a.at(r * width + i), difference = found == e ? 0 : std::abs(found - e);
       result.largest = std::max(result.largest, std::abs(e));
       result.worst = std::isnan(difference) ? INFINITY : std::max(result.worst, difference);
     }
@@ -109,30 +116,65 @@ ir::Tensor with_channels_last(const ir::Tensor& tensor) {
   return made;
 }
 
-// For each packed row, its position in [batch * seq]; empty where the model stays padded.
-std::string gather_value(const engine::Plan& plan) {
-  for (const engine::PlanStep& step : plan.steps)
-    if (step.op == ir::Op::k_pack_tokens) return plan.values[static_cast<size_t>(step.outputs[3])].name;
-  return "";
-}
+// What an engine without padding computes, and where.
+class Packing {
+ public:
+  // Nothing is packed where the plan has no pack_tokens.
+  explicit Packing(const engine::Plan& plan) : plan_(plan) {
+    for (const engine::PlanStep& step : plan.steps) {
+      if (step.op == ir::Op::k_pack_tokens) pack_ = &step;
+      const bool unpacks = step.op == ir::Op::k_unpack_tokens;
+      const bool reads = step.op != ir::Op::k_attention && std::ranges::any_of(step.inputs, [&](int v) { return v >= 0 && is_unpacked(v); });
+      if (unpacks || reads) unpacked_.insert(step.outputs.begin(), step.outputs.end());
+    }
+  }
 
-// Masked rows of token-level outputs are zero by definition; the model computes something there that nobody reads.
-void compare_output(const TensorView& actual, const ir::Tensor& expected, const ir::Tensor* mask, bool packed, LayerResult& result) {
-  const bool per_token = packed && mask != nullptr && actual.shape.size() >= 2 && mask->shape().size() == 2 && actual.shape[0] == mask->shape()[0] &&
-                         actual.shape[1] == mask->shape()[1];
-  std::vector<int64_t> rows;
-  if (!per_token) {
-    compare(actual, expected, rows, result);
-    return;
+  // Values that read() wants to see.
+  void keep(std::vector<std::string>& names) const {
+    if (pack_ == nullptr) return;
+    for (const size_t i : {1, 2, 3}) names.push_back(name_of(i));
   }
-  const int64_t width = expected.numel() / std::max<int64_t>(1, mask->numel());
-  for (int64_t row = 0; row < mask->numel(); ++row) {
-    if (mask->at(row) == 0) continue;
-    const auto begin = static_cast<size_t>(row * width);  // the engine's output may have a type of its own
-    const TensorView one{actual.dtype, {width}, static_cast<std::byte*>(actual.data) + begin * dtype_size(actual.dtype)};
-    compare(one, ir::Tensor(expected.dtype(), {width}, nullptr, expected.data() + begin * dtype_size(expected.dtype())), {}, result);
+  void read(const ExecutionContext& context) {
+    if (pack_ == nullptr) return;
+    const auto numbers = [&](size_t i) {
+      const TensorView view = context.kept(name_of(i));
+      const auto* data = static_cast<const int32_t*>(view.data);
+      return std::vector<int64_t>(data, data + view.shape[0]);
+    };
+    const std::vector<int64_t> begin = numbers(1), end = numbers(2);
+    rows_ = numbers(3);
+    for (size_t text = 0; text < begin.size(); ++text)
+      for (int64_t row = begin[text]; row < end[text]; ++row) tokens_.push_back(rows_[static_cast<size_t>(row)]);
   }
-}
+
+  // For each packed row, its position in [batch * seq].
+  const std::vector<int64_t>& rows() const { return rows_; }
+
+  // Rows that the mask hides are zero by definition where rows are unpacked; the model computes something there that nobody
+  // reads. What is computed from unpacked rows in another order cannot be compared.
+  void compare_padded(int value, const TensorView& actual, const ir::Tensor& expected, LayerResult& result) const {
+    if (!is_unpacked(value)) return compare(actual, expected, {}, result);
+    const ir::Shape &shape = type_of(value).shape, &mask = type_of(pack_->inputs[0]).shape;
+    result.comparable = shape.size() >= 2 && shape[0] == mask[0] && shape[1] == mask[1] && actual.shape == expected.shape();
+    if (!result.comparable) return;
+    const int64_t width = expected.numel() / std::max<int64_t>(1, actual.shape[0] * actual.shape[1]);
+    for (const int64_t token : tokens_) {
+      const auto begin = static_cast<size_t>(token * width);  // the engine's output may have a type of its own
+      const TensorView one{actual.dtype, {width}, static_cast<std::byte*>(actual.data) + begin * dtype_size(actual.dtype)};
+      compare(one, ir::Tensor(expected.dtype(), {width}, nullptr, expected.data() + begin * dtype_size(expected.dtype())), {}, result);
+    }
+  }
+
+ private:
+  bool is_unpacked(int value) const { return unpacked_.contains(engine::root_of(plan_, value)); }
+  const ir::TensorType& type_of(int value) const { return plan_.values[static_cast<size_t>(value)].type; }
+  std::string name_of(size_t output) const { return plan_.values[static_cast<size_t>(pack_->outputs[output])].name; }
+
+  const engine::Plan& plan_;
+  const engine::PlanStep* pack_ = nullptr;
+  std::set<int> unpacked_;  // values computed from unpacked rows
+  std::vector<int64_t> rows_, tokens_;  // tokens: those that the mask keeps
+};
 
 struct Allowed {
   Precision precision;
@@ -188,8 +230,9 @@ int verify(const VerifyArgs& args) {
     origins.push_back(&o);
     options.keep.push_back(o.value);
   }
-  const std::string gather = gather_value(engine.executable()->plan());
-  if (!gather.empty()) options.keep.push_back(gather);
+  const engine::Plan& plan = engine.executable()->plan();
+  Packing packing(plan);
+  packing.keep(options.keep);
   ExecutionContext context = engine.create_execution_context(options);
   for (const auto& [name, t] : inputs) context.set_input(name, {t.dtype(), t.shape(), const_cast<std::byte*>(t.data())});
   context.execute();
@@ -200,15 +243,7 @@ int verify(const VerifyArgs& args) {
     if (given == nullptr) throw Error(ErrorCode::kBadInput, "verify: no tensor for input '" + in->name() + "'");
     reference_inputs.push_back(converted(given->second, in->dtype()));
   }
-  std::vector<int64_t> rows;
-  if (!gather.empty()) {
-    const TensorView view = context.kept(gather);
-    rows.assign(static_cast<const int32_t*>(view.data), static_cast<const int32_t*>(view.data) + view.shape[0]);
-  }
-  const ir::Tensor* mask = nullptr;
-  for (const TensorInfo& in : engine.inputs())
-    if (in.role == "attention_mask")
-      if (const auto* given = find(inputs, in.name)) mask = &given->second;
+  packing.read(context);
   std::map<std::string, const engine::ValueOrigin*> by_source;
   for (const auto* o : origins) by_source[o->source] = o;
   std::vector<LayerResult> layers;
@@ -225,11 +260,11 @@ int verify(const VerifyArgs& args) {
       const TensorView kept = context.kept(it->second->value);
       const ir::Tensor& computed = results[static_cast<size_t>(i)];
       if (it->second->kind == "packed")
-        compare(kept, computed, rows, result);
+        compare(kept, computed, packing.rows(), result);
       else if (it->second->kind == "channels last")
         compare(kept, with_channels_last(computed), {}, result);
       else
-        compare_output(kept, computed, mask, !gather.empty(), result);
+        packing.compare_padded(engine.executable()->find_value(result.value), kept, computed, result);
       if (result.comparable) layers.push_back(result);
     }
   };
@@ -239,11 +274,12 @@ int verify(const VerifyArgs& args) {
   const NamedTensors recorded = args.expected.empty() ? NamedTensors() : value_or_throw(load_tensors(args.expected));
   for (size_t i = 0; i < model.graph->outputs().size(); ++i) {
     const std::string& name = model.graph->outputs()[i].name;
+    const int value = plan.outputs[static_cast<size_t>(engine.executable()->find_output(name))].value;
     outputs.push_back({name, name});
-    compare_output(context.output(name), expected[i], mask, !gather.empty(), outputs.back());
+    packing.compare_padded(value, context.output(name), expected[i], outputs.back());
     if (const auto* r = find(recorded, name)) {
       outputs.push_back({name + " (recorded)", name});
-      compare_output(context.output(name), r->second, mask, !gather.empty(), outputs.back());
+      packing.compare_padded(value, context.output(name), r->second, outputs.back());
     }
   }
   Allowed allowed{precision_of(engine.executable()->plan()), args.tolerance > 0};

@@ -55,6 +55,15 @@ TEST_F(Verify, ComparesPackedRows) {
   EXPECT_GE(values_ending(report, ".packed"), 8);
 }
 
+// Hidden rows are zeros where they are unpacked, whatever hides them: lengths, ids, or a mask that biases are computed beside.
+TEST_F(Verify, LeavesOutRowsThatPackingHides) {
+  for (const char* name : {"mask-lengths-ts14", "mask-ids-not-pad-ts13", "deberta-v2-ts14-mask-eager"}) {
+    const json report = verify(name, name);
+    EXPECT_EQ(report["first_bad"], "") << name;
+    EXPECT_GE(values_ending(report, ".packed"), 4) << name;
+  }
+}
+
 // Sums in another order differ in their last bits, which such a tolerance does not allow.
 TEST_F(Verify, NamesTheFirstValueThatDiffers) {
   const json fine = verify("resnet18-ts11-batch", "resnet18-ts11-batch");
