@@ -17,7 +17,8 @@ double value_of(const TensorInfo& in, int64_t column, int64_t length, Random& ra
     // The lowest ids are padding and special tokens.
     return column < length ? static_cast<double>(std::uniform_int_distribution<int64_t>(std::min<int64_t>(5, limit - 1), limit - 1)(random)) : 0;
   }
-  return is_float(in.dtype) ? std::normal_distribution<double>()(random) : 0;
+  if (is_float(in.dtype)) return std::normal_distribution<double>()(random);
+  return in.shape.size() == 1 ? static_cast<double>(length) : 0;
 }
 
 // lengths: one for each row, or of the rows in turn.

@@ -145,6 +145,7 @@ class Packing {
     rows_ = numbers(3);
     for (size_t text = 0; text < begin.size(); ++text)
       for (int64_t row = begin[text]; row < end[text]; ++row) tokens_.push_back(rows_[static_cast<size_t>(row)]);
+    if (tokens_.empty()) throw Error(ErrorCode::kBadInput, "verify: these inputs hide every token from the model; give others with --inputs");
   }
 
   // For each packed row, its position in [batch * seq].
