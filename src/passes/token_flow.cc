@@ -264,12 +264,14 @@ std::vector<int64_t> positions_read(const Node& node) {
 std::optional<TokenFlow> trace_tokens(Graph& graph, const PaddingMask& mask, const std::set<const Node*>& padded,
                                       std::string& reason) {
   // Embeddings may mix neighbours (MobileBERT's do): then all that makes them stays padded, and rows begin behind it.
+  constexpr int kMostTries = 32;
   std::set<const Node*> before;
-  while (true) {
+  for (int tries = 0; tries < kMostTries; ++tries) {
     Tracer tracer(graph, mask, padded, before);
     auto flow = tracer.trace(reason);
     if (flow || !tracer.find_makers(before)) return flow;
   }
+  return std::nullopt;
 }
 
 }  // namespace tenon::passes
