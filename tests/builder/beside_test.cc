@@ -96,7 +96,9 @@ TEST_F(Beside, ImagesArePreparedAsTheCheckpointWantsIt) {
 TEST_F(Beside, PathsOfEveryForm) {
   EXPECT_EQ(folder_beside("/a/b/model.onnx"), "/a/b");
   EXPECT_EQ(folder_beside("model.onnx"), fs::current_path().string());
-  EXPECT_EQ(folder_beside(fs::temp_directory_path().string()), fs::temp_directory_path().string());
+  fs::create_directories(path_);
+  EXPECT_EQ(folder_beside(path_.string()), path_.string());
+  EXPECT_EQ(folder_beside(path_.string() + "/"), path_.string());
 }
 
 }  // namespace
