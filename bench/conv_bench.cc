@@ -17,7 +17,7 @@
 #include <string>
 #include <vector>
 
-#include "bench/large_pages.h"
+#include "bench/floats.h"
 #include "kernels/cpu/kernels.h"
 #include "kernels/cpu/winograd.h"
 #include "ops/create.h"
@@ -27,7 +27,6 @@ namespace {
 
 using namespace tenon;
 using namespace tenon::kernels;
-using bench::floats;
 using bench::Floats;
 using kernels::cpu::Isa;
 
@@ -107,7 +106,7 @@ class Step {
     problem.outputs = {node->output()->type()};
     if (!kernel.supports(problem)) return;
     const ir::Tensor packed = *kernel.prepack(problem, 1, w);
-    weights_ = {static_cast<float*>(std::aligned_alloc(64, (packed.bytes() + 63) / 64 * 64)), std::free};
+    weights_ = Floats((packed.bytes() + sizeof(float) - 1) / sizeof(float));
     std::memcpy(weights_.get(), packed.data(), packed.bytes());
     launcher_ = std::move(*kernel.prepare_for(problem, {}, isa));
     pads_ = {pad, pad, pad, pad};
@@ -145,7 +144,7 @@ class Step {
   ir::Graph graph_;
   Problem problem_;
   std::vector<std::vector<int64_t>> shapes_;  // x, w, bias, residual and y
-  Floats weights_{nullptr, std::free};
+  Floats weights_;
   ir::Tensor bias_;
   std::vector<int64_t> pads_;
   std::vector<ops::Sizes> sizes_;
@@ -165,7 +164,7 @@ int main(int argc, char** argv) {
   Images images;
   for (int i = 0; i < 3; ++i) {
     const auto count = static_cast<size_t>(batch * 56 * 56 * 256);  // the largest
-    images.push_back(floats(count));
+    images.emplace_back(count);
     for (size_t k = 0; k < count; ++k) images.back().get()[k] = std::normal_distribution<float>(0.0f, 0.5f)(generator);
   }
   const cpu::WinogradKernel two(2, true), four(4, true);
@@ -189,7 +188,7 @@ int main(int argc, char** argv) {
       rows.push_back({layer, kernel->id(), steps[0]->chosen() == kernel->id(), std::move(steps)});
     }
   }
-  const Floats workspace = floats(bytes / sizeof(float));
+  const Floats workspace(bytes / sizeof(float));
   const int rounds = static_cast<int>(std::max<int64_t>(3, 24 / batch));
   double peak = 0;
   for (int round = 0; round < rounds; ++round) {

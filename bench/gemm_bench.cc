@@ -19,7 +19,7 @@
 #include <utility>
 #include <vector>
 
-#include "bench/large_pages.h"
+#include "bench/floats.h"
 #include "kernels/cpu/gemm.h"
 #include "kernels/cpu/narrow_gemm.h"
 #include "tools/peak.h"
@@ -28,7 +28,6 @@ namespace {
 
 using namespace tenon;
 using namespace tenon::kernels::cpu;
-using bench::floats;
 using bench::Floats;
 using tools::measured_peak;
 using tools::peak_now;
@@ -46,7 +45,7 @@ constexpr Shape kShapes[] = {{"qkv", 768, 2304, Activation::kNone},
 constexpr int kLayers = 12;
 
 Floats random_floats(int64_t count, std::mt19937& generator) {
-  Floats a = floats(static_cast<size_t>(count));
+  Floats a(static_cast<size_t>(count));
   float* x = a.get();
   std::normal_distribution<float> normal(0.0f, 0.5f);
   for (int64_t i = 0; i < count; ++i) x[i] = i < 65536 ? normal(generator) : x[i - 65536] * 1.0001f;
@@ -102,7 +101,7 @@ int main(int argc, char** argv) {
       w.push_back(random_floats(packed_size(s.k, s.n), generator));
       if (type == "f32") continue;
       const Floats wide = std::move(w.back());
-      w.back() = floats(static_cast<size_t>((packed_bytes(factors, s.k, s.n) + 3) / 4));
+      w.back() = Floats(static_cast<size_t>((packed_bytes(factors, s.k, s.n) + 3) / 4));
       pack_narrow(factors, wide.get(), s.k, s.n, reinterpret_cast<std::byte*>(w.back().get()));
     }
   }
@@ -115,16 +114,16 @@ int main(int argc, char** argv) {
     const auto make = [&](int64_t count) {
       Floats wide = random_floats(count, generator);
       if (!bf16) return wide;
-      Floats halves = floats(static_cast<size_t>(count));
+      Floats halves(static_cast<size_t>(count));
       code.round(wide.get(), count, reinterpret_cast<uint16_t*>(halves.get()));
       return halves;
     };
-    const Floats x = make(t * 3072), residual = make(t * 3072), bias = make(3072), y = floats(static_cast<size_t>(t * 3072));
+    const Floats x = make(t * 3072), residual = make(t * 3072), bias = make(3072), y(static_cast<size_t>(t * 3072));
     size_t bytes = 0;
     for (const Shape& s : kShapes)
       bytes = std::max(bytes, narrow ? narrow_gemm_workspace(code, factors, bf16, t, s.k, pool.threads())
                                      : gemm_workspace(code, t, s.k, pool.threads(), widens, blocking));
-    const Floats workspace = floats(bytes / sizeof(float));
+    const Floats workspace(bytes / sizeof(float));
     const auto multiply = [&](const Shape& shape, const float* w) {
       const Epilogue epilogue{.bias = bias.get(),
                               .residual = shape.n == 768 ? residual.get() : nullptr,

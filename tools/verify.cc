@@ -64,8 +64,8 @@ const NamedTensors::value_type* find(const NamedTensors& tensors, const std::str
 
 // What `number` is at best in this type: too large ones are its largest (passes/lower_precision.cc).
 double nearest(double number, DType type) {
-  const double largest = type == DType::kF16 ? 0x1.ffcp15 : type == DType::kBF16 ? 0x1.fep127 : INFINITY;
-  return std::isfinite(number) ? std::clamp(number, -largest, largest) : number;
+  if ((type != DType::kF16 && type != DType::kBF16) || !std::isfinite(number)) return number;
+  return std::clamp(number, -largest_finite(type), largest_finite(type));
 }
 
 void compare(const TensorView& actual, const ir::Tensor& expected, const std::vector<int64_t>& rows, LayerResult& result) {

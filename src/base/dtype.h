@@ -49,6 +49,10 @@ constexpr bool is_integer(DType t) { return t >= DType::kI8 && t <= DType::kU64;
 constexpr bool is_narrow(DType t) { return t > DType::kBool; }
 constexpr bool is_narrow_float(DType t) { return t >= DType::kF8E4M3FN && t <= DType::kF4E2M1; }
 inline constexpr DType kLastDType = DType::kU2;
+// The largest number that is not infinite; of f16, bf16 and f32.
+constexpr double largest_finite(DType t) {
+  return t == DType::kF16 ? 0x1.ffcp15 : t == DType::kBF16 ? 0x1.fep127 : std::numeric_limits<float>::max();
+}
 
 std::optional<DType> parse_dtype(std::string_view name);
 

@@ -107,7 +107,7 @@ class Lowering {
     TENON_ASSIGN(const Tensor number, ops::evaluate_constant(v));
     const double x = number.at(0), rounded = Tensor::scalar(to_, x).at(0);
     if (x != 0 && rounded == 0) return std::copysign(to_ == DType::kF16 ? 0x1p-24 : 0x1p-126, x);
-    if (std::isfinite(x) && std::isinf(rounded)) return std::copysign(to_ == DType::kF16 ? 0x1.ffcp15 : 0x1.fep127, x);
+    if (std::isfinite(x) && std::isinf(rounded)) return std::copysign(largest_finite(to_), x);
     return 0.0;
   }
 

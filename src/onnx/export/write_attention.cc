@@ -46,7 +46,7 @@ std::string score_bias(WriteContext& c, const Node& node, const Form& form) {
   const bool by_position = form.causal || form.window > 0;
   // A bias of each query may hide all its keys: the least number keeps such a row, which is padding, from NaN.
   const auto finite = [&](const std::string& sum) {
-    const double least = bias->dtype() == DType::kF16 ? -65504 : std::numeric_limits<float>::lowest();
+    const double least = -largest_finite(bias->dtype());
     return c.out.add("Max", {sum, c.out.number(bias->dtype(), least)});
   };
   if (!by_position) return bias != nullptr && bias->shape()[2] != ir::Dim(1) ? finite(given) : given;
