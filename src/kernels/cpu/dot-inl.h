@@ -202,6 +202,14 @@ HWY_INLINE void dot_groups(const DotTile& t, Fetch& fetch, Raw (&sum)[kRows][kVe
   }
 }
 
+// Rows [begin, end) into a level of the cache: 3 is the first, 2 the second.
+template <int kLevel>
+HWY_INLINE void fetch_rows(const RowsAhead& rows, int begin, int end) {
+  if (rows.from == nullptr) return;
+  for (int r = begin; r < end; ++r)
+    for (int64_t at = 0; at < rows.bytes; at += 64) __builtin_prefetch(rows.from + r * rows.stride + at, 0, kLevel);
+}
+
 template <Dot kDot, int kRows, int kPanels>
 void dot_tile(const DotTile& t) {
   constexpr int kBytes = static_cast<int>(sizeof(Raw)), kVectors = kPanels * 4 * kPanel / kBytes;
@@ -241,6 +249,8 @@ void dot_tile(const DotTile& t) {
 
 template <Dot kDot>
 void dot(const DotTile& t) {
+  fetch_rows<3>(t.residual, 0, t.rows);
+  fetch_rows<2>(t.y, 0, t.rows);
   with_rows<rows_of_tile(kDot)>(t.rows, [&]<int kRows>() {
 #if HWY_CAP_GE512
     if (t.panels == 3) return dot_tile<kDot, kRows, 3>(t);
@@ -294,27 +304,20 @@ HWY_INLINE void prefetch_lines(const char* from, const Prefetch& p, int64_t byte
     for (int64_t at = 0; at < bytes; at += 64) __builtin_prefetch(from + at, 0, 2);
 }
 
-// `lines` cache lines into the first level.
-HWY_INLINE void fetch_near(const std::byte* from, int64_t stride, int lines) {
-  HWY_UNROLL(16)
-  for (int i = 0; i < lines; ++i) __builtin_prefetch(from + i * stride, 0, 3);
-}
-
 // Two by two tiles of sums: four loads of 8 cycles for four products of 16. Each operand is loaded again as soon as its
-// last product has begun, and the lines of the step after are asked for in between. On a virtual machine with Sapphire
-// Rapids (K = 768, A and B in the second-level cache; peak with registers alone 2236 Gflop/s, 990 while a neighbour uses
-// the other half of the core and its multiplier): 1320 and 720 Gflop/s, 1495 and 480 without asking ahead. A server that
-// computes on all its processors is its own neighbour. Cutting the depth into pieces that fit the first level costs as
-// much, in loads and stores of sums, as it saves (40 % in pieces of 256).
+// last product has begun. On a virtual Sapphire Rapids the processor brings A and B from its second level by itself:
+// asking for the lines of the step after takes a third more time with two threads, a tenth more with sixteen. What the
+// epilogue will touch it cannot know: a few lines of that in each step are worth a tenth. Not so are cutting the depth
+// into pieces that fit the first level, tiles of A that stand in one piece, and the epilogue of the tile before in
+// between.
 //
-// A weight of bf16 serves 128 multiply-adds for 128 rows, so a core at the peak of 3.4 Tflop/s would eat 27 GB/s of
-// weights, and one of that machine's gets 17 from memory: there few rows are bound by the memory, with all cores (9
-// GB/s each) more so.
+// A weight of bf16 serves 128 multiply-adds for 128 rows, so a core that multiplies at 2.2 Tflop/s (with zeros 2.8)
+// would eat 17 GB/s of weights, what one of that machine's gets from memory: there few rows are bound by the memory.
 template <Dot kDot, bool kTall, bool kBroad>
 HWY_INLINE void add_steps(const DotTile& t, int64_t steps) {
   constexpr int64_t kRow = 64;  // bytes of a tile's row
   constexpr int64_t kPanelStep = kRow * kGroupStep;
-  const int64_t stride = t.a_stride, lower = kAmxRows * stride, eight = 8 * stride, right = t.b_panel_stride;
+  const int64_t stride = t.a_stride, lower = kAmxRows * stride, right = t.b_panel_stride;
   const std::byte *a = t.a, *b = t.b;
   tile_load<4>(a, stride);
   tile_load<6>(b, kRow);
@@ -322,37 +325,32 @@ HWY_INLINE void add_steps(const DotTile& t, int64_t steps) {
   if constexpr (kBroad) tile_load<7>(b + right, kRow);
   const char *panels = t.prefetch.from, *rows = t.next_rows.from;
   const int64_t panel_step = t.prefetch.bytes / steps, row_step = t.next_rows.bytes / steps;
-  for (int64_t step = 1; step < steps; ++step) {
-    a += kRow;
-    b += kPanelStep;
-    const std::byte *next_a = a + kRow, *next_b = b + kPanelStep;
-    tile_dot<kDot, 0, 4, 6>();
-    fetch_near(next_a, stride, 8);
-    if constexpr (kBroad) tile_dot<kDot, 1, 4, 7>();
-    fetch_near(next_a + eight, stride, 8);
-    tile_load<4>(a, stride);
-    if constexpr (kTall) {
-      fetch_near(next_a + lower, stride, 8);
-      tile_dot<kDot, 2, 5, 6>();
-      fetch_near(next_a + lower + eight, stride, 8);
-    }
-    tile_load<6>(b, kRow);
-    fetch_near(next_b, kRow, 8);
-    if constexpr (kTall && kBroad) tile_dot<kDot, 3, 5, 7>();
-    fetch_near(next_b + 8 * kRow, kRow, 8);
-    if constexpr (kTall) tile_load<5>(a + lower, stride);
-    if constexpr (kBroad) {
-      fetch_near(next_b + right, kRow, 8);
-      tile_load<7>(b + right, kRow);
-      fetch_near(next_b + right + 8 * kRow, kRow, 8);
-    }
+  const int touched_a_step = static_cast<int>((t.rows + steps - 1) / steps);
+  int touched = 0;
+  const auto fetch = [&] {
     prefetch_lines(panels, t.prefetch, panel_step);
     panels += panel_step;
     prefetch_lines(rows, t.next_rows, row_step);
     rows += row_step;
+    const int end = std::min(t.rows, touched + touched_a_step);
+    fetch_rows<2>(t.residual, touched, end);
+    fetch_rows<2>(t.y, touched, end);
+    touched = end;
+  };
+  for (int64_t step = 1; step < steps; ++step) {
+    a += kRow;
+    b += kPanelStep;
+    tile_dot<kDot, 0, 4, 6>();
+    if constexpr (kBroad) tile_dot<kDot, 1, 4, 7>();
+    tile_load<4>(a, stride);
+    if constexpr (kTall) tile_dot<kDot, 2, 5, 6>();
+    tile_load<6>(b, kRow);
+    if constexpr (kTall && kBroad) tile_dot<kDot, 3, 5, 7>();
+    if constexpr (kTall) tile_load<5>(a + lower, stride);
+    if constexpr (kBroad) tile_load<7>(b + right, kRow);
+    fetch();
   }
-  prefetch_lines(panels, t.prefetch, panel_step);
-  prefetch_lines(rows, t.next_rows, row_step);
+  fetch();
   tile_dot<kDot, 0, 4, 6>();
   if constexpr (kBroad) tile_dot<kDot, 1, 4, 7>();
   if constexpr (kTall) tile_dot<kDot, 2, 5, 6>();

@@ -131,8 +131,10 @@ class GemmWorker {
                .accumulate = pass_.k > 0,
                .prefetch = next};
     const Epilogue epilogue = g_.epilogue.at(row, column);
-    if (t.accumulate) prefetch_rows(y, g_.y_stride * 4, rows, columns * 4);
-    prefetch_residual(epilogue, rows, columns);
+    prefetch_rows(y, g_.y_stride * 4, rows, columns * 4);
+    if (epilogue.residual != nullptr)
+      prefetch_rows(epilogue.residual, epilogue.residual_stride * epilogue.element(), rows,
+                    columns * epilogue.element());
     const bool partial = columns < panels * kPanel;
     if (partial) {
       t.c = scratch_;

@@ -17,9 +17,9 @@ int64_t block_bytes() { return second_level_cache() * 3 / 8; }
 struct Layout {
   Layout(const VectorCode& vector_code, Factors of, bool x_is_bf16, int64_t all_rows, int64_t k, int threads,
          bool has_source)
-      : code(of == Factors::kInt8Quads   ? vector_code.int8_quads
-             : of == Factors::kInt8 ? vector_code.int8
-                                    : vector_code.bf16) {
+      : code(of == Factors::kInt8Quads ? vector_code.int8_quads
+             : of == Factors::kInt8    ? vector_code.int8
+                                       : vector_code.bf16) {
     element = code.wide ? 2 : bytes_of(of);
     depth = padded_depth(of, k);
     direct = x_is_bf16 && of == Factors::kBf16 && depth == k && !has_source;
@@ -64,6 +64,7 @@ class NarrowWorker {
         widened_(scratch + layout.tile_bytes),
         y_(static_cast<std::byte*>(g.y) + first_row * g.columns * g.epilogue.element()),
         rows_(rows),
+        asks_for_y_(code_.begin != nullptr || rows * g.columns * g.epilogue.element() > second_level_cache()),
         epilogue_(g.epilogue.at(first_row, 0)) {
     if (!is_integer(g.factors)) return;
     const auto* steps = reinterpret_cast<const float*>(g.w + panel_bytes(g.factors, g.k, g.columns));
@@ -123,7 +124,7 @@ class NarrowWorker {
     return {reinterpret_cast<const char*>(x_ + row * layout_.stride), rows * layout_.stride, 1, 0};
   }
 
-  void run_tile(DotTile tile, int64_t index, int64_t panel) const {
+  void run_tile(DotTile& tile, int64_t index, int64_t panel) const {
     const int64_t row = index * code_.rows, column = panel * kPanel;
     const int64_t columns = std::min<int64_t>(tile.panels * kPanel, g_.columns - column);
     tile.a = x_ + row * layout_.stride;
@@ -131,7 +132,11 @@ class NarrowWorker {
     tile.rows = static_cast<int>(std::min<int64_t>(code_.rows, rows_ - row));
     const Epilogue epilogue = epilogue_.at(row, column);
     std::byte* y = y_ + (row * g_.columns + column) * epilogue.element();
-    prefetch_residual(epilogue, tile.rows, columns);
+    const int64_t element = epilogue.element();
+    if (asks_for_y_) tile.y = {y, g_.columns * element, columns * element};
+    if (epilogue.residual != nullptr)
+      tile.residual = {static_cast<const std::byte*>(epilogue.residual), epilogue.residual_stride * element,
+                       columns * element};
     code_.tile(tile);
     vector_code_.epilogue(tile_, tile.c_stride, y, g_.columns, tile.rows, columns, epilogue);
   }
@@ -145,6 +150,7 @@ class NarrowWorker {
   std::byte* widened_;  // panels of 8-bit weights with 16 bits
   std::byte* y_;        // the chunk's first row
   int64_t rows_;        // of the chunk
+  bool asks_for_y_;     // it is not near already, or AMX has time to ask
   Epilogue epilogue_;   // of the chunk
 };
 

@@ -131,16 +131,12 @@ class PanelFetch {
   int64_t sharers_ = 1, sharer_ = 0;  // tiles of a panel
 };
 
-// Brings `bytes` of each of `rows` rows near, which will be read when the sums are there: by then nobody waits for
-// them.
+// Brings `bytes` of each of `rows` rows near, which will be read or written when the sums are there: by then nobody
+// waits for them.
 inline void prefetch_rows(const void* first, int64_t stride, int rows, int64_t bytes) {
   const auto* row = static_cast<const char*>(first);
   for (int r = 0; r < rows; ++r, row += stride)
     for (int64_t at = 0; at < bytes; at += kCacheLine) __builtin_prefetch(row + at);
-}
-// What an epilogue reads. Not what it writes: stores wait for their lines by themselves.
-inline void prefetch_residual(const Epilogue& e, int rows, int64_t columns) {
-  if (e.residual != nullptr) prefetch_rows(e.residual, e.residual_stride * e.element(), rows, columns * e.element());
 }
 
 }  // namespace tenon::kernels::cpu

@@ -33,6 +33,13 @@ struct Prefetch {
   int64_t stride = 0;  // bytes from one panel to the next
 };
 
+// So many bytes of each row of a tile, to be brought near before its sums are there.
+struct RowsAhead {
+  const std::byte* from = nullptr;  // null: nothing
+  int64_t stride = 0;               // bytes from one row to the next
+  int64_t bytes = 0;
+};
+
 inline constexpr int kPackWidth = 8;  // rows of packed A side by side, whatever a tile uses of them
 
 // C[r, j] = (accumulate ? C[r, j] : 0) + sum_k A[k, r] * B[k, j], summed in the order of k with fused multiply-adds:
@@ -131,6 +138,8 @@ struct DotTile {
   int panels = 0;              // 1 … DotCode::panels
   Prefetch prefetch = {};
   Prefetch next_rows = {};  // rows of A; tiles of AMX alone take so many at once that it pays
+  RowsAhead residual = {};  // what the epilogue reads
+  RowsAhead y = {};         // and what it writes
 };
 
 // Products of narrow factors of one kind.
