@@ -11,6 +11,7 @@
 #include "ops/create.h"
 #include "ops/interpret.h"
 #include "passes/pipeline.h"
+#include "tests/support/temporary_path.h"
 
 namespace tenon::onnx {
 namespace {
@@ -60,7 +61,8 @@ TEST(OnnxGolden, EveryExportImportsAndAgreesWithItsRecordedOutputs) {
 }
 
 TEST(OnnxGolden, WhatIsExportedAfterFusionsAgreesToo) {
-  const std::string path = (std::filesystem::temp_directory_path() / "tenon_export_test.onnx").string();
+  const test::TemporaryPath file("export.onnx");
+  const std::string& path = file.str();
   int attentions = 0, fused = 0;
   for (const auto& golden : test::golden_cases("onnx")) {
     for (const bool microsoft : {false, true}) {
@@ -84,13 +86,13 @@ TEST(OnnxGolden, WhatIsExportedAfterFusionsAgreesToo) {
         if (op.domain == "com.microsoft" && (op.name == "Attention" || op.name == "MultiHeadAttention")) fused += static_cast<int>(op.count);
     }
   }
-  std::filesystem::remove(path);
   EXPECT_GT(attentions, 100);
   EXPECT_EQ(fused, attentions);
 }
 
 TEST(OnnxExport, RefusesWhatOnlyOurKernelsRunAndLeavesNoFile) {
-  const std::string path = (std::filesystem::temp_directory_path() / "tenon_export_refused.onnx").string();
+  const test::TemporaryPath file("refused.onnx");
+  const std::string& path = file.str();
   const auto cases = test::golden_cases("onnx");
   const auto packable = std::find_if(cases.begin(), cases.end(), [](const auto& c) { return c.packable.value_or(false); });
   ASSERT_NE(packable, cases.end());

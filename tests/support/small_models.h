@@ -1,10 +1,6 @@
 // Small engines for tests of plan, engine and runtime: graphs from text with random weights, planned, written and loaded.
 #pragma once
 
-#include <gtest/gtest.h>
-#include <unistd.h>
-
-#include <filesystem>
 #include <string>
 
 #include "engine/writer.h"
@@ -12,24 +8,9 @@
 #include "plan/planner.h"
 #include "runtime/context.h"
 #include "tests/support/random.h"
+#include "tests/support/temporary_path.h"
 
 namespace tenon::test {
-
-// A file name in the test's temporary folder; the file is removed with the object.
-class TemporaryPath {
- public:
-  explicit TemporaryPath(const std::string& name) {
-    static int count = 0;
-    path_ = testing::TempDir() + "tenon-" + std::to_string(::getpid()) + "-" + std::to_string(count++) + "-" + name;
-  }
-  ~TemporaryPath() { std::filesystem::remove(path_); }
-  TemporaryPath(const TemporaryPath&) = delete;
-  TemporaryPath& operator=(const TemporaryPath&) = delete;
-  const std::string& str() const { return path_; }
-
- private:
-  std::string path_;
-};
 
 // Constants that the text leaves without data get random contents.
 inline std::unique_ptr<ir::Graph> graph_from(const std::string& text, Random& random) {
