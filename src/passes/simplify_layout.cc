@@ -5,6 +5,7 @@
 //   linear(reshape(x: [b,s,k] to [b*s,k]), w)  -> reshape(linear(x, w))        also elementwise ops and layer_norm
 //   add(reshape(x), reshape(y))                -> reshape(add(x, y))           the same flattening on both sides
 //   linear(transpose(x: [s,b,k] from [b,s,k])) -> transpose(linear(x))          rows keep [batch, seq] order
+//   rms_norm(transpose(x)) over the last axis  -> transpose(rms_norm(x))        also layer_norm
 //   gather(view of x: [b,s,3h] as [3,…], i)    -> slice of x's columns          one of merged q, k, v; also by slice
 #include "passes/passes.h"
 #include "passes/views.h"
@@ -99,6 +100,23 @@ Result<bool> sink_transpose(Rewriter& rw, Node& node) {
   return true;
 }
 
+// Heads that are normalised each for itself, after they were split.
+Result<bool> sink_below_norm(Rewriter& rw, Node& node) {
+  const bool norm = node.is(Op::k_layer_norm) || node.is(Op::k_rms_norm);
+  if (!norm || !node.input(0)->is(Op::k_transpose) || node.output()->uses().empty()) return rw.no_match();
+  const Node& transpose = *node.input(0)->producer();
+  const int64_t last = node.output()->rank() - 1, axis = node.attrs().integer("axis");
+  if ((axis != -1 && axis != last) || transpose.attrs().integers("perm").back() != last) return rw.no_match();
+  std::vector<Value*> inputs(node.inputs().begin(), node.inputs().end());
+  for (size_t i = 1; i < inputs.size(); ++i)
+    if (inputs[i] != nullptr && inputs[i]->rank() > 1) return rw.no_match();  // a residual
+  inputs[0] = transpose.input(0);
+  TENON_ASSIGN(Value * normed, rw.create(node.op(), inputs, node.attrs()));
+  TENON_ASSIGN(Value * swapped, rw.create(Op::k_transpose, {normed}, transpose.attrs()));
+  rw.replace(node.output(), swapped);
+  return true;
+}
+
 Result<bool> slice_columns(Rewriter& rw, Node& node) {
   if ((!node.is(Op::k_gather) && !node.is(Op::k_slice)) || node.output()->uses().empty()) return rw.no_match();
   const auto block = trace_column_block(node);
@@ -116,7 +134,7 @@ Result<bool> slice_columns(Rewriter& rw, Node& node) {
 }  // namespace
 
 Status simplify_layout(Graph& graph, Decisions& decisions) {
-  TENON_TRY(apply_rules(graph, "simplify-layout", {merge_reshapes, merge_transposes, sink_flattening, sink_transpose, slice_columns}, decisions));
+  TENON_TRY(apply_rules(graph, "simplify-layout", {merge_reshapes, merge_transposes, sink_flattening, sink_transpose, sink_below_norm, slice_columns}, decisions));
   return eliminate_dead_code(graph, decisions);
 }
 

@@ -45,6 +45,13 @@ WHISPER = {
 WHISPER.pop("max_position_embeddings")
 GPT2 = {"vocab_size": VOCAB, "n_positions": POSITIONS, "n_embd": 32, "n_layer": 2, "n_head": 4, "use_cache": False}
 LLAMA = {**SIZES, "num_key_value_heads": 2, "max_position_embeddings": POSITIONS, "use_cache": False, "pad_token_id": 0}
+ESM = {
+    **SIZES, "max_position_embeddings": POSITIONS, "position_embedding_type": "rotary", "pad_token_id": 0,
+    "mask_token_id": 4, "token_dropout": True,
+}  # fmt: skip
+ROFORMER = {**SIZES, "max_position_embeddings": POSITIONS, "embedding_size": 16, "pad_token_id": 0}
+QWEN3 = {**LLAMA, "head_dim": 8}
+GEMMA3 = {**QWEN3, "sliding_window": 8, "layer_types": ["sliding_attention", "full_attention"]}
 BLOOM = {"vocab_size": VOCAB, "hidden_size": 32, "n_layer": 2, "n_head": 4, "use_cache": False}
 CLIP_TEXT = {**SIZES, "max_position_embeddings": POSITIONS, "eos_token_id": 2, "pad_token_id": 0}
 
@@ -82,6 +89,10 @@ TEXT = {
     "bart": ("BartModel", "BartConfig", BART, TOKENS, {}),
     "gpt2": ("GPT2Model", "GPT2Config", GPT2, TOKENS, {"gelu": 2}),
     "llama": ("LlamaModel", "LlamaConfig", LLAMA, TOKENS, {"rms_norm": 5, "silu": 2}),
+    "esm": ("EsmModel", "EsmConfig", ESM, [*TOKENS, Output("pooler_output", "first")], {"attention": 2, "qkv": 2}),
+    "roformer": ("RoFormerModel", "RoFormerConfig", ROFORMER, TOKENS, {}),
+    "qwen3": ("Qwen3Model", "Qwen3Config", QWEN3, TOKENS, {"rms_norm": 9, "silu": 2}),
+    "gemma3": ("Gemma3TextModel", "Gemma3TextConfig", GEMMA3, TOKENS, {"rms_norm": 13, "gelu": 2}),
     "bloom": ("BloomModel", "BloomConfig", BLOOM, TOKENS, {"attention": 2, "qkv": 2, "gelu": 2}),
     "clip-text": ("CLIPTextModel", "CLIPTextConfig", CLIP_TEXT, TOKENS, {"gelu": 2}),
 }
@@ -124,6 +135,14 @@ CASES = [
     ("gpt2", "dynamo", "eager", 18, False),
     ("llama", "torchscript", "sdpa", 17, True),
     ("llama", "dynamo", "eager", 18, True),
+    ("esm", "torchscript", "eager", 17, True),
+    ("esm", "dynamo", "sdpa", 18, True),
+    ("roformer", "torchscript", "eager", 14, True),
+    ("roformer", "dynamo", "eager", 20, True),
+    ("qwen3", "torchscript", "eager", 17, True),
+    ("qwen3", "dynamo", "sdpa", 18, True),
+    ("gemma3", "torchscript", "eager", 17, True),
+    ("gemma3", "dynamo", "sdpa", 18, True),
     ("bloom", "torchscript", "eager", 17, True),
     ("bloom", "dynamo", "eager", 20, True),
     ("clip-text", "torchscript", "eager", 14, True),
