@@ -5,13 +5,11 @@
 // Also with partners side by side, stack(-h[1::2], h[::2]), and with heads that were scaled or normalised first.
 // C and S are the tables [batch|1, seq, D] repeated for every head; S takes the sign. (Su et al., "RoFormer", 2021.)
 //
-// Why:      heads become views of rows again, which is what attention reads; one program does the arithmetic; and rows
-// of
-//           tokens are what padding removal keeps.
+// Why:      heads become views of rows again, which is what attention reads; one program does the arithmetic; and
+//           padding removal keeps rows of tokens.
 // Order:    after fuse-linear and simplify-layout, before fuse-attention.
-// Declines: what is rotated is not heads of rows, nor made of values [batch, seq, heads, dim] (heads that are
-// normalised
-//           each for itself); tables differ between heads.
+// Declines: what is rotated is neither heads of rows nor made of values [batch, seq, heads, dim], as heads are that
+//           were normalised each for itself; tables differ between heads.
 #include "ir/pattern.h"
 #include "passes/passes.h"
 #include "passes/views.h"
@@ -40,8 +38,7 @@ std::optional<std::pair<Value*, Value*>> joined(Value* v) {
   return std::pair(v->producer()->input(0), v->producer()->input(1));
 }
 
-// What is turned by a quarter, two columns at a time: column d and d + D/2, or (`pairs`) the neighbours 2 d and 2 d
-// + 1.
+// What is turned by a quarter, two columns at a time: d and d + D/2, or (`pairs`) the neighbours 2 d and 2 d + 1.
 struct Turned {
   Value* x = nullptr;
   bool pairs = false;
