@@ -101,8 +101,6 @@ Result<Value*> as_table(Rewriter& rw, Value* v, const Value& heads) {
 
 // The rows of heads [batch, heads, seq, dim] that are no view of rows, but made of values [batch, seq, heads, dim].
 Result<std::optional<HeadSource>> rows_of_values(Rewriter& rw, Value* v) {
-  double scale = 1, c = 0;
-  for (Value* x = nullptr; matches(v, op(Op::k_mul, {any(x), scalar(c)})) && x->rank() == 4; v = x) scale *= c;
   const bool swapped =
       v->is(Op::k_transpose) && v->producer()->attrs().integers("perm") == std::vector<int64_t>{0, 2, 1, 3};
   if (!swapped) return std::optional<HeadSource>{};
@@ -110,7 +108,7 @@ Result<std::optional<HeadSource>> rows_of_values(Rewriter& rw, Value* v) {
   const Shape& shape = values->shape();
   TENON_ASSIGN(Value * rows,
                rw.create(Op::k_reshape, {values}, {{"shape", Shape{shape[0], shape[1], shape[2] * shape[3]}}}));
-  return std::optional(HeadSource{.rows = rows, .scale = scale});
+  return std::optional(HeadSource{.rows = rows});
 }
 
 Result<bool> match_rotary(Rewriter& rw, Node& node) {
