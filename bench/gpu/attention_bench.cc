@@ -1,7 +1,7 @@
 // Speed of the attention kernels on the GPU: f16, heads of 64, Q, K and V merged in one matrix of packed rows.
 //
 //   attention_bench [S…]             prints "S batch heads us TFLOP/s kernel config", S "mixed": random lengths 32 to
-//                                    384; of these S only
+//                                    384; of these S only. list:FILE: the first 128 lengths of a file, one a line
 //
 // Random data, a CUDA graph of 32 dependent launches (as in a model: the next kernel starts while the one ahead ends),
 // median of nine replays. attention_peer.py times PyTorch's scaled_dot_product_attention at the same shapes.
@@ -9,6 +9,8 @@
 
 #include <algorithm>
 #include <cstdlib>
+#include <fstream>
+#include <map>
 #include <random>
 #include <vector>
 
@@ -103,8 +105,11 @@ double time_launches(const cuda::Device& device, cuda::Stream stream, const Cuda
   const Problem problem = problem_of(batch);
   const int capability = device.compute_capability();
   const kernels::DeviceSource source = *kernel.code(problem, config, capability);
-  const cuda::Compiled compiled = require(cuda::compile(source, kernel.arch(config, capability)));
-  const bench::Loaded loaded = bench::load_code(device, compiled.code, source.entry);
+  static std::map<std::vector<std::string>, std::string> compiled;  // by file and macros
+  std::vector<std::string> key = source.defines;
+  key.push_back(source.file);
+  if (!compiled.contains(key)) compiled[key] = require(cuda::compile(source, kernel.arch(config, capability))).code;
+  const bench::Loaded loaded = bench::load_code(device, compiled[key], source.entry);
   const auto launcher = require(kernel.load(problem, config, device, loaded.function));
 
   const ops::TensorArg qkv{DType::kF16, batch.rows_shape, batch.qkv};
@@ -138,6 +143,14 @@ void measure(const cuda::Device& device, cuda::Stream stream, const std::string&
   batch.free(device);
 }
 
+std::vector<int64_t> read_lengths(const std::string& path) {
+  std::ifstream file(path);
+  std::vector<int64_t> lengths;
+  for (int64_t length = 0; lengths.size() < 128 && file >> length;) lengths.push_back(length);
+  if (lengths.empty()) require(error(ErrorCode::kBadInput, "{} has no lengths", path));
+  return lengths;
+}
+
 }  // namespace
 
 int main(int argc, char** argv) {
@@ -160,6 +173,9 @@ int main(int argc, char** argv) {
     for (int64_t left = kTokens; left > 0; left -= mixed.back())
       mixed.push_back(std::min(left, std::uniform_int_distribution<int64_t>(32, 384)(engine)));
     if (wanted("mixed")) measure(device, stream, "mixed", mixed, heads);
+    for (const std::string& s : only) {
+      if (s.starts_with("list:")) measure(device, stream, "list", read_lengths(s.substr(5)), heads);
+    }
     for (const int64_t s : {32, 128, 384, 512}) {
       if (wanted(std::to_string(s))) measure(device, stream, std::to_string(s), {s}, heads);
     }

@@ -233,13 +233,15 @@ struct Computer {
   TENON_DEVICE void attend(Rows& rows, Shared& shared, const Sequence& s) {
     const Operand keys(shared.keys(0)), values(shared.values(0), kPanelBytes);  // of slot 0
     float scores[kKeys / 2];
+    Rows::Block made;
     uint32_t p[kKeys / 16][4];
     barrier_wait(shared_address(&shared.block_full[block.slot]), block.parity);
     rows.multiply_keys(scores, keys + block.slot * kStageBytes);
     wgmma_wait<0>();
     wgmma_result(scores);
     if (s.k_begin + kKeys > s.k_end) cut_off(scores, shared.values(block.slot), s.k_end - s.k_begin);
-    rows.absorb_first(scores, p);
+    rows.absorb_first(scores, made);
+    Rows::round(made, p);
     for (int first = s.k_begin + kKeys; first < s.k_end; first += kKeys) {
       Position<kStages> next = block;
       next.advance();
@@ -249,7 +251,16 @@ struct Computer {
       wgmma_wait<1>();
       wgmma_result(scores);
       if (first + kKeys > s.k_end) cut_off(scores, shared.values(next.slot), s.k_end - first);
-      rows.absorb(scores, p);
+      // This branch keeps the compiler from moving the probabilities behind the wait.
+      if (__any_sync(0xffffffffu, rows.measure(scores, made))) {
+        wgmma_wait<0>();
+        wgmma_result(rows.y);
+        rows.raise(scores, made);
+      }
+      wgmma_wait<0>();
+      wgmma_result(rows.y);
+      rows.absorb(made);
+      Rows::round(made, p);
       give_back(shared);
     }
     rows.add_values(p, values + block.slot * kStageBytes);

@@ -259,6 +259,7 @@ TENON_DEVICE void attend(Fragments (&fragments)[kBlocks], uint32_t buffer, const
   for (int b = 0; b < kBlocks; ++b) {
     float scores[1 + kSecond][kKeys / 2];
     uint32_t p[1 + kSecond][kKeys / 16][4];
+    Rows::Block made;
     rows[b].unit = unit;
 #pragma unroll
     for (int k = 0; k < kDim / 16; ++k)
@@ -277,15 +278,18 @@ TENON_DEVICE void attend(Fragments (&fragments)[kBlocks], uint32_t buffer, const
     }
     if (b > 0) rows[b - 1].results(fragments[b - 1]);
     rows[b].clear();
-    rows[b].absorb_first(scores[0], p[0]);
+    rows[b].absorb_first(scores[0], made);
+    Rows::round(made, p[0]);
     if constexpr (kSecond) {
-      if (named_barrier_any(vote, 128, rows[b].rises(scores[1]))) {
-        rows[b].add_values(p[0], values);
-        rows[b].absorb(scores[1], p[1]);
-      } else {
-        rows[b].absorb_below(scores[1], p[1]);
-        rows[b].add_values(p[0], values);
+      const bool rises = rows[b].measure(scores[1], made);
+      rows[b].add_values(p[0], values);
+      if (named_barrier_any(vote, 128, rises)) {
+        wgmma_wait<0>();
+        wgmma_result(rows[b].y);
+        rows[b].raise(scores[1], made);
       }
+      rows[b].absorb(made);
+      Rows::round(made, p[1]);
     }
     rows[b].add_values(p[kSecond], values + kSecond * kFurther);
   }

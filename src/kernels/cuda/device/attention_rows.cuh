@@ -8,13 +8,14 @@
 // 64 query rows of heads of kDim columns, against blocks of kKeys keys; this thread's are `lane / 4` and 8 further of its warp's 16.
 //
 // Probabilities are measured against a reference that lags behind the greatest score: it is raised only by scores that
-// exceed it by a factor of 2^8, which neither overflows nor loses precision. So a block's probabilities need not wait
-// for its greatest score.
+// exceed it by a factor of 2^8, which neither overflows nor loses precision. So a block's probabilities need no greatest
+// score: whether one of them is that large is seen from them.
 template <class T, int kDim, int kKeys>
 struct AttentionRows {
   static constexpr int kRowBytes = kDim % 64 == 0 ? 128 : 64;  // of a panel of keys or values
   static constexpr int kPanelBytes = kKeys * kRowBytes;
   using Operand = WgmmaRows<kRowBytes>;  // a block's keys or values
+  static constexpr float kMost = 256;  // a probability, before a reference rises
 
   uint32_t q[kDim / 16][4];
   float y[kDim / 2];
@@ -48,58 +49,59 @@ struct AttentionRows {
     wgmma_commit();
   }
 
-  // Probabilities, as fragments for add_values, of the first block of keys that a sequence's rows meet.
-  TENON_DEVICE void absorb_first(const float (&scores)[kKeys / 2], uint32_t (&p)[kKeys / 16][4]) {
-    float sums[4] = {}, probabilities[kKeys / 2];
+  // A block's probabilities and their sums.
+  struct Block {
+    float p[kKeys / 2];
+    float sum[2];
+  };
+
+  // Of the first block of keys that a sequence's rows meet.
+  TENON_DEVICE void absorb_first(const float (&scores)[kKeys / 2], Block& block) {
     own_greatest(scores, reference);
     share_greatest(reference, 1);
     share_greatest(reference, 2);
-    exponentials<0, kKeys>(scores, probabilities, sums);
-    round(probabilities, p);
-    sum[0] = sums[0] + sums[2];
-    sum[1] = sums[1] + sums[3];
+    measure(scores, block);
+    sum[0] = sum[1] = 0;
+    absorb(block);
   }
 
-  // The same for a further block, while the values of the block before are still being added: waits for them.
-  TENON_DEVICE void absorb(const float (&scores)[kKeys / 2], uint32_t (&p)[kKeys / 16][4]) {
-    float sums[4] = {}, greatest[2], probabilities[kKeys / 2];
-    own_greatest(scores, greatest);
-    exponentials<0, kKeys / 4>(scores, probabilities, sums);
-    share_greatest(greatest, 1);
-    exponentials<kKeys / 4, kKeys / 2>(scores, probabilities, sums);
-    share_greatest(greatest, 2);
-    wgmma_wait<0>();
-    wgmma_result(y);
-    if (__any_sync(0xffffffffu, exceeds(greatest, 0) || exceeds(greatest, 1))) {
+  // Of a further block, against the references as they are. Whether one of this thread's probabilities is so large that
+  // a reference must rise before the block is absorbed.
+  TENON_DEVICE bool measure(const float (&scores)[kKeys / 2], Block& block) const {
+    const float references[2] = {reference[0] * unit, reference[1] * unit};
+    float sums[4] = {};
+    uint32_t greatest = 0;  // positive numbers are ordered as their bits
 #pragma unroll
-      for (int half = 0; half < 2; ++half) {  // rows that stay below keep their reference, and every bit
-        if (exceeds(greatest, half)) raise(half, greatest[half]);
-      }
-#pragma unroll
-      for (int i = 0; i < 4; ++i) sums[i] = 0;
-      exponentials<0, kKeys / 2>(scores, probabilities, sums);
+    for (int i = 0; i < kKeys / 2; ++i) {
+      block.p[i] = exp2_approx(fmaf(scores[i], unit, -references[i / 2 % 2]));
+      sums[i / 2 % 4] += block.p[i];
+      greatest = max(greatest, __float_as_uint(block.p[i]));
     }
-    exponentials<kKeys / 2, kKeys>(scores, probabilities, sums);
-    round(probabilities, p);
-    sum[0] += sums[0] + sums[2];
-    sum[1] += sums[1] + sums[3];
+    block.sum[0] = sums[0] + sums[2];
+    block.sum[1] = sums[1] + sums[3];
+    return greatest > __float_as_uint(kMost);
   }
-
-  // Whether a further block has a score of this thread's rows that absorb would raise a reference for.
-  TENON_DEVICE bool rises(const float (&scores)[kKeys / 2]) const {
+  // The values of the blocks before must be added. Rows that stay below keep their reference, and every bit.
+  TENON_DEVICE void raise(const float (&scores)[kKeys / 2], Block& block) {
     float greatest[2];
     own_greatest(scores, greatest);
     share_greatest(greatest, 1);
     share_greatest(greatest, 2);
-    return exceeds(greatest, 0) || exceeds(greatest, 1);
+#pragma unroll
+    for (int half = 0; half < 2; ++half) {
+      if (exp2_approx(fmaf(greatest[half], unit, -(reference[half] * unit))) > kMost) raise(half, greatest[half]);
+    }
+    measure(scores, block);
   }
-  // absorb for a block that raises none: the values of the block before need not be added yet.
-  TENON_DEVICE void absorb_below(const float (&scores)[kKeys / 2], uint32_t (&p)[kKeys / 16][4]) {
-    float sums[4] = {}, probabilities[kKeys / 2];
-    exponentials<0, kKeys>(scores, probabilities, sums);
-    round(probabilities, p);
-    sum[0] += sums[0] + sums[2];
-    sum[1] += sums[1] + sums[3];
+  TENON_DEVICE void absorb(const Block& block) {
+    sum[0] += block.sum[0];
+    sum[1] += block.sum[1];
+  }
+
+  // As fragments for add_values.
+  TENON_DEVICE static void round(const Block& block, uint32_t (&fragments)[kKeys / 16][4]) {
+#pragma unroll
+    for (int i = 0; i < kKeys / 4; ++i) fragments[i / 4][i % 4] = pack<T>(block.p[2 * i], block.p[2 * i + 1]);
   }
 
   // The rows' results, rounded, for matrix stores: 16 columns in each entry.
@@ -138,25 +140,6 @@ struct AttentionRows {
     }
   }
 
-  // Of the scores of keys kFirst to kEnd.
-  template <int kFirst, int kEnd>
-  TENON_DEVICE void exponentials(const float (&scores)[kKeys / 2], float (&p)[kKeys / 2], float (&sums)[4]) const {
-    const float references[2] = {reference[0] * unit, reference[1] * unit};
-#pragma unroll
-    for (int i = kFirst / 2; i < kEnd / 2; ++i) {
-      p[i] = exp2_approx(fmaf(scores[i], unit, -references[i / 2 % 2]));
-      sums[i / 2 % 4] += p[i];
-    }
-  }
-  TENON_DEVICE static void round(const float (&p)[kKeys / 2], uint32_t (&fragments)[kKeys / 16][4]) {
-#pragma unroll
-    for (int i = 0; i < kKeys / 4; ++i) fragments[i / 4][i % 4] = pack<T>(p[2 * i], p[2 * i + 1]);
-  }
-
-  TENON_DEVICE bool exceeds(const float (&greatest)[2], int half) const {
-    constexpr float kMostRise = 8;
-    return (greatest[half] - reference[half]) * unit > kMostRise;
-  }
   TENON_DEVICE void raise(int half, float greatest) {
     const float factor = exp2_approx((reference[half] - greatest) * unit);
     reference[half] = greatest;
