@@ -1,13 +1,14 @@
 #!/usr/bin/env python3
 """Times Tenon against ONNX Runtime, OpenVINO and PyTorch on the CPU, interleaved; BERT-base shape, random weights.
 
-usage: compare_cpu.py TENON [--precisions fp32,bf16,int8] [--cases 1x16,1x128] [--layers 12] [--rounds 7] [--threads 2]
+usage: compare_cpu.py TENON [--precisions fp32,bf16,int8,quantized] [--cases 1x16,1x128] [--layers 12] [--rounds 7] [--threads 2]
                       [--peers onnxruntime,openvino,pytorch] [--gemm-bench PROGRAM] [--out FOLDER]
                       [--squad dev-v1.1.json --vocab vocab.txt] [--isa avx2]
 
 Each round runs each side in turn on as many threads; a row gives the medians over all rounds with their spread, and
 Tenon's share of each peer's time (the median of the rounds' shares). ONNX Runtime runs its fp32 session, beside int8
-the output of its own dynamic quantisation, which OpenVINO runs too; beside bf16 it runs fp32 (it has no bf16 on
+the output of its own dynamic quantisation, which OpenVINO runs too (and as "quantized" Tenon, which else quantises the
+fp32 model); beside bf16 it runs fp32 (it has no bf16 on
 CPUs), the others bf16. Cases are BATCHxLENGTH at full length, and 32 rows of SQuAD lengths (question + context, cut
 at 384), padded to the longest, where --squad is given. "cosine" is of all hidden states to ONNX Runtime's in fp32.
 With --gemm-bench (the program of that name) a row also gives Tenon's share of the peak rate of multiply-adds that the
@@ -97,6 +98,10 @@ def squad_lengths(squad, vocab, count):
     pairs = [(q["question"], p["context"]) for a in data for p in a["paragraphs"] for q in p["qas"]]
     step = len(pairs) // count
     return [min(384, len(tokenizer(*pairs[i * step]).input_ids)) for i in range(count)]
+
+
+def peer_precision(precision):
+    return "int8" if precision == "quantized" else precision
 
 
 def feeds(lengths, rng):
@@ -265,33 +270,36 @@ def main():
         folder = pathlib.Path(name)
         (model, encoder), engine = export(folder, args.layers), folder / "bert_base.tenon"
         # ONNX Runtime first: it makes the int8 file, and its fp32 is what cosines are taken to.
-        found = {"onnxruntime": onnxruntime_peers(model, precisions, args.threads)}
+        of_peers = sorted({peer_precision(p) for p in precisions})
+        found = {"onnxruntime": onnxruntime_peers(model, of_peers, args.threads)}
         exact = found["onnxruntime"]["fp32"]
         if "openvino" in args.peers:
-            found["openvino"] = openvino_peers(model, precisions, args.threads)
+            found["openvino"] = openvino_peers(model, of_peers, args.threads)
         if "pytorch" in args.peers:
-            found["pytorch"] = pytorch_peers(encoder, precisions, args.threads)
+            found["pytorch"] = pytorch_peers(encoder, of_peers, args.threads)
         wanted = args.peers.split(",")
         rng = np.random.default_rng(0)
         feed_of = {case: feeds(lengths, rng) for case, lengths in cases.items()}
         isa = args.isa or "cpu"
         for precision in precisions:
-            flags = [] if precision == "fp32" else [f"--{precision}"]
-            built = run(args.tenon, "build", str(model), "-o", str(engine), *flags)
+            flags = [] if precision in ("fp32", "quantized") else [f"--{precision}"]
+            source = model.with_name("int8.onnx") if precision == "quantized" else model
+            built = run(args.tenon, "build", str(source), "-o", str(engine), *flags)
             again = folder / "again.tenon"
-            run(args.tenon, "build", str(model), "-o", str(again), *flags)
+            run(args.tenon, "build", str(source), "-o", str(again), *flags)
             weights = built["weight_bytes"]
             say(f"{precision}: build {built['seconds']:.2f} s, file {os.path.getsize(engine) / weights:.4f} x weights "
                 f"({weights / 2**20:.1f} MiB), peak resident {built['peak_resident_bytes'] / weights:.2f} x, "
                 f"identical bytes: {engine.read_bytes() == again.read_bytes()}")
-            peers = {n: by[precision] for n, by in found.items() if n in wanted and precision in by}
+            same = peer_precision(precision)
+            peers = {n: by[same] for n, by in found.items() if n in wanted and same in by}
             say("")
             heads = " | ".join(f"{n}, ms | share" for n in peers)
             say(f"| case | tenon, ms | of peak | {heads} | max abs | cosine | memory, x weights |")
             say("|---" * (6 + 2 * len(peers)) + "|")
             for case, lengths in cases.items():
                 feed = feed_of[case]
-                found_isa, peak = measured_peak(args.gemm_bench, precision, args.threads)
+                found_isa, peak = measured_peak(args.gemm_bench, same, args.threads)
                 isa = found_isa or isa
                 times, point = time_case(args.tenon, engine, peers, feed, lengths, folder, args)
                 np.savez(folder / "in.npz", **feed)

@@ -103,6 +103,8 @@ struct Precision {
   std::string factors;         // of the linears, where floats stay f32
 };
 
+const char* integers_at_hand() { return kernels::cpu::lacks_vnni(kernels::cpu::chosen_isa()) ? "int8_quads" : "int8"; }
+
 // Errors: unsupported (on this target), invalid-argument.
 Result<Precision> parse_precision(std::string name, kernels::Target target) {
   const bool on_gpu = target == kernels::Target::kCuda;
@@ -114,8 +116,8 @@ Result<Precision> parse_precision(std::string name, kernels::Target target) {
   if (name == "int8" && on_gpu) return error(ErrorCode::kUnsupported, "int8 needs a CPU: --target cpu");
   if (name == "fp16") return Precision{DType::kF16, ""};
   if (name == "bf16") return on_gpu ? Precision{DType::kBF16, ""} : Precision{DType::kF32, "bf16"};
-  if (name == "int8" && kernels::cpu::lacks_vnni(kernels::cpu::chosen_isa())) return Precision{DType::kF32, "int8_quads"};
-  if (name == "int8" || name == "tf32") return Precision{DType::kF32, name};
+  if (name == "int8") return Precision{DType::kF32, integers_at_hand()};
+  if (name == "tf32") return Precision{DType::kF32, name};
   return error(ErrorCode::kInvalidArgument, "there is no precision \"{}\": fp32, tf32, fp16, bf16, int8 or best", name);
 }
 
@@ -188,6 +190,7 @@ Result<plan::PlanOptions> optimize(ir::Graph& graph, const BuilderConfig& config
     options.precision = precision.floats;
     options.factors = precision.factors;
     options.fp32_layers = config.fp32_layers;
+    if (target.kind == kernels::Target::kCpu) options.quantized = integers_at_hand();
     options.channels_last = target.kind != kernels::Target::kReference;
     options.fold_norms = target.kind == kernels::Target::kCuda && target.machine.compute_capability == 90;
     options.dump_dir = config.dump_passes;
@@ -249,6 +252,7 @@ Result<CompiledPlan> compile_for(const TargetChoice& target, bool one_of_several
   }
   if (!precision.ok()) return precision.status();
   TENON_ASSIGN(plan::PlanOptions options, optimize(*out.graph, config, target, *precision, out.report));
+  if (out.report.is_quantized) out.precision = "int8";
   for (const auto& pattern : out.report.patterns) {
     if (pattern.applied == 0) note(notes, fmt::format("pattern {} ({}) was applied nowhere: `tenon explain` says where it came near", pattern.name, pattern.where));
   }

@@ -56,11 +56,30 @@ void keep_within(const float* w, float inverse, int sign, const int64_t* at, int
   }
 }
 
+// The step of which every w is a multiple already, 127 at most: that of weights that were rounded to 8 bits before. 0: none.
+float step_of(const float* w, int64_t k, float largest) {
+  constexpr float kNear = 1e-3f;
+  float least = largest;
+  for (int64_t i = 0; i < k; ++i)
+    if (w[i] != 0) least = std::min(least, std::abs(w[i]));
+  const float most = std::nearbyint(largest / least);
+  if (!(most <= 127)) return 0;
+  const float inverse = most / largest;
+  for (int64_t i = 0; i < k; ++i)
+    if (std::abs(w[i] * inverse - std::nearbyint(w[i] * inverse)) > kNear) return 0;
+  return largest / most;
+}
+
 }  // namespace
 
 float quantize_column(const float* w, int64_t k, bool quads, int8_t* r) {
   const float largest = largest_of(w, k, quads), most = quads ? kMostOfQuad : 127;
-  const float inverse = largest >= FLT_MIN && largest <= FLT_MAX ? most / largest : 0.0f;
+  const bool regular = largest >= FLT_MIN && largest <= FLT_MAX;
+  float step = largest / most, inverse = regular ? most / largest : 0.0f;
+  if (const float given = regular && !quads ? step_of(w, k, largest) : 0; given > 0) {
+    step = given;
+    inverse = 1.0f / given;
+  }
   for (int64_t i = 0; i < k; ++i)
     r[i] = static_cast<int8_t>(
         std::clamp(static_cast<int32_t>(std::nearbyint(inverse == 0 ? 0 : w[i] * inverse)), -127, 127));
@@ -68,7 +87,7 @@ float quantize_column(const float* w, int64_t k, bool quads, int8_t* r) {
     for_quads(k, [&](const int64_t* at, int count) {
       for (const int sign : {1, -1}) keep_within(w, inverse, sign, at, count, r);
     });
-  return largest / most;
+  return step;
 }
 
 }  // namespace tenon::ops

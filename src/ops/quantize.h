@@ -48,7 +48,8 @@ inline int32_t quantize(float x, const RowScale& row) {
 // Whether an attribute `factors` asks for integers.
 inline bool are_integers(std::string_view factors) { return factors == "int8" || factors == "int8_quads"; }
 
-// Writes r of the k elements w of a column and returns its step; NaN or infinity among them make the step so.
+// Writes r of the k elements w of a column and returns its step; NaN or infinity among them make the step so. A column of
+// multiples of one number, 127 times it at most, was rounded before, and keeps its r (not in quads).
 float quantize_column(const float* w, int64_t k, bool quads, int8_t* r);
 
 }  // namespace tenon::ops

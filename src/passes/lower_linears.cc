@@ -7,6 +7,8 @@
 // bf16, as do attention and norms between them, with casts where others read or feed them. The factors of tf32 (for GPUs)
 // leave all else as it is; products of two computed matrices have them too.
 //
+// A model that was quantised dynamically (fuse-dynamic-quantization) names the linears itself; the others stay as they are.
+//
 // Left alone: what the build names; weights that are computed when run (they could not be packed in advance), and heads, which cost little
 // and decide much: few outputs, or tanh (a pooler); convolutions of few channels (images as they come in) or in groups.
 // `explain` names them.
@@ -59,6 +61,8 @@ bool comes_of(const Node& node, const std::vector<std::string>& names) {
   return false;
 }
 
+constexpr const char* kKept = "the build keeps it in 32 bits";
+
 // An attention or a norm, whose kernels read and write bf16.
 bool stands_between(const Node& node) {
   if (node.input(0) == nullptr || node.input(0)->dtype() != DType::kF32) return false;
@@ -87,7 +91,7 @@ Status lower_linears(Graph& graph, const std::string& factors, Decisions& decisi
     const bool is_conv = node->is(Op::k_conv) && !on_gpu;
     if (!node->is(Op::k_linear) && !is_conv) continue;
     std::string reason = is_conv ? reason_to_keep_conv(*node) : reason_to_keep(*node);
-    if (reason.empty() && comes_of(*node, kept)) reason = "the build keeps it in 32 bits";
+    if (reason.empty() && comes_of(*node, kept)) reason = kKept;
     if (reason.empty()) {
       any = true;
       lowered.insert(node.get());
@@ -98,6 +102,24 @@ Status lower_linears(Graph& graph, const std::string& factors, Decisions& decisi
   }
   // Nothing is gained by norms alone.
   return any && !on_gpu ? lower_nodes(graph, DType::kBF16, lowered) : Status();
+}
+
+Result<bool> lower_quantized_linears(Graph& graph, const std::string& factors, Decisions& decisions, const std::vector<std::string>& kept) {
+  NodeSet lowered;
+  bool any = false;
+  for (const auto& node : graph.nodes()) {
+    if (ops::is_constant_expression(*node->output())) continue;
+    if (stands_between(*node)) lowered.insert(node.get());
+    if (!node->is(Op::k_linear) || node->attrs().text("factors").empty()) continue;
+    const std::string reason = factors.empty() ? "the build computes it in floats" : comes_of(*node, kept) ? kKept : reason_to_keep(*node);
+    node->attrs().set("factors", reason.empty() ? factors : "");
+    if (reason.empty()) lowered.insert(node.get());
+    any |= reason.empty();
+    decisions.push_back({"lower-linears", node->describe(), reason.empty(),
+                         reason.empty() ? fmt::format("factors are {}, as the model quantises them", factors) : reason});
+  }
+  if (any) TENON_TRY(lower_nodes(graph, DType::kBF16, lowered));
+  return any;
 }
 
 }  // namespace tenon::passes

@@ -18,6 +18,7 @@ Status simplify_layout(Graph& graph, Decisions& decisions);
 // Forms that exporters spell in several ways, into one.
 Status fuse_layer_norm(Graph& graph, Decisions& decisions);
 Status fuse_gelu(Graph& graph, Decisions& decisions);
+Status fuse_dynamic_quantization(Graph& graph, Decisions& decisions);
 Status fuse_linear(Graph& graph, Decisions& decisions);
 Status fuse_rotary(Graph& graph, Decisions& decisions);
 Status split_interleaved_heads(Graph& graph, Decisions& decisions);
@@ -60,6 +61,9 @@ Status lower_nodes(Graph& graph, DType to, const NodeSet& nodes);
 // int8_quads).
 // `kept`: names of nodes of the source model, * standing for any text; what comes of them keeps its 32 bits.
 Status lower_linears(Graph& graph, const std::string& factors, Decisions& decisions, const std::vector<std::string>& kept = {});
+// The same for those linears alone that the model itself computes in 8 bits (fuse-dynamic-quantization). With no `factors` they
+// compute in floats. Whether there are any.
+Result<bool> lower_quantized_linears(Graph& graph, const std::string& factors, Decisions& decisions, const std::vector<std::string>& kept = {});
 
 // Whether `text` is of the form of `glob`: * stands for any text, ? for one character.
 bool like(std::string_view text, std::string_view glob);

@@ -29,6 +29,7 @@ constexpr Pass kPipeline[] = {
     // One spelling for each building block.
     {"fuse-layer-norm", fuse_layer_norm, "mean, variance, scale and shift -> layer_norm; mean square and scale -> rms_norm"},
     {"fuse-gelu", fuse_gelu, "erf, tanh and sigmoid forms -> gelu"},
+    {"fuse-dynamic-quantization", fuse_dynamic_quantization, "products of integers quantised at run time -> linear; look-ups of quantised tables -> of floats"},
     {"fuse-linear", fuse_linear, "matmul by a weight, and its bias -> linear"},
     {"simplify-layout", simplify_layout, "merge and cancel reshapes and transposes, move flattening out of row-wise ops"},
     {"fuse-rotary", fuse_rotary, "rotary position embedding of heads -> of rows"},
@@ -178,6 +179,11 @@ Result<PipelineReport> run_pipeline(Graph& graph, const PipelineOptions& options
     ran.insert(pass.name);
     TENON_TRY(run(pass, number++));
     if (options.stop_after == pass.name) break;
+  }
+  if (options.stop_after.empty()) {
+    const bool free = options.precision == DType::kF32 && options.factors.empty();
+    TENON_ASSIGN(report.is_quantized, lower_quantized_linears(graph, free ? options.quantized : "", report.decisions, options.fp32_layers));
+    if (Status s = ops::verify(graph); verify && !s.ok()) return s.with_context("bug in pass lower-linears");
   }
   if (options.precision != DType::kF32 && options.stop_after.empty()) {
     TENON_TRY(lower_precision(graph, options.precision, report.decisions));

@@ -132,6 +132,7 @@ Result<bool> fold_norm(Rewriter& rw, Node& node) {
   if (!node.is(Op::k_linear) || !node.input(0)->is(Op::k_layer_norm) || !node.input(0)->has_one_use()) return rw.no_match();
   Node& norm = *node.input(0)->producer();
   if (norm.input(1) == nullptr || norm.input(1)->rank() != 1) return rw.no_match();
+  if (!node.attrs().text("factors").empty()) return rw.decline(node, "its weight was rounded to 8 bits");
   // A weight that is read elsewhere too (tied embeddings) would have to be stored twice.
   Value* source = node.input(1);
   while (source->is(Op::k_transpose) && source->has_one_use()) source = source->producer()->input(0);

@@ -50,7 +50,9 @@ Result<Value*> merge_linears(Rewriter& rw, const std::vector<Value*>& parts) {
   if (any_bias) {
     TENON_ASSIGN(bias, rw.create(Op::k_concat, biases, {{"axis", int64_t{0}}}));
   }
-  TENON_ASSIGN(Value * merged, rw.create(Op::k_linear, {parts[0]->producer()->input(0), weight, bias}));
+  const ir::Attrs& attrs = parts[0]->producer()->attrs();
+  const bool alike = std::ranges::all_of(parts, [&](Value* v) { return v->producer()->attrs() == attrs; });
+  TENON_ASSIGN(Value * merged, rw.create(Op::k_linear, {parts[0]->producer()->input(0), weight, bias}, alike ? attrs : ir::Attrs{}));
   for (Value* part : parts) rw.absorb_origin(merged->producer(), part->producer());
   return merged;
 }

@@ -55,7 +55,7 @@ Result<bool> split(Rewriter& rw, Node& node) {
   if (bias != nullptr) {
     TENON_ASSIGN(bias, rw.create(Op::k_gather, {bias, chosen}, {{"axis", int64_t{0}}}));
   }
-  TENON_ASSIGN(Value * made, rw.create(Op::k_linear, {linear.input(0), weight, bias}));
+  TENON_ASSIGN(Value * made, rw.create(Op::k_linear, {linear.input(0), weight, bias}, linear.attrs()));
   rw.absorb_origin(made->producer(), &linear);
   TENON_ASSIGN(Value * y, rw.create(Op::k_reshape, {made}, {{"shape", node.output()->shape()}}));
   rw.replace(node.output(), y);

@@ -1,14 +1,19 @@
 """The same models in other containers: ways to store weights, constants, functions and inputs in ONNX."""
 
+import tempfile
+
 import numpy as np
 import onnx
+import onnxruntime
 import torch
 from onnx import TensorProto, helper, numpy_helper
+from onnxruntime.quantization import QuantType, quantize_dynamic
 
-from .common import Case, Output, make_input_maker
+from .common import Case, Output, make_input_maker, session_options, widen
 from .exports import make_model
 
 DOMAIN = "example.layers"
+QUANTIZED_TOLERANCE = 0.1
 
 
 def replace_initializers(proto, make):
@@ -147,6 +152,26 @@ def local_functions(proto):
             node.domain = DOMAIN
 
 
+def quantized(optimize=False, **options):
+    """As onnxruntime's quantize_dynamic leaves it: DynamicQuantizeLinear and MatMulInteger, tables of 8 bits. With
+    `optimize` as its sessions save it then, with fused operators of its own."""
+
+    def rewrite(proto):
+        with tempfile.TemporaryDirectory() as folder:
+            source, result = f"{folder}/source.onnx", f"{folder}/result.onnx"
+            onnx.save(proto, source)
+            quantize_dynamic(source, result, **options)
+            if optimize:
+                session = session_options()
+                session.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_EXTENDED
+                session.optimized_model_filepath = f"{folder}/optimized.onnx"
+                onnxruntime.InferenceSession(result, session, providers=["CPUExecutionProvider"])
+                result = session.optimized_model_filepath
+            return onnx.load(result)
+
+    return rewrite
+
+
 def int32_inputs(names):
     make = make_input_maker(names)
 
@@ -212,3 +237,17 @@ def cases():
         notes="every initializer is a graph input too, as in files of IR version 3",
     )  # fmt: skip
     yield case("metadata", 12, "dynamo", 20, keep_metadata=True, notes="with the exporter's metadata_props")
+
+    def wide(seed):  # enough columns that products are worth 8 bits
+        sizes = {"vocab_size": 120, "hidden_size": 64, "intermediate_size": 128, "max_position_embeddings": 48}
+        return widen(make_model("bert", "encoder", "eager", 300 + seed, layers=2, **sizes), 300 + seed, std=0.08)
+
+    for seed, name, exporter, opset, options, notes in [
+        (13, "quantized", "torchscript", 17, {"weight_type": QuantType.QUInt8}, "weights with a zero point"),
+        (14, "quantized-columns", "dynamo", 18, {"weight_type": QuantType.QInt8, "per_channel": True}, "a scale for each column"),
+        (15, "quantized-optimized", "torchscript", 17, {"weight_type": QuantType.QInt8, "optimize": True}, "fused by ONNX Runtime"),
+    ]:
+        yield case(
+            name, seed, exporter, opset, wide(seed), layers=2, tolerance=QUANTIZED_TOLERANCE,
+            rewrite=quantized(**options), notes=f"quantised dynamically, {notes}",
+        )  # fmt: skip
