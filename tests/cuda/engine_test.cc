@@ -134,7 +134,8 @@ TEST_P(GpuEngine, AgreesWithTheRecordedOutputs) {
         EXPECT_EQ(bytes_of(context.output(out.name)), bytes_of(on_device.output(out.name))) << out.name;
         double largest = 1;
         for (int64_t i = 0; i < expected->numel(); ++i) largest = std::max(largest, std::abs(expected->at(i)));
-        EXPECT_LE(worst_difference(tensor, *expected, golden.valid(shape), out.rows == "tokens"), allowed * largest)
+        EXPECT_LE(worst_difference(tensor, *expected, golden.valid(shape), out.rows == "tokens"),
+                  std::max(allowed * largest, golden.tolerance))
             << out.name << ", shape " << shape;
       }
     }
