@@ -18,7 +18,7 @@ int build(const BuildArgs& args) {
   config.tokenizer = args.tokenizer;
   config.task = args.task;
   config.target = args.target;
-  config.precision = args.fp16 ? "fp16" : args.bf16 ? "bf16" : args.int8 ? "int8" : args.tf32 ? "tf32" : args.best ? "best" : "fp32";
+  config.precision = args.fp16 ? "fp16" : args.bf16 ? "bf16" : args.int8 ? "int8" : args.tf32 ? "tf32" : args.best ? "best" : args.fp32 ? "fp32" : "";
   config.fp32_layers = args.fp32_layers;
   config.input_types = args.input_types;
   config.output_types = args.output_types;

@@ -63,7 +63,7 @@ std::string precision_of(const ExecOptions& o, bool on_gpu) {
     return o.fp16 ? "fp16" : o.bf16 ? "bf16" : o.no_tf32 ? "fp32" : "tf32";
   }
   if (o.fp16) warn("--fp16: on a CPU there is no 16-bit float arithmetic to gain by; it computes in 32 bits");
-  return o.int8 ? "int8" : o.bf16 ? "bf16" : "fp32";
+  return o.int8 ? "int8" : o.bf16 ? "bf16" : "";
 }
 
 // Profiles of the command line with the model's names. --shapes alone is its own profile.
@@ -135,7 +135,7 @@ Status build_engine(ExecOptions& o, const std::string& path) {
   config.workspace_limit = o.workspace;
   note("=== Device Information ===");
   note(fmt::format("Selected Device: {}", on_gpu ? (*device)->name() : "CPU"));
-  note(fmt::format("Precision: {}", config.precision));
+  note(fmt::format("Precision: {}", config.precision.empty() ? "the model's own" : config.precision));
   const double begin = seconds_now();
   double parsed = 0;
   std::string told;

@@ -51,7 +51,7 @@ constexpr ExecFlag kFlags[] = {
     {"int4", nullptr, "10", kIgnored, "there are no 4-bit kernels yet"},
     {"best", nullptr, "8 10", kUsed, "GPU: fp16; CPU: bf16 where the processor multiplies it"},
     {"noTF32", nullptr, "8 10 11", kUsed, "products of 32-bit floats are not rounded to TF32 (GPU)"},
-    {"stronglyTyped", nullptr, "10 11", kIgnored, "floats keep the model's type unless a precision is asked for"},
+    {"stronglyTyped", nullptr, "10 11", kIgnored, "the model's 16-bit floats compute in 32 bits unless --fp16 or --bf16 asks for theirs"},
     {"calib", "file", "8 10", kIgnored, "8-bit scales are found when rows are run"},
     {"precisionConstraints", "kind", "8 10", kUsed, "prefer or obey: --layerPrecisions counts; none: it does not (the default)"},
     {"layerPrecisions", "spec", "8 10", kUsed, "layer:fp32[,…], * for any text: products that --bf16 and --int8 leave in fp32 (CPU)"},
@@ -116,7 +116,7 @@ constexpr ExecFlag kFlags[] = {
     {"cpuOnly", nullptr, "10 11", kUsed, "build for this machine's CPU and run there"},
     {"monitorMemory", nullptr, "10 11", kUsed, "print the most memory that the process held"},
     {"explicitBatch", nullptr, "8", kIgnored, "the batch is always an axis of the inputs"},
-    {"explicitPrecision", nullptr, "8", kIgnored, "floats keep the model's type unless a precision is asked for"},
+    {"explicitPrecision", nullptr, "8", kIgnored, "the model's 16-bit floats compute in 32 bits unless --fp16 or --bf16 asks for theirs"},
     {"buildOnly", nullptr, "8", kUsed, "as --skipInference"},
     {"distributiveIndependence", nullptr, "10 11", kIgnored, "a row's results never depend on its neighbours"},
     // Inference

@@ -63,10 +63,12 @@ void add_build(CLI::App& app, BuildArgs& a) {
                                          "Several, as in sm_90,sm_80,cpu, share one engine; each machine runs what suits it best");
   CLI::Option* fp16 = verb->add_flag("--fp16", a.fp16, "compute in 16-bit floats (GPU)");
   CLI::Option* bf16 = verb->add_flag("--bf16", a.bf16, "compute in bfloat16; on a CPU: matrix products only")->excludes(fp16);
-  CLI::Option* int8 = verb->add_flag("--int8", a.int8, "8-bit matrix products, scales of rows found when run (CPU). A model that\n"
-                                                          "was quantised dynamically gets them without, where it has them")->excludes(fp16)->excludes(bf16);
-  verb->add_flag("--tf32", a.tf32, "32-bit floats whose matrix products the tensor cores round to tf32 (GPU)")->excludes(fp16)->excludes(bf16)->excludes(int8);
-  verb->add_flag("--best", a.best, "GPU: fp16; CPU: bf16 where this processor multiplies bf16")->excludes(fp16)->excludes(bf16)->excludes(int8);
+  CLI::Option* int8 = verb->add_flag("--int8", a.int8, "8-bit matrix products, scales of rows found when run (CPU)")->excludes(fp16)->excludes(bf16);
+  CLI::Option* tf32 = verb->add_flag("--tf32", a.tf32, "32-bit floats whose matrix products the tensor cores round to tf32 (GPU)")->excludes(fp16)->excludes(bf16)->excludes(int8);
+  CLI::Option* best = verb->add_flag("--best", a.best, "GPU: fp16; CPU: bf16 where this processor multiplies bf16")->excludes(fp16)->excludes(bf16)->excludes(int8);
+  verb->add_flag("--fp32", a.fp32, "compute in 32-bit floats, whatever the model has. Without one of these the model's own: on CPUs 8 bits for\n"
+                                   "the products of a dynamically quantised model, on GPUs the 16-bit floats that its weights are of, else fp32")
+      ->excludes(fp16)->excludes(bf16)->excludes(int8)->excludes(tf32)->excludes(best);
   verb->add_flag("--tune", a.tune, "time the kernels' configs on this GPU or CPU (seconds) and take the fastest; default: Tenon's own table");
   verb->add_option("--tactics", a.tactics, "libraries of others whose kernels race too where --tune times (GPU): cublaslt, for linears; cudnn, for convolutions.\n"
                                            "An engine that has such kernels needs the library")->delimiter(',');
@@ -76,7 +78,7 @@ void add_build(CLI::App& app, BuildArgs& a) {
   verb->add_option("--min-shapes", a.min_shapes, "least sizes per input, name:AxB[,name:AxB]")->delimiter(',');
   verb->add_option("--opt-shapes", a.opt_shapes, "usual sizes per input")->delimiter(',');
   verb->add_option("--max-shapes", a.max_shapes, "largest sizes per input")->delimiter(',');
-  verb->add_option("--fp32-layers", a.fp32_layers, "nodes of the model, by names with *, whose products --bf16, --int8 and a quantised model's own 8 bits leave in fp32 (CPU)")->delimiter(',');
+  verb->add_option("--fp32-layers", a.fp32_layers, "nodes of the model, by names with *, whose products stay in fp32 beside --bf16, --int8 or a quantised model's own 8 bits (CPU)")->delimiter(',');
   verb->add_option("--input-types", a.input_types, "types of the inputs in the engine, one for each or one for all: int32, fp16 …")->delimiter(',');
   verb->add_option("--output-types", a.output_types, "the same of the outputs")->delimiter(',');
   verb->add_option("--tokenizer", a.tokenizer, "folder with tokenizer.json or vocab.txt; default: the model's own");
@@ -104,7 +106,8 @@ void add_tune(CLI::App& app, TuneArgs& a) {
   CLI::Option* fp16 = verb->add_flag("--fp16", a.fp16, "compute in 16-bit floats");
   CLI::Option* bf16 = verb->add_flag("--bf16", a.bf16, "compute in bfloat16")->excludes(fp16);
   CLI::Option* int8 = verb->add_flag("--int8", a.int8, "8-bit matrix products (CPU)")->excludes(fp16)->excludes(bf16);
-  verb->add_flag("--tf32", a.tf32, "32-bit floats, matrix products in tf32 (GPU)")->excludes(fp16)->excludes(bf16)->excludes(int8);
+  CLI::Option* tf32 = verb->add_flag("--tf32", a.tf32, "32-bit floats, matrix products in tf32 (GPU)")->excludes(fp16)->excludes(bf16)->excludes(int8);
+  verb->add_flag("--fp32", a.fp32, "compute in 32-bit floats; default: the model's own, as `tenon build` has it")->excludes(fp16)->excludes(bf16)->excludes(int8)->excludes(tf32);
   verb->add_option("--tactics", a.tactics, "libraries of others whose kernels race too (GPU): cublaslt, for linears; cudnn, for convolutions")->delimiter(',');
   verb->add_option("--timing-cache", a.timing_cache, "file of timings: what it knows is not timed again, what is new is added; default:\n"
                                                      "timings.jsonl in the cache folder");

@@ -52,7 +52,7 @@ int tune(const TuneArgs& args) {
   BuilderConfig config;
   config.tune = true;
   config.target = args.target;
-  config.precision = args.fp16 ? "fp16" : args.bf16 ? "bf16" : args.int8 ? "int8" : args.tf32 ? "tf32" : "fp32";
+  config.precision = args.fp16 ? "fp16" : args.bf16 ? "bf16" : args.int8 ? "int8" : args.tf32 ? "tf32" : args.fp32 ? "fp32" : "";
   config.tactics = args.tactics;
   config.timing_cache = args.timing_cache;
   config.workspace_limit = args.workspace_limit;

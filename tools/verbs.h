@@ -32,7 +32,7 @@ struct BuildArgs : CommonArgs {
   std::vector<std::string> input_types, output_types, fp32_layers;
   std::vector<std::string> disabled_passes, patterns;
   std::string dump_passes, tokenizer, task, target = "cpu";
-  bool no_optimize = false, all_positions = false, fp16 = false, bf16 = false, int8 = false, tf32 = false, best = false;
+  bool no_optimize = false, all_positions = false, fp16 = false, bf16 = false, int8 = false, tf32 = false, best = false, fp32 = false;
   bool tune = false;
   std::vector<std::string> tactics;
   std::string timing_cache;
@@ -46,7 +46,7 @@ struct TuneArgs : CommonArgs {
   int candidates = 8;
   double sustained = 0;  // seconds
   uint64_t workspace_limit = 0;
-  bool again = false, fp16 = false, bf16 = false, int8 = false, tf32 = false;
+  bool again = false, fp16 = false, bf16 = false, int8 = false, tf32 = false, fp32 = false;
 };
 
 struct RunArgs : CommonArgs {

@@ -121,6 +121,13 @@ Result<Precision> parse_precision(std::string name, kernels::Target target) {
   return error(ErrorCode::kInvalidArgument, "there is no precision \"{}\": fp32, tf32, fp16, bf16, int8 or best", name);
 }
 
+// The model's own, where the build asks for none: the 16 bits of its weights on a GPU.
+std::string precision_for(const BuilderConfig& config, const ir::Graph& graph, kernels::Target target) {
+  if (!config.precision.empty()) return config.precision;
+  const DType weights = target == kernels::Target::kCuda ? passes::type_of_weights(graph) : DType::kF32;
+  return weights == DType::kF16 ? "fp16" : weights == DType::kBF16 ? "bf16" : "fp32";
+}
+
 engine::PlanTexts texts_of(const CompiledPlan& plan) {
   engine::PlanTexts texts;
   texts.graph_compiled = ir::print(*plan.graph);
@@ -155,9 +162,10 @@ engine::Metadata metadata_of(const Compiled& compiled, const BuilderConfig& conf
   m.properties = compiled.model.properties;
   m.notes = compiled.model.notes;
   m.build_options["optimize"] = config.optimize ? "1" : "0";
-  m.build_options["precision"] = config.precision;
+  const std::string precision = config.precision.empty() ? compiled.plans.front().precision : config.precision;
+  m.build_options["precision"] = precision;
   for (const CompiledPlan& plan : compiled.plans) {
-    if (plan.precision != config.precision) m.build_options["precision for " + plan.planned.plan.target] = plan.precision;
+    if (plan.precision != precision) m.build_options["precision for " + plan.planned.plan.target] = plan.precision;
   }
   for (const std::string& name : config.tactics) m.build_options["tactics"] += name + " ";
   for (const std::string& name : config.disabled_passes) m.build_options["disable-pass"] += name + " ";
@@ -190,7 +198,7 @@ Result<plan::PlanOptions> optimize(ir::Graph& graph, const BuilderConfig& config
     options.precision = precision.floats;
     options.factors = precision.factors;
     options.fp32_layers = config.fp32_layers;
-    if (target.kind == kernels::Target::kCpu) options.quantized = integers_at_hand();
+    if (target.kind == kernels::Target::kCpu && config.precision.empty()) options.quantized = integers_at_hand();
     options.channels_last = target.kind != kernels::Target::kReference;
     options.fold_norms = target.kind == kernels::Target::kCuda && target.machine.compute_capability == 90;
     options.dump_dir = config.dump_passes;
@@ -243,7 +251,7 @@ Result<CompiledPlan> compile_for(const TargetChoice& target, bool one_of_several
                                  const BuilderConfig& config, Workshop& shop, std::vector<std::string>& notes) {
   CompiledPlan out;
   out.graph = std::move(graph);
-  out.precision = config.precision;
+  out.precision = precision_for(config, *out.graph, target.kind);
   auto precision = parse_precision(out.precision, target.kind);
   if (!precision.ok() && precision.status().code() == ErrorCode::kUnsupported && one_of_several) {
     note(notes, fmt::format("{} computes in fp32: {}", plan::target_name(target.kind, target.machine), precision.status().message()));
@@ -308,7 +316,7 @@ Result<TuneReport> tune(const std::string& model, const BuilderConfig& config, c
   TENON_ASSIGN(const ir::Model imported, import_model(model, config.gather_masked));
   passes::PipelineReport passes;
   TENON_ASSIGN(const TargetChoice target, choose_target(config.target, config.optimize, config.tune));
-  TENON_ASSIGN(const Precision precision, parse_precision(config.precision, target.kind));
+  TENON_ASSIGN(const Precision precision, parse_precision(precision_for(config, *imported.graph, target.kind), target.kind));
   TENON_ASSIGN(plan::PlanOptions planning, optimize(*imported.graph, config, target, precision, passes));
   if (planning.target == kernels::Target::kReference) return error(ErrorCode::kUnsupported, "the plain loops have no configs to time");
   TENON_ASSIGN(plan::TimingCache timings, load_timings(config));

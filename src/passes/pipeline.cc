@@ -20,6 +20,8 @@ struct Pass {
 
 // The compiler's middle, top to bottom. A name may stand more than once where a later pass makes new work for it.
 constexpr Pass kPipeline[] = {
+    {"widen-precision", widen_precision, "the model's own 16-bit floats -> f32; what they are computed in is the build's choice"},
+
     // Shape arithmetic and what the exporter left unfolded must go first: the fusions look at values, not at how their
     // shapes were computed.
     {"fold-constants", fold_constants, "evaluate small constant expressions, drop operations that do nothing"},

@@ -8,12 +8,13 @@ import onnxruntime
 import torch
 from onnx import TensorProto, helper, numpy_helper
 from onnxruntime.quantization import QuantType, quantize_dynamic
+from onnxruntime.transformers.float16 import convert_float_to_float16
 
 from .common import Case, Output, make_input_maker, session_options, widen
 from .exports import make_model
 
 DOMAIN = "example.layers"
-QUANTIZED_TOLERANCE = 0.1
+QUANTIZED_TOLERANCE, HALF_TOLERANCE = 0.1, 0.02
 
 
 def replace_initializers(proto, make):
@@ -241,6 +242,13 @@ def cases():
     def wide(seed):  # enough columns that products are worth 8 bits
         sizes = {"vocab_size": 120, "hidden_size": 64, "intermediate_size": 128, "max_position_embeddings": 48}
         return widen(make_model("bert", "encoder", "eager", 300 + seed, layers=2, **sizes), 300 + seed, std=0.08)
+
+    for seed, name, exporter, opset, keeps in [(16, "fp16-model", "torchscript", 17, True), (17, "fp16-outputs", "dynamo", 18, False)]:
+        yield case(
+            name, seed, exporter, opset, wide(seed), layers=2, tolerance=HALF_TOLERANCE,
+            rewrite=lambda proto, keeps=keeps: convert_float_to_float16(proto, keep_io_types=keeps),
+            notes="all floats are float16" + (", casts at inputs and outputs" if keeps else ""),
+        )  # fmt: skip
 
     for seed, name, exporter, opset, options, notes in [
         (13, "quantized", "torchscript", 17, {"weight_type": QuantType.QUInt8}, "weights with a zero point"),
