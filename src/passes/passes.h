@@ -19,6 +19,7 @@ Status simplify_layout(Graph& graph, Decisions& decisions);
 Status fuse_layer_norm(Graph& graph, Decisions& decisions);
 Status fuse_gelu(Graph& graph, Decisions& decisions);
 Status fuse_dynamic_quantization(Graph& graph, Decisions& decisions);
+Status integers_to_floats(Graph& graph, Decisions& decisions);
 Status fuse_linear(Graph& graph, Decisions& decisions);
 Status fuse_rotary(Graph& graph, Decisions& decisions);
 Status split_interleaved_heads(Graph& graph, Decisions& decisions);

@@ -32,6 +32,7 @@ constexpr Pass kPipeline[] = {
     {"fuse-layer-norm", fuse_layer_norm, "mean, variance, scale and shift -> layer_norm; mean square and scale -> rms_norm"},
     {"fuse-gelu", fuse_gelu, "erf, tanh and sigmoid forms -> gelu"},
     {"fuse-dynamic-quantization", fuse_dynamic_quantization, "products of integers quantised at run time -> linear; look-ups of quantised tables -> of floats"},
+    {"integers-to-floats", integers_to_floats, "8-bit numbers and integer products of statically quantised models -> f32"},
     {"fuse-linear", fuse_linear, "matmul by a weight, and its bias -> linear"},
     {"simplify-layout", simplify_layout, "merge and cancel reshapes and transposes, move flattening out of row-wise ops"},
     {"fuse-rotary", fuse_rotary, "rotary position embedding of heads -> of rows"},

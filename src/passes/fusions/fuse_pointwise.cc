@@ -25,6 +25,7 @@ std::string instruction_name(const Node& node) {
     }
     case Op::k_leaky_relu:
     case Op::k_mod: return "";  // they carry attributes that programs do not
+    case Op::k_pointwise: return "";  // a program, not one of its instructions
     default: return std::string(ir::op_name(node.op()));
   }
 }
@@ -33,48 +34,61 @@ class Program {
  public:
   explicit Program(const Node& root) : root_(root) {}
 
-  // Writes the instructions of `node`, operands first. False when the program would grow too large.
+  // Writes the instructions of `node`, operands first, as many of these as there is room for. False when it has too many inputs.
   bool add(const Node& node) {
     std::string operands;
+    ++begun_;
     for (Value* v : node.inputs()) {
       const auto operand = operand_of(v);
-      if (!operand) return false;
+      if (!operand) {
+        --begun_;
+        return false;
+      }
       operands += (operands.empty() ? "" : ",") + *operand;
     }
-    if (count_ == kMaxInstructions) return false;
-    names_[node.output()] = fmt::format("t{}", count_);
-    text_ += fmt::format("{}t{}={}({})", count_ ? ";" : "", count_, instruction_name(node), operands);
-    ++count_;
+    --begun_;
+    written_.names[node.output()] = fmt::format("t{}", written_.count);
+    written_.text += fmt::format("{}t{}={}({})", written_.count ? ";" : "", written_.count, instruction_name(node), operands);
+    ++written_.count;
     return true;
   }
-  int count() const { return count_; }
-  const std::string& text() const { return text_; }
-  const std::vector<Value*>& inputs() const { return inputs_; }
-  const std::vector<const Node*>& absorbed() const { return absorbed_; }
+  int count() const { return written_.count; }
+  const std::string& text() const { return written_.text; }
+  const std::vector<Value*>& inputs() const { return written_.inputs; }
+  const std::vector<const Node*>& absorbed() const { return written_.absorbed; }
 
  private:
   std::optional<std::string> operand_of(Value* v) {
-    if (auto it = names_.find(v); it != names_.end()) return it->second;
+    if (auto it = written_.names.find(v); it != written_.names.end()) return it->second;
     if (const Tensor* t = v->constant(); t != nullptr && t->numel() == 1 && t->has_data()) return fmt::format("{}", t->at(0));
     // Only values of the result's shape are computed inside; smaller ones would be computed again for every row.
     const Node* producer = v->producer();
-    if (producer != nullptr && v->has_one_use() && v->shape() == root_.output()->shape() && !instruction_name(*producer).empty()) {
-      if (!add(*producer)) return std::nullopt;
-      absorbed_.push_back(producer);
-      return names_.at(v);
+    const bool has_room = written_.count + begun_ < kMaxInstructions;
+    if (has_room && producer != nullptr && v->has_one_use() && v->shape() == root_.output()->shape() && !instruction_name(*producer).empty()) {
+      const Written before = written_;
+      if (add(*producer)) {
+        written_.absorbed.push_back(producer);
+        return written_.names.at(v);
+      }
+      written_ = before;  // it begins a chain of its own
     }
-    if (inputs_.size() == kMaxInputs) return std::nullopt;
-    names_[v] = fmt::format("x{}", inputs_.size());
-    inputs_.push_back(v);
-    return names_.at(v);
+    if (written_.inputs.size() == kMaxInputs) return std::nullopt;
+    written_.names[v] = fmt::format("x{}", written_.inputs.size());
+    written_.inputs.push_back(v);
+    return written_.names.at(v);
   }
 
+  struct Written {
+    std::map<const Value*, std::string> names;
+    std::vector<Value*> inputs;
+    std::vector<const Node*> absorbed;
+    std::string text;
+    int count = 0;
+  };
+
   const Node& root_;
-  std::map<const Value*, std::string> names_;
-  std::vector<Value*> inputs_;
-  std::vector<const Node*> absorbed_;
-  std::string text_;
-  int count_ = 0;
+  Written written_;
+  int begun_ = 0;  // nodes whose operands are being written
 };
 
 // The end of a chain: no elementwise reader would take it in.
