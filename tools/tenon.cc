@@ -67,7 +67,7 @@ void add_build(CLI::App& app, BuildArgs& a) {
   CLI::Option* tf32 = verb->add_flag("--tf32", a.tf32, "32-bit floats whose matrix products the tensor cores round to tf32 (GPU)")->excludes(fp16)->excludes(bf16)->excludes(int8);
   CLI::Option* best = verb->add_flag("--best", a.best, "GPU: fp16; CPU: bf16 where this processor multiplies bf16")->excludes(fp16)->excludes(bf16)->excludes(int8);
   verb->add_flag("--fp32", a.fp32, "compute in 32-bit floats, whatever the model has. Without one of these the model's own: on CPUs 8 bits for\n"
-                                   "the products of a dynamically quantised model, on GPUs the 16-bit floats that its weights are of, else fp32")
+                                   "the products of a dynamically quantised model, on GPUs the 16-bit floats that its products are of, else fp32")
       ->excludes(fp16)->excludes(bf16)->excludes(int8)->excludes(tf32)->excludes(best);
   verb->add_flag("--tune", a.tune, "time the kernels' configs on this GPU or CPU (seconds) and take the fastest; default: Tenon's own table");
   verb->add_option("--tactics", a.tactics, "libraries of others whose kernels race too where --tune times (GPU): cublaslt, for linears; cudnn, for convolutions.\n"

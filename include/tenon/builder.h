@@ -47,7 +47,7 @@ struct BuilderConfig {
   // "fp32"; GPUs: "fp16", "bf16", "tf32" (of matrix products); CPUs: "bf16", and "int8" for the factors of matrix products (in a
   // form of its own where this processor lacks VNNI); "best": fp16 on a GPU, bf16 where this processor multiplies bf16, else
   // fp32. Of several targets, those that lack it are built in fp32, with a note. Empty, the model's own: on CPUs 8 bits for the
-  // products of a dynamically quantised model, on GPUs the 16-bit floats that its weights are of, else fp32.
+  // products of a dynamically quantised model, on GPUs the 16-bit floats that its products are of, else fp32.
   std::string precision;
   // Nodes of the model, by names in which * stands for any text, whose products stay in fp32 where `precision` is "bf16" or
   // "int8" on a CPU.

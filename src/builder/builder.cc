@@ -121,11 +121,11 @@ Result<Precision> parse_precision(std::string name, kernels::Target target) {
   return error(ErrorCode::kInvalidArgument, "there is no precision \"{}\": fp32, tf32, fp16, bf16, int8 or best", name);
 }
 
-// The model's own, where the build asks for none: the 16 bits of its weights on a GPU.
+// The model's own, where the build asks for none: the 16 bits of its products on a GPU.
 std::string precision_for(const BuilderConfig& config, const ir::Graph& graph, kernels::Target target) {
   if (!config.precision.empty()) return config.precision;
-  const DType weights = target == kernels::Target::kCuda ? passes::type_of_weights(graph) : DType::kF32;
-  return weights == DType::kF16 ? "fp16" : weights == DType::kBF16 ? "bf16" : "fp32";
+  const DType own = target == kernels::Target::kCuda ? passes::type_of_products(graph) : DType::kF32;
+  return own == DType::kF16 ? "fp16" : own == DType::kBF16 ? "bf16" : "fp32";
 }
 
 engine::PlanTexts texts_of(const CompiledPlan& plan) {

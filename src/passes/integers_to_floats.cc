@@ -59,7 +59,7 @@ Result<bool> keep_clipped(Rewriter& rw, Node& node) {
   const bool is_signed = quantized->dtype() == DType::kI8;
   if (lo < (is_signed ? -128 : 0) || hi > (is_signed ? 127 : 255)) return rw.no_match();
   TENON_ASSIGN(const bool whole, is_whole(n));
-  if (!whole) return rw.decline(node, "its numbers are not whole");
+  if (!whole || lo != std::nearbyint(lo) || hi != std::nearbyint(hi)) return rw.decline(node, "its numbers are not whole");
   rw.replace_changed(node.output(), clipped);
   return rw.changed(*clipped->producer(), "stays in f32");
 }

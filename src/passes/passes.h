@@ -48,8 +48,8 @@ Status channels_last(Graph& graph, Decisions& decisions);
 
 // First: the model's own floats of 16 bits become f32.
 Status widen_precision(Graph& graph, Decisions& decisions);
-// f16 or bf16 where most of the model's floating-point weights are of it, else f32.
-DType type_of_weights(const Graph& graph);
+// f16 or bf16 where most of the model's products and convolutions are of it, else f32.
+DType type_of_products(const Graph& graph);
 // When the engine is to compute in 16 bits: `to` is f16 or bf16.
 Status lower_precision(Graph& graph, DType to, Decisions& decisions);
 // Behind it.

@@ -120,14 +120,14 @@ Status widen_precision(Graph& graph, Decisions& decisions) {
   return {};
 }
 
-DType type_of_weights(const Graph& graph) {
-  int64_t narrow[2] = {}, wide = 0;
+DType type_of_products(const Graph& graph) {
+  int narrow[2] = {}, others = 0;
   for (const auto& node : graph.nodes()) {
-    const Tensor* tensor = node->is(Op::k_constant) ? node->output()->constant() : nullptr;
-    if (tensor == nullptr || !is_float(tensor->dtype())) continue;
-    (has_16_bits(tensor->dtype()) ? narrow[tensor->dtype() == DType::kBF16] : wide) += tensor->numel();
+    if (!node->is(Op::k_matmul) && !node->is(Op::k_linear) && !node->is(Op::k_conv)) continue;
+    const DType type = node->output()->dtype();
+    ++(has_16_bits(type) ? narrow[type == DType::kBF16] : others);
   }
-  if (std::max(narrow[0], narrow[1]) <= wide) return DType::kF32;
+  if (std::max(narrow[0], narrow[1]) <= others) return DType::kF32;
   return narrow[0] >= narrow[1] ? DType::kF16 : DType::kBF16;
 }
 

@@ -42,14 +42,14 @@ Value* dynamically_quantized(Value* v, Value* scale) {
   return matches(zero, zero_of_x) ? x : nullptr;
 }
 
-// What `v` multiplies, in no order.
-void collect_factors(Value* v, std::vector<Value*>& factors) {
-  if (!v->is(Op::k_mul)) {
+// What `v` multiplies, in no order, so many products deep.
+void collect_factors(Value* v, int depth, std::vector<Value*>& factors) {
+  if (depth == 0 || !v->is(Op::k_mul)) {
     factors.push_back(v);
     return;
   }
-  collect_factors(v->producer()->input(0), factors);
-  collect_factors(v->producer()->input(1), factors);
+  collect_factors(v->producer()->input(0), depth - 1, factors);
+  collect_factors(v->producer()->input(1), depth - 1, factors);
 }
 
 // A product of integers by what scales it.
@@ -61,8 +61,9 @@ struct Scaled {
 
 std::optional<Scaled> scaled_integers(Node& node) {
   if (!node.is(Op::k_mul) || node.output()->dtype() != DType::kF32) return std::nullopt;
+  constexpr int kDepth = 3;
   std::vector<Value*> factors;
-  collect_factors(node.output(), factors);
+  collect_factors(node.output(), kDepth, factors);
   Scaled found;
   for (Value* factor : factors) {
     Value* integers = nullptr;
