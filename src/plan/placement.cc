@@ -1,7 +1,6 @@
 #include "plan/placement.h"
 
 #include <algorithm>
-#include <ranges>
 #include <set>
 #include <string>
 
@@ -41,12 +40,13 @@ bool is_safe_elementwise(const Node& node) {
 
 std::unordered_set<const Node*> host_nodes(const ir::Graph& graph) {
   std::unordered_set<const Node*> host;
-  for (const auto& node : std::views::reverse(graph.nodes())) {
-    if (computes_floats(*node)) continue;
-    const ir::Value& y = *node->output();
-    const bool grows = node->is(Op::k_expand) || node->is(Op::k_reshape) || (is_over_pairs(y.shape()) && is_safe_elementwise(*node));
+  for (auto it = graph.nodes().rbegin(); it != graph.nodes().rend(); ++it) {
+    const Node& node = **it;
+    if (computes_floats(node)) continue;
+    const ir::Value& y = *node.output();
+    const bool grows = node.is(Op::k_expand) || node.is(Op::k_reshape) || (is_over_pairs(y.shape()) && is_safe_elementwise(node));
     const bool is_for_gpu = !y.uses().empty() && !y.is_output() && std::ranges::none_of(y.uses(), [&](const ir::Use& use) { return host.contains(use.node); });
-    if (!grows || !is_for_gpu || node->num_outputs() > 1) host.insert(node.get());
+    if (!grows || !is_for_gpu || node.num_outputs() > 1) host.insert(&node);
   }
   return host;
 }
