@@ -8,9 +8,9 @@ usage: compare_cpu.py TENON [--precisions fp32,bf16,int8,quantized] [--cases 1x1
 Each round runs each side in turn on as many threads; a row gives the medians over all rounds with their spread, and
 Tenon's share of each peer's time (the median of the rounds' shares). ONNX Runtime runs its fp32 session, beside int8
 the output of its own dynamic quantisation, which OpenVINO runs too (and as "quantized" Tenon, which else quantises the
-fp32 model); beside bf16 it runs fp32 (it has no bf16 on
-CPUs), the others bf16. Cases are BATCHxLENGTH at full length, and 32 rows of SQuAD lengths (question + context, cut
-at 384), padded to the longest, where --squad is given. "cosine" is of all hidden states to ONNX Runtime's in fp32.
+fp32 model); beside bf16 it runs fp32 (it has no bf16 on CPUs), the others bf16. Cases are BATCHxLENGTH at full length,
+and 32 rows of SQuAD lengths (question + context, cut at 384), padded to the longest, where --squad is given. "cosine" is
+of all hidden states to ONNX Runtime's in fp32.
 With --gemm-bench (the program of that name) a row also gives Tenon's share of the peak rate of multiply-adds that the
 processor reached just before. --isa hides from all sides what lies above that instruction set (mask_isa.cc; its library is
 expected beside TENON). --out writes the table and a chart. Also the sizes and times of the issue's "BERT-base

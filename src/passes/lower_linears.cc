@@ -105,12 +105,14 @@ Status lower_linears(Graph& graph, const std::string& factors, Decisions& decisi
 }
 
 Result<bool> lower_quantized_linears(Graph& graph, const std::string& factors, Decisions& decisions, const std::vector<std::string>& kept) {
+  const auto is_quantized = [](const auto& node) { return node->is(Op::k_linear) && !node->attrs().text("factors").empty(); };
+  if (std::ranges::none_of(graph.nodes(), is_quantized)) return false;
   NodeSet lowered;
   bool any = false;
   for (const auto& node : graph.nodes()) {
     if (ops::is_constant_expression(*node->output())) continue;
     if (stands_between(*node)) lowered.insert(node.get());
-    if (!node->is(Op::k_linear) || node->attrs().text("factors").empty()) continue;
+    if (!is_quantized(node)) continue;
     const std::string reason = factors.empty() ? "the build computes it in floats" : comes_of(*node, kept) ? kKept : reason_to_keep(*node);
     node->attrs().set("factors", reason.empty() ? factors : "");
     if (reason.empty()) lowered.insert(node.get());

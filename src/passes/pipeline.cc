@@ -150,6 +150,9 @@ Result<PipelineReport> run_pipeline(Graph& graph, const PipelineOptions& options
   }
   PipelineReport report;
   uint64_t before = ir::fingerprint(graph);
+  const auto check = [&](std::string_view name) -> Status {
+    return verify ? ops::verify(graph).with_context(fmt::format("bug in pass {}", name)) : Status();
+  };
   const auto run_named = [&](std::string_view name, size_t number, const auto& apply) -> Status {
     if (options.disabled.contains(std::string(name))) return {};
     const auto start = std::chrono::steady_clock::now();
@@ -157,9 +160,7 @@ Result<PipelineReport> run_pipeline(Graph& graph, const PipelineOptions& options
     const uint64_t after = ir::fingerprint(graph);
     const bool changed = after != before;
     before = after;
-    if (verify && changed) {
-      if (Status s = ops::verify(graph); !s.ok()) return s.with_context(fmt::format("bug in pass {}", name));
-    }
+    if (changed) TENON_TRY(check(name));
     if (changed && !options.dump_dir.empty()) TENON_TRY(dump(graph, options.dump_dir, number, name));
     const std::chrono::duration<double> elapsed = std::chrono::steady_clock::now() - start;
     report.runs.push_back({std::string(name), changed, elapsed.count(), graph.nodes().size()});
@@ -186,11 +187,12 @@ Result<PipelineReport> run_pipeline(Graph& graph, const PipelineOptions& options
   if (options.stop_after.empty()) {
     const bool free = options.precision == DType::kF32 && options.factors.empty();
     TENON_ASSIGN(report.is_quantized, lower_quantized_linears(graph, free ? options.quantized : "", report.decisions, options.fp32_layers));
-    if (Status s = ops::verify(graph); verify && !s.ok()) return s.with_context("bug in pass lower-linears");
+    TENON_TRY(check("lower-linears"));
+    if (report.is_quantized && !options.dump_dir.empty()) TENON_TRY(dump(graph, options.dump_dir, number++, "lower-linears"));
   }
   if (options.precision != DType::kF32 && options.stop_after.empty()) {
     TENON_TRY(lower_precision(graph, options.precision, report.decisions));
-    if (Status s = ops::verify(graph); verify && !s.ok()) return s.with_context("bug in pass lower-precision");
+    TENON_TRY(check("lower-precision"));
     if (!options.dump_dir.empty()) TENON_TRY(dump(graph, options.dump_dir, number++, "lower-precision"));
     TENON_TRY(run(kFuseUnpack, number++));
     TENON_TRY(run(kFuseImage, number++));
@@ -198,7 +200,7 @@ Result<PipelineReport> run_pipeline(Graph& graph, const PipelineOptions& options
   }
   if (!options.factors.empty() && options.stop_after.empty()) {
     TENON_TRY(lower_linears(graph, options.factors, report.decisions, options.fp32_layers));
-    if (Status s = ops::verify(graph); verify && !s.ok()) return s.with_context("bug in pass lower-linears");
+    TENON_TRY(check("lower-linears"));
     if (!options.dump_dir.empty()) TENON_TRY(dump(graph, options.dump_dir, number, "lower-linears"));
   }
   return report;
