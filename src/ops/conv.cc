@@ -65,6 +65,7 @@ Status infer(InferContext& c) {
   if (!parse_activation(activation)) return error(ErrorCode::kBadModel, "unknown activation '{}'", activation);
   if (!activation.empty() && !is_float(c.dtype(1)))
     return error(ErrorCode::kBadModel, "{} of {}", activation, dtype_name(c.dtype(1)));
+  TENON_TRY(check_given_scale(c, rounds_to_int8(c.attrs)));
   return c.output(rounds_to_int8(c.attrs) ? c.dtype(0) : c.dtype(1), std::move(y));
 }
 
@@ -123,6 +124,7 @@ Status int8_reference(const Attrs& attrs, const RunArgs& args, const Window& g, 
     for (int64_t i = 0; i < k; ++i)
       weights[static_cast<size_t>(f * k + i % channels * taps + i / channels)] = integers[static_cast<size_t>(i)];
   }
+  const RowScale given = given_scale(attrs);
   std::vector<float> row(static_cast<size_t>(k));
   std::vector<std::vector<float>> sums(static_cast<size_t>(filters), std::vector<float>(static_cast<size_t>(pixels)));
   for (int64_t image = 0; image < images; ++image) {
@@ -142,7 +144,7 @@ Status int8_reference(const Attrs& attrs, const RunArgs& args, const Window& g, 
             row[static_cast<size_t>(c * taps + flat)] = inside ? x[plane.offset + from * plane.step] : 0.0f;
           }
         });
-        const RowScale scale = scale_of_row(row.data(), k);
+        const RowScale scale = given.step != 0 ? given : scale_of_row(row.data(), k);
         for (int64_t f = group * own; f < (group + 1) * own; ++f) {
           int64_t sum = 0;
           for (int64_t i = 0; i < k; ++i)
@@ -230,6 +232,8 @@ OpDef define_conv() {
       {"factors", std::string(), false,
        "'': their own type; int8: x, f32 or bf16, is rounded to 8 bits by pixel of y, what its window sees at a "
        "time, and w, f32, by filter; summed exactly; int8_quads: the same with w such that sums of four products, in the order [kernel…, C], fit 16 bits"});
+  attrs.push_back(x_step_attr());
+  attrs.push_back(x_zero_attr());
   return {.summary =
               "y[n, f, o…] = activation(bias[f] + sum over c, k… of w[f, c, k…] x[n, c, o… stride + k… dilation - "
               "pad]) + residual[n, f, o…], zeros beyond x; "

@@ -28,6 +28,7 @@ Status infer(InferContext& c) {
     const bool narrow_rows = integers && c.dtype(0) == DType::kBF16;
     if (c.dtype(0) != DType::kF32 && !narrow_rows) return error(ErrorCode::kBadModel, "factors of {} need f32 inputs", factors);
   }
+  TENON_TRY(check_given_scale(c, integers));
   Shape y = c.shape(0);
   if (Status s = c.same(y.back(), c.shape(1)[0]).status(); !s.ok()) return s.with_context("summed axis");
   y.back() = c.shape(1)[1];
@@ -54,7 +55,8 @@ void finish(const RunArgs& args, Activation activation, const Compute<T>* produc
 }
 
 // product [rows, n] = x W with both factors rounded to 8 bits (ops/quantize.h); the sums are exact in double.
-Status int8_product(const float* x, const float* w, int64_t rows, int64_t n, int64_t k, bool quads, float* product) {
+Status int8_product(const float* x, const float* w, int64_t rows, int64_t n, int64_t k, bool quads, const RowScale& given,
+                    float* product) {
   std::byte *a_bytes = nullptr, *b_bytes = nullptr, *sum_bytes = nullptr;
   TENON_ASSIGN(const Tensor a, Tensor::allocate(DType::kF64, {rows, k}, &a_bytes));
   TENON_ASSIGN(const Tensor b, Tensor::allocate(DType::kF64, {k, n}, &b_bytes));
@@ -64,7 +66,7 @@ Status int8_product(const float* x, const float* w, int64_t rows, int64_t n, int
   std::vector<float> row_steps, column_steps, column(static_cast<size_t>(k));
   std::vector<int8_t> integers(static_cast<size_t>(k));
   for (int64_t i = 0; i < rows; ++i) {
-    const RowScale row = scale_of_row(x + i * k, k);
+    const RowScale row = given.step != 0 ? given : scale_of_row(x + i * k, k);
     row_steps.push_back(row.step);
     for (int64_t c = 0; c < k; ++c) q[i * k + c] = quantize(x[i * k + c], row) - row.zero;
   }
@@ -104,7 +106,8 @@ Status reference(const Attrs& attrs, const RunArgs& args) {
     TENON_ASSIGN(const Tensor sums, Tensor::allocate(DType::kF32, {y.numel()}, &scratch));
     auto* out = reinterpret_cast<float*>(scratch);
     TENON_ASSIGN(const Tensor a, widen<float>(x));
-    TENON_TRY(int8_product(a.as<float>(), args.input(1).as<const float>(), rows, n, k, factors == "int8_quads", out));
+    TENON_TRY(int8_product(a.as<float>(), args.input(1).as<const float>(), rows, n, k, factors == "int8_quads",
+                           given_scale(attrs), out));
     if (y.dtype == DType::kBF16)
       finish<BF16>(args, activation, out, rows, n, 0, n);
     else
@@ -147,7 +150,9 @@ OpDef define_linear() {
                 {"factors", std::string(), false,
                  "what x and W may be rounded to before they are multiplied: '' their own type; of "
                  "f32: tf32 or bf16, or int8 (x, f32 or bf16, by row when run, W, f32, by column), summed exactly; int8_quads: "
-                 "the same with W such that sums of four products fit 16 bits"}},
+                 "the same with W such that sums of four products fit 16 bits"},
+                x_step_attr(),
+                x_zero_attr()},
       .locality = Locality::kRow,
       .infer = infer,
       .flops = flops,

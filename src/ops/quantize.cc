@@ -56,18 +56,19 @@ void keep_within(const float* w, float inverse, int sign, const int64_t* at, int
   }
 }
 
-// The step of which every w is a multiple already, 127 at most: that of weights that were rounded to 8 bits before. 0: none.
-float step_of(const float* w, int64_t k, float largest) {
+// The largest step of which every w is a multiple, `most_steps` at most: that of weights that were rounded before. 0: none.
+float step_of(const float* w, int64_t k, float largest, float most_steps) {
   constexpr float kNear = 1e-3f;
   float least = largest;
   for (int64_t i = 0; i < k; ++i)
     if (w[i] != 0) least = std::min(least, std::abs(w[i]));
-  const float most = std::nearbyint(largest / least);
-  if (!(most <= 127)) return 0;
-  const float inverse = most / largest;
-  for (int64_t i = 0; i < k; ++i)
-    if (std::abs(w[i] * inverse - std::nearbyint(w[i] * inverse)) > kNear) return 0;
-  return largest / most;
+  for (float parts = 1;; ++parts) {  // that the least one is made of
+    const float most = std::nearbyint(parts * largest / least);
+    if (!(most <= most_steps)) return 0;
+    const float inverse = most / largest;
+    const auto is_multiple = [&](float v) { return std::abs(v * inverse - std::nearbyint(v * inverse)) <= kNear; };
+    if (std::all_of(w, w + k, is_multiple)) return largest / most;
+  }
 }
 
 }  // namespace
@@ -76,7 +77,7 @@ float quantize_column(const float* w, int64_t k, bool quads, int8_t* r) {
   const float largest = largest_of(w, k, quads), most = quads ? kMostOfQuad : 127;
   const bool regular = largest >= FLT_MIN && largest <= FLT_MAX;
   float step = largest / most, inverse = regular ? most / largest : 0.0f;
-  if (const float given = regular && !quads ? step_of(w, k, largest) : 0; given > 0) {
+  if (const float given = regular && !quads ? step_of(w, k, largest, 127) : 0; given > 0) {
     step = given;
     inverse = 1.0f / given;
   }
@@ -88,6 +89,11 @@ float quantize_column(const float* w, int64_t k, bool quads, int8_t* r) {
       for (const int sign : {1, -1}) keep_within(w, inverse, sign, at, count, r);
     });
   return step;
+}
+
+bool has_8_bits(const float* w, int64_t k) {
+  const float largest = largest_of(w, k, false);
+  return largest == 0 || (largest >= FLT_MIN && largest <= FLT_MAX && step_of(w, k, largest, 255) > 0);
 }
 
 }  // namespace tenon::ops

@@ -1,7 +1,8 @@
-// How dynamic 8-bit products round their factors. The plain loop of linear and the kernels share it, so that both sum
-// the same integers and differ in the last, floating-point steps at most.
+// How 8-bit products round their factors. The plain loops of linear and conv and the kernels share it, so that both sum the
+// same integers and differ in the last, floating-point steps at most.
 //
-//   x[i, k] ~ step_i (q[i, k] - zero_i)    a row of x, q in 0 … 255, made at run time; 0 is exact
+//   x[i, k] ~ step_i (q[i, k] - zero_i)    a row of x, q in 0 … 255, made at run time; 0 is exact; step and zero are the row's
+//                                          own, or, in models that were quantised statically, given for all rows
 //   w[k, j] ~ step_j  r[k, j]              a column of W, r in -127 … 127, made when the engine is built
 //   y[i, j] = step_i step_j sum_k (q[i, k] - zero_i) r[k, j], summed in 32-bit integers
 //
@@ -38,11 +39,22 @@ inline RowScale row_scale(float low, float high) {
   return {range / 255.0f, inverse, static_cast<int32_t>(std::nearbyint(-low * inverse))};
 }
 
-// q of x.
+// What the attributes x_step and x_zero give; the step 0: nothing.
+inline RowScale given_scale(double step, int64_t zero) {
+  if (step == 0) return {};
+  const auto narrow = static_cast<float>(step);
+  return {narrow, 1.0f / narrow, static_cast<int32_t>(zero)};
+}
+// Whether they can be such.
+inline bool is_given_scale(double step, int64_t zero) {
+  return step == 0 ? zero == 0 : step >= FLT_MIN && step <= FLT_MAX / 256 && zero >= 0 && zero <= 255;
+}
+
+// q of x; the least one of NaN.
 inline int32_t quantize(float x, const RowScale& row) {
+  const auto least = static_cast<float>(-row.zero), most = static_cast<float>(255 - row.zero);
   const float scaled = x * row.inverse;
-  if (!(std::abs(scaled) < 1e6f)) return 0;  // the row's step is NaN
-  return std::clamp(static_cast<int32_t>(std::nearbyint(scaled)) + row.zero, 0, 255);
+  return static_cast<int32_t>(std::nearbyint(scaled > least ? std::min(scaled, most) : least)) + row.zero;
 }
 
 // Whether an attribute `factors` asks for integers.
@@ -51,5 +63,7 @@ inline bool are_integers(std::string_view factors) { return factors == "int8" ||
 // Writes r of the k elements w of a column and returns its step; NaN or infinity among them make the step so. A column of
 // multiples of one number, 127 times it at most, was rounded before, and keeps its r (not in quads).
 float quantize_column(const float* w, int64_t k, bool quads, int8_t* r);
+// Whether every w is a multiple of one number, 255 times it at most: weights that were rounded to 8 bits before.
+bool has_8_bits(const float* w, int64_t k);
 
 }  // namespace tenon::ops

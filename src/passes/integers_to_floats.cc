@@ -2,9 +2,11 @@
 //
 //   cast(cast(min(max(n, lo), hi)) {to = u8}) {to = f32}   ->   min(max(n, lo), hi)              n whole, lo and hi within u8 (or i8)
 //   cast(sub(cast(q) {to = i32}, z)) {to = f32}            ->   sub(cast(q) {to = f32}, z)       q of 8 bits, z constant
-//   cast(matmul(a, b)) {to = f32}                          ->   matmul(cast(a), cast(b))         of i32, made of such
+//   cast(matmul(a, b)) {to = f32}                          ->   matmul(cast(a), cast(b))         of i32, made of such; conv too
+//   cast(max_pool(q)) {to = f32}                           ->   max_pool(cast(q))                reshape, transpose, slice too
+//   r(r(x))                                                ->   r(x)       r rounds to multiples of a step (QuantizeLinear, DequantizeLinear)
 //
-// Why:      what statically quantised models (QuantizeLinear, DequantizeLinear, QLinearMatMul) do between products becomes one program of
+// Why:      what statically quantised models (QuantizeLinear, DequantizeLinear, QLinearMatMul, QLinearConv) do between products becomes one program of
 //           elementwise steps in f32, their products those of f32. All is exact, but for sums beyond 2^24, which round as f32 does.
 // Declines: zero points that are computed or large; numbers that are not whole; factors of more bits.
 #include <cmath>
@@ -12,6 +14,7 @@
 #include "ir/pattern.h"
 #include "ops/interpret.h"
 #include "passes/passes.h"
+#include "passes/rounding.h"
 
 namespace tenon::passes {
 namespace {
@@ -75,7 +78,8 @@ Result<bool> centre_in_floats(Rewriter& rw, Node& node) {
     TENON_ASSIGN(const bool whole, is_whole_constant(zero));
     if (!whole) return rw.decline(node, "its zero point is computed or large");
     TENON_ASSIGN(zero, rw.create(Op::k_cast, {zero}, to_f32));
-    TENON_ASSIGN(floats, rw.create(Op::k_sub, {floats, zero}));
+    TENON_ASSIGN(Tensor numbers, ops::evaluate_constant(*zero));
+    TENON_ASSIGN(floats, rw.create(Op::k_sub, {floats, rw.constant(std::move(numbers))}));
   }
   rw.replace_changed(node.output(), floats);
   return rw.changed(*floats->producer(), "in f32");
@@ -91,27 +95,58 @@ bool is_centred(Value* v) {
 }
 
 Result<bool> multiply_in_floats(Rewriter& rw, Node& node) {
-  Value *sums = widened_by(node), *a = nullptr, *b = nullptr;
-  if (sums == nullptr || sums->dtype() != DType::kI32 || !matches(sums, op(Op::k_matmul, {any(a), any(b)}))) return rw.no_match();
+  Value* sums = widened_by(node);
+  if (sums == nullptr || sums->dtype() != DType::kI32 || (!sums->is(Op::k_matmul) && !sums->is(Op::k_conv))) return rw.no_match();
   if (ops::is_constant_expression(*sums)) return rw.no_match();
-  for (Value* factor : {a, b}) {
-    if (is_centred(factor)) continue;
-    TENON_ASSIGN(const bool whole, is_whole_constant(factor));
+  const Node& of_integers = *sums->producer();
+  for (const int i : {0, 1}) {
+    if (is_centred(of_integers.input(i))) continue;
+    TENON_ASSIGN(const bool whole, is_whole_constant(of_integers.input(i)));
     if (!whole) return rw.decline(node, "its factors are not of 8 bits");
   }
-  const ir::Attrs to_f32{{"to", DType::kF32}};
-  TENON_ASSIGN(a, rw.create(Op::k_cast, {a}, to_f32));
-  TENON_ASSIGN(b, rw.create(Op::k_cast, {b}, to_f32));
-  TENON_ASSIGN(Value * product, rw.create(Op::k_matmul, {a, b}));
-  rw.absorb_origin(product->producer(), sums->producer());
+  std::vector<Value*> inputs;
+  for (Value* input : of_integers.inputs()) {
+    if (input != nullptr) {
+      TENON_ASSIGN(input, rw.create(Op::k_cast, {input}, {{"to", DType::kF32}}));
+    }
+    inputs.push_back(input);
+  }
+  TENON_ASSIGN(Value * product, rw.create(of_integers.op(), inputs, of_integers.attrs()));
+  rw.absorb_origin(product->producer(), &of_integers);
   rw.replace_changed(node.output(), product);
   return rw.changed(*product->producer(), "in f32");
+}
+
+// What moves numbers moves floats.
+Result<bool> move_floats(Rewriter& rw, Node& node) {
+  Value* moved = widened_by(node);
+  if (moved == nullptr || !has_8_bits(moved) || ops::is_constant_expression(*moved)) return rw.no_match();
+  if (!only_moves(moved)) return rw.no_match();
+  const Node& mover = *moved->producer();
+  std::vector<Value*> inputs(mover.inputs().begin(), mover.inputs().end());
+  TENON_ASSIGN(inputs[0], rw.create(Op::k_cast, {inputs[0]}, {{"to", DType::kF32}}));
+  TENON_ASSIGN(Value * floats, rw.create(mover.op(), inputs, mover.attrs()));
+  rw.absorb_origin(floats->producer(), &mover);
+  rw.replace(node.output(), floats);
+  return rw.changed(*floats->producer(), "in f32");
+}
+
+// Where nothing but moves happened to numbers since they were rounded last.
+Result<bool> round_once(Rewriter& rw, Node& node) {
+  if (!node.is(Op::k_mul)) return rw.no_match();
+  const auto again = rounding_to_8_bits(node.output());
+  if (!again || again->moved) return rw.no_match();
+  const auto first = rounding_to_8_bits(again->x);
+  if (!first || first->step != again->step || first->zero != again->zero) return rw.no_match();
+  Node& reader = *again->x->producer();
+  rw.replace(node.output(), again->x);
+  return rw.changed(reader, "rounded once");
 }
 
 }  // namespace
 
 Status integers_to_floats(Graph& graph, Decisions& decisions) {
-  TENON_TRY(apply_rules(graph, "integers-to-floats", {multiply_in_floats, centre_in_floats, keep_clipped}, decisions));
+  TENON_TRY(apply_rules(graph, "integers-to-floats", {multiply_in_floats, centre_in_floats, move_floats, keep_clipped, round_once}, decisions));
   return eliminate_dead_code(graph, decisions);
 }
 

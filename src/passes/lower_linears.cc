@@ -7,7 +7,8 @@
 // bf16, as do attention and norms between them, with casts where others read or feed them. The factors of tf32 (for GPUs)
 // leave all else as it is; products of two computed matrices have them too.
 //
-// A model that was quantised dynamically (fuse-dynamic-quantization) names the linears itself; the others stay as they are.
+// A model that was quantised itself names them (fuse-dynamic-quantization, fuse-static-quantization); the others stay as they are.
+// Where it gives the steps of x too, what stands between stays f32, with the model's own roundings.
 //
 // Left alone: what the build names; weights that are computed when run (they could not be packed in advance), and heads, which cost little
 // and decide much: few outputs, or tanh (a pooler); convolutions of few channels (images as they come in) or in groups.
@@ -15,6 +16,7 @@
 #include <algorithm>
 
 #include "ops/interpret.h"
+#include "ops/quantize.h"
 #include "ops/window.h"
 #include "passes/passes.h"
 
@@ -44,7 +46,8 @@ std::string reason_to_keep_conv(const Node& node) {
   if (!ops::channels_last(node.attrs())) return "its channels are not last";
   if (node.attrs().integer("group") != 1) return "its filters are in groups";
   const int64_t filters = shape[0].value(), channels = shape[1].value();
-  if (filters < kFewest || channels < kFewest)
+  const bool is_static = node.attrs().number("x_step") != 0;
+  if (filters < kFewest || (channels < kFewest && !is_static))
     return fmt::format("it is small: {} filters of {} channels", filters, channels);
   return "";
 }
@@ -77,6 +80,27 @@ bool stands_between(const Node& node) {
   return true;
 }
 
+// The model's rounding of x, which the node was to do itself, before it again.
+Status restore_rounding(Graph& graph, Node& node) {
+  const ops::RowScale scale = ops::given_scale(node.attrs().number("x_step"), node.attrs().integer("x_zero"));
+  Value* v = node.input(0);
+  const auto apply = [&](Op op, std::vector<Value*> inputs) -> Status {
+    TENON_ASSIGN(Node * step, ops::create(graph, op, std::move(inputs), {}, &node));
+    v = step->output();
+    return {};
+  };
+  const auto with = [&](Op op, float number) { return apply(op, {v, ops::constant(graph, Tensor::scalar(DType::kF32, number), "", &node)}); };
+  TENON_TRY(with(Op::k_div, scale.step));
+  TENON_TRY(apply(Op::k_round, {v}));
+  TENON_TRY(with(Op::k_max, static_cast<float>(-scale.zero)));
+  TENON_TRY(with(Op::k_min, static_cast<float>(255 - scale.zero)));
+  TENON_TRY(with(Op::k_mul, scale.step));
+  graph.set_input(&node, 0, v);
+  node.attrs().set("x_step", 0.0);
+  node.attrs().set("x_zero", int64_t{0});
+  return {};
+}
+
 }  // namespace
 
 Status lower_linears(Graph& graph, const std::string& factors, Decisions& decisions, const std::vector<std::string>& kept) {
@@ -105,22 +129,30 @@ Status lower_linears(Graph& graph, const std::string& factors, Decisions& decisi
 }
 
 Result<bool> lower_quantized_linears(Graph& graph, const std::string& factors, Decisions& decisions, const std::vector<std::string>& kept) {
-  const auto is_quantized = [](const auto& node) { return node->is(Op::k_linear) && !node->attrs().text("factors").empty(); };
-  if (std::ranges::none_of(graph.nodes(), is_quantized)) return false;
+  std::vector<Node*> quantized;
   NodeSet lowered;
-  bool any = false;
   for (const auto& node : graph.nodes()) {
     if (ops::is_constant_expression(*node->output())) continue;
     if (stands_between(*node)) lowered.insert(node.get());
-    if (!is_quantized(node)) continue;
-    const std::string reason = factors.empty() ? "the build computes it in floats" : comes_of(*node, kept) ? kKept : reason_to_keep(*node);
-    node->attrs().set("factors", reason.empty() ? factors : "");
-    if (reason.empty()) lowered.insert(node.get());
-    any |= reason.empty();
-    decisions.push_back({"lower-linears", node->describe(), reason.empty(),
-                         reason.empty() ? fmt::format("factors are {}, as the model quantises them", factors) : reason});
+    const bool multiplies = node->is(Op::k_linear) || node->is(Op::k_conv);
+    if (multiplies && !node->attrs().text("factors").empty()) quantized.push_back(node.get());
   }
-  if (any) TENON_TRY(lower_nodes(graph, DType::kBF16, lowered));
+  bool any = false, any_dynamic = false, any_restored = false;
+  for (Node* node : quantized) {
+    std::string reason = factors.empty() ? "the build computes it in floats" : comes_of(*node, kept) ? kKept : "";
+    if (reason.empty()) reason = node->is(Op::k_conv) ? reason_to_keep_conv(*node) : reason_to_keep(*node);
+    const bool is_lowered = reason.empty(), is_static = node->attrs().number("x_step") != 0;
+    decisions.push_back({"lower-linears", node->describe(), is_lowered,
+                         is_lowered ? fmt::format("factors are {}, as the model quantises them", factors) : reason});
+    any |= is_lowered;
+    if (is_lowered && !is_static) lowered.insert(node);
+    any_dynamic |= is_lowered && !is_static;
+    any_restored |= !is_lowered && is_static;
+    if (!is_lowered && is_static) TENON_TRY(restore_rounding(graph, *node));
+    node->attrs().set("factors", is_lowered ? factors : "");
+  }
+  if (any_restored) TENON_TRY(fuse_pointwise(graph, decisions));
+  if (any_dynamic) TENON_TRY(lower_nodes(graph, DType::kBF16, lowered));
   return any;
 }
 

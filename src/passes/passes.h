@@ -41,6 +41,7 @@ Status fuse_conv_epilogue(Graph& graph, Decisions& decisions);
 Status fuse_residual_norm(Graph& graph, Decisions& decisions);
 Status fuse_embedding(Graph& graph, Decisions& decisions);
 Status lower_pad(Graph& graph, Decisions& decisions);
+Status fuse_static_quantization(Graph& graph, Decisions& decisions);
 Status fuse_pointwise(Graph& graph, Decisions& decisions);
 // Values whose channels stand last carry their old name and this.
 inline constexpr char kChannelsLastSuffix[] = ".channels_last";
@@ -66,8 +67,8 @@ Status lower_nodes(Graph& graph, DType to, const NodeSet& nodes);
 // int8_quads).
 // `kept`: names of nodes of the source model, * standing for any text; what comes of them keeps its 32 bits.
 Status lower_linears(Graph& graph, const std::string& factors, Decisions& decisions, const std::vector<std::string>& kept = {});
-// The same for those linears alone that the model itself computes in 8 bits (fuse-dynamic-quantization). With no `factors` they
-// compute in floats. Whether there are any.
+// The same for those linears and convolutions alone that the model itself computes in 8 bits (fuse-dynamic-quantization,
+// fuse-static-quantization). With no `factors` they compute in floats. Whether there are any.
 Result<bool> lower_quantized_linears(Graph& graph, const std::string& factors, Decisions& decisions, const std::vector<std::string>& kept = {});
 
 // Whether `text` is of the form of `glob`: * stands for any text, ? for one character.

@@ -63,6 +63,7 @@ constexpr Pass kPipeline[] = {
     {"fuse-residual-norm", fuse_residual_norm, "a residual left over -> layer_norm"},
     {"channels-last", channels_last, "convolutions and pooling read rows of channels, transposes move out of the way"},
     {"lower-pad", lower_pad, "padding along one axis that no convolution took -> concat"},
+    {"fuse-static-quantization", fuse_static_quantization, "products of rows that the model rounds by constant scales -> 8 bits, where the target has them"},
     {"fuse-pointwise", fuse_pointwise, "chains of elementwise ops -> one program"},
     {"fold-constants", fold_constants, "what the fusions left"},
     {"eliminate-common-subexpressions", eliminate_common_subexpressions, "equal rewrites of shared inputs"},
@@ -149,6 +150,7 @@ Result<PipelineReport> run_pipeline(Graph& graph, const PipelineOptions& options
     TENON_TRY(dump(graph, options.dump_dir, 0, "import"));
   }
   PipelineReport report;
+  const bool quantizes = !options.quantized.empty() && options.precision == DType::kF32 && options.factors.empty();
   uint64_t before = ir::fingerprint(graph);
   const auto check = [&](std::string_view name) -> Status {
     return verify ? ops::verify(graph).with_context(fmt::format("bug in pass {}", name)) : Status();
@@ -168,6 +170,7 @@ Result<PipelineReport> run_pipeline(Graph& graph, const PipelineOptions& options
   };
   const auto run = [&](const Pass& pass, size_t number) {
     if (pass.run == channels_last && !options.channels_last) return Status();
+    if (pass.run == fuse_static_quantization && !quantizes) return Status();
     return run_named(pass.name, number, [&] { return pass.run(graph, report.decisions); });
   };
   size_t number = 1;
@@ -185,8 +188,7 @@ Result<PipelineReport> run_pipeline(Graph& graph, const PipelineOptions& options
     if (options.stop_after == pass.name) break;
   }
   if (options.stop_after.empty()) {
-    const bool free = options.precision == DType::kF32 && options.factors.empty();
-    TENON_ASSIGN(report.is_quantized, lower_quantized_linears(graph, free ? options.quantized : "", report.decisions, options.fp32_layers));
+    TENON_ASSIGN(report.is_quantized, lower_quantized_linears(graph, quantizes ? options.quantized : "", report.decisions, options.fp32_layers));
     TENON_TRY(check("lower-linears"));
     if (report.is_quantized && !options.dump_dir.empty()) TENON_TRY(dump(graph, options.dump_dir, number++, "lower-linears"));
   }

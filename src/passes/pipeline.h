@@ -18,7 +18,7 @@ struct PipelineOptions {
   DType precision = DType::kF32;   // f16 or bf16: what floats are computed in
   bool fold_norms = false;         // the target's kernels compute linear_norm in that precision
   std::string factors;             // bf16, int8 or int8_quads (CPUs) or tf32 (GPUs): what linears round their factors to; empty: nothing
-  std::string quantized;           // int8 or int8_quads: what linears that the model itself quantised round to, where `factors` and `precision` say nothing else
+  std::string quantized;           // int8 or int8_quads: what products that the model itself quantised round to, where `factors` and `precision` say nothing else
   std::vector<std::string> fp32_layers = {};  // nodes of the source model, by names with *, whose linears `factors` leaves alone
   bool channels_last = false;      // the target's kernels of convolutions want them so
   bool verify = false;             // check the graph after every pass (always on in dev builds)
@@ -34,7 +34,7 @@ struct PassRun {
 struct PipelineReport {
   std::vector<PassRun> runs;
   std::vector<Decision> decisions;
-  bool is_quantized = false;  // linears compute in 8 bits because the model does
+  bool is_quantized = false;  // products compute in 8 bits because the model does
   // The user's patterns that were not disabled.
   struct PatternUse {
     std::string name, where;

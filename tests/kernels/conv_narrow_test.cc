@@ -45,6 +45,21 @@ TEST(NarrowConvKernel, AgreesWithReferenceInEveryGeometry) {
   }
 }
 
+// Steps of all images: those beyond the edges are zeros, whatever their number is.
+TEST(NarrowConvKernel, RoundsByGivenSteps) {
+  Random random;
+  SCOPED_TRACE(random.trace());
+  for (size_t i = 0; i < kNarrowConvCases.size(); ++i) {
+    SCOPED_TRACE(i);
+    Step step = step_of(random, kNarrowConvCases[i], "relu", random.chance(0.5), false, false);
+    step.attrs.set("x_step", random.real(0.002, 0.01));
+    step.attrs.set("x_zero", random.integer(0, 255));
+    expect_like_reference(conv_int8_kernel(), in_int8(step, DType::kF32), for_sum_of(step));
+    expect_like_reference(conv_int8_quads_kernel(), in_int8(step, DType::kF32, "int8_quads"), for_sum_of(step));
+    expect_like_reference(conv_int8_kernel(), in_int8(step, DType::kBF16), tolerance(DType::kBF16) * 2);
+  }
+}
+
 // Rounding to 8 bits errs by half a step of each factor at most.
 TEST(NarrowConvKernel, EightBitsAreNearTheProduct) {
   Random random;

@@ -45,6 +45,13 @@ Tolerance allowed(const Kind& kind, Isa isa, int64_t k) {
   return rounds ? tolerance(DType::kF32) * (8 + 4 * root) : tolerance(DType::kBF16) * (1 + 0.5 * root);
 }
 
+// All but weights of 8 bits are bf16: rows are read where they lie if whole tiles of AMX fit their depth.
+Step rows_in_bf16(const Kind& kind, Step step) {
+  if (kind.kernel != linear_bf16_kernel) return in_bf16(std::move(step), 1);
+  step.attrs.set("factors", std::string());
+  return in_bf16(std::move(step));
+}
+
 class LinearNarrow : public testing::TestWithParam<Isa> {
  protected:
   void SetUp() override {
@@ -127,6 +134,39 @@ TEST_P(LinearNarrow, RowsThatAreNotFiniteSpoilNoOthers) {
   }
 }
 
+// Steps of all rows: x beyond them goes to the ends.
+TEST_P(LinearNarrow, RoundsByGivenSteps) {
+  Random random;
+  SCOPED_TRACE(random.trace());
+  for (const Kind& kind : {kInt8, kInt8Quads}) {
+    for (const NarrowCase& c : kNarrowCases) {
+      SCOPED_TRACE(fmt::format("{}, {} x {} x {}", kind.factors, c.rows, c.k, c.n));
+      Step step = step_of(random, kind, c, "gelu", random.chance(0.5), random.chance(0.5));
+      step.attrs.set("x_step", random.real(0.002, 0.01));
+      step.attrs.set("x_zero", random.integer(0, 255));
+      expect(kind, step);
+      const Step narrow = rows_in_bf16(kind, step);
+      expect_like(*run_op(narrow.op, narrow.inputs, narrow.attrs), kind.kernel(), narrow, isa(), tolerance(DType::kBF16) * 2);
+    }
+  }
+}
+
+TEST_P(LinearNarrow, GivenStepsSaturate) {
+  for (const Kind& kind : {kInt8, kInt8Quads}) {
+    Step step{Op::k_linear,
+              {floats({4, 2}, {1e30f, -1e30f, INFINITY, -INFINITY, NAN, 0, 1e9f, 3}), floats({2, 1}, {1, 0})},
+              {{"factors", std::string(kind.factors)}, {"x_step", 0.5}, {"x_zero", int64_t{100}}},
+              {1}};
+    expect(kind, step);
+    const Tensor y = (*run_kernel(kind.kernel(), step, isa(), 1))[0];
+    const float high = y.as<float>()[0];
+    EXPECT_NEAR(high, 0.5 * 155, 0.01);
+    EXPECT_EQ(y.as<float>()[1], high);
+    EXPECT_NEAR(y.as<float>()[2], 0.5 * -100, 0.01) << "NaN is the least";
+    EXPECT_EQ(y.as<float>()[3], high);
+  }
+}
+
 TEST_P(LinearNarrow, RowsOfZerosAndTinyNumbersAreZero) {
   Step step{Op::k_linear,
             {floats({3, 2}, {0, 0, 1e-38f, -1e-39f, 1e-31f, 0}), floats({2, 1}, {1, 2}), floats({1}, {7})},
@@ -206,13 +246,6 @@ TEST_P(LinearNarrow, SumsOfTilesOfQuadsAreExact) {
       }
     }
   }
-}
-
-// All but weights of 8 bits are bf16: rows are read where they lie if whole tiles of AMX fit their depth.
-Step rows_in_bf16(const Kind& kind, Step step) {
-  if (kind.kernel != linear_bf16_kernel) return in_bf16(std::move(step), 1);
-  step.attrs.set("factors", std::string());
-  return in_bf16(std::move(step));
 }
 
 TEST_P(LinearNarrow, RowsOfBf16AgreeWithReference) {

@@ -3,12 +3,14 @@
 //
 // A product of rows (kernels/cpu/narrow_gemm.h): a pixel of y is the row of all that its window sees, [tap, channel],
 // zeros beyond the image; rows are put together some hundreds at a time.
+#include <algorithm>
 #include <cstring>
 
 #include "kernels/cpu/gemm.h"
 #include "kernels/cpu/kernels.h"
 #include "kernels/cpu/linear.h"
 #include "kernels/cpu/narrow_gemm.h"
+#include "ops/quantize_rows.h"
 #include "ops/window.h"
 
 namespace tenon::kernels::cpu {
@@ -32,33 +34,52 @@ struct NarrowGeometry {
 // What the windows of pixels see.
 class WindowSource final : public RowSource {
  public:
-  WindowSource(const NarrowGeometry& g, const TensorArg& x)
-      : g_(g), x_(static_cast<const std::byte*>(x.data)), tap_(static_cast<size_t>(g.channels) * dtype_size(x.dtype)) {}
+  // Images of elements of so many bytes, of which `outside` are those beyond the edges.
+  WindowSource(const NarrowGeometry& g, const void* x, size_t element, int outside)
+      : g_(g), x_(static_cast<const std::byte*>(x)), tap_(g.channels * static_cast<int64_t>(element)), outside_(outside) {}
 
   void write(int64_t row, std::byte* out) const override {
     const ops::Window& w = g_.window;
     std::array<int64_t, 3> at{};
     for (size_t i = 3; i-- > 0; row /= w.out[i]) at[i] = row % w.out[i];
-    w.for_each_tap([&](const std::array<int64_t, 3>& k, int64_t) {
-      bool inside = true;
-      int64_t pixel = row;  // the image
-      for (size_t i = 0; i < 3; ++i) {
-        const int64_t index = w.at(i, at[i], k[i]);
-        inside = inside && index >= 0 && index < w.in[i];
-        pixel = pixel * w.in[i] + index;
+    for (int64_t a = 0; a < w.kernel[0]; ++a) {
+      for (int64_t b = 0; b < w.kernel[1]; ++b) {
+        const int64_t plane = w.at(0, at[0], a), line = w.at(1, at[1], b);
+        const bool inside = plane >= 0 && plane < w.in[0] && line >= 0 && line < w.in[1];
+        const int64_t first_pixel = ((row * w.in[0] + plane) * w.in[1] + line) * w.in[2];
+        out = inside ? write_line(x_ + first_pixel * tap_, w.at(2, at[2], 0), out) : fill(w.kernel[2], out);
       }
-      if (inside)
-        std::memcpy(out, x_ + static_cast<size_t>(pixel) * tap_, tap_);
-      else
-        std::memset(out, 0, tap_);
-      out += tap_;
-    });
+    }
   }
 
  private:
+  std::byte* fill(int64_t taps, std::byte* out) const {
+    if (taps > 0) std::memset(out, outside_, static_cast<size_t>(taps * tap_));
+    return out + taps * tap_;
+  }
+  // What the window sees of one line of the image, from `first` on.
+  std::byte* write_line(const std::byte* line, int64_t first, std::byte* out) const {
+    const ops::Window& w = g_.window;
+    // Pixels that follow each other are copied at once.
+    const int64_t step = w.dilation[2], runs = step == 1 ? 1 : w.kernel[2], length = step == 1 ? w.kernel[2] : 1;
+    for (int64_t i = 0; i < runs; ++i) {
+      const int64_t begin = first + i * step, end = begin + length;
+      const int64_t from = std::clamp<int64_t>(begin, 0, w.in[2]), to = std::clamp<int64_t>(end, from, w.in[2]);
+      if (from == to) {
+        out = fill(length, out);
+        continue;
+      }
+      out = fill(from - begin, out);
+      std::memcpy(out, line + from * tap_, static_cast<size_t>((to - from) * tap_));
+      out = fill(end - to, out + (to - from) * tap_);
+    }
+    return out;
+  }
+
   const NarrowGeometry& g_;
   const std::byte* x_;
-  size_t tap_;  // bytes
+  int64_t tap_;  // bytes
+  int outside_;  // each byte
 };
 
 class NarrowConvLauncher final : public Launcher {
@@ -70,6 +91,7 @@ class NarrowConvLauncher final : public Launcher {
         kernel_(ir::const_values(problem.inputs[kW].shape)),
         channels_(kernel_[1]),
         activation_(activation_of(problem.attrs)),
+        x_scale_(ops::given_scale(problem.attrs)),
         activate_sum_(problem.attrs.integer("activate_sum") != 0) {
     kernel_.erase(kernel_.begin(), kernel_.begin() + 2);
   }
@@ -77,17 +99,30 @@ class NarrowConvLauncher final : public Launcher {
   size_t workspace(const RunArgs& args, int threads) const override {
     const NarrowGeometry g(attrs_, args, kernel_);
     const bool bf16 = args.inputs[kX].dtype == DType::kBF16;
-    return narrow_gemm_workspace(code_, factors_, bf16, g.pixels, g.k(), threads, !g.pointwise);
+    const size_t image = rounds_images(g) ? rounded_bytes(args.inputs[kX].numel()) : 0;
+    return image + narrow_gemm_workspace(code_, factors_, bf16, g.pixels, g.k(), threads, !g.pointwise);
   }
 
   Status launch(const RunArgs& args) const override {
     const NarrowGeometry g(attrs_, args, kernel_);
     if (g.channels != channels_)
       return error(ErrorCode::kBadInput, "an image of {} channels, not {}", g.channels, channels_);
-    const WindowSource source(g, args.input(kX));
+    if (g.pixels == 0) return {};
+    const TensorArg x = args.input(kX);
+    auto* memory = static_cast<std::byte*>(args.workspace);
+    const bool rounds = rounds_images(g);
+    const void* images = x.data;
+    if (rounds) {
+      round_images(x, memory, args.pool);
+      images = memory;
+      memory += rounded_bytes(x.numel());
+    }
+    const WindowSource source(g, images, rounds ? 1 : dtype_size(x.dtype), rounds ? x_scale_.zero : 0);
     const NarrowGemm product{.factors = factors_,
                              .x = args.input(kX).data,
                              .source = g.pointwise ? nullptr : &source,
+                             .x_scale = x_scale_,
+                             .source_is_rounded = rounds,
                              .w = args.input(kW).as<const std::byte>(),
                              .y = args.output().data,
                              .rows = g.pixels,
@@ -99,18 +134,35 @@ class NarrowConvLauncher final : public Launcher {
                                           .activation = activation_,
                                           .activate_sum = activate_sum_,
                                           .bf16 = args.output().dtype == DType::kBF16}};
-    if (g.pixels == 0) return {};
-    narrow_gemm(code_, product, args.workspace, args.pool);
+    narrow_gemm(code_, product, memory, args.pool);
     return {};
   }
 
  private:
+  // Whether all of x is rounded first, by one scale, and not each window's share of it.
+  bool rounds_images(const NarrowGeometry& g) const {
+    const DotCode& dot = factors_ == Factors::kInt8Quads ? code_.int8_quads : code_.int8;
+    return x_scale_.step != 0 && !g.pointwise && !dot.wide;
+  }
+  static size_t rounded_bytes(int64_t elements) { return static_cast<size_t>(whole_lines(ceil_div(elements, 4)) * 4); }
+  void round_images(const TensorArg& x, std::byte* out, ThreadPool* pool) const {
+    constexpr int64_t kPiece = 4096;  // elements
+    const int64_t count = x.numel(), size = static_cast<int64_t>(dtype_size(x.dtype));
+    for_range(pool, ceil_div(count, kPiece), count, [&](int64_t begin, int64_t end, int) {
+      for (int64_t i = begin * kPiece; i < std::min(count, end * kPiece); i += kPiece) {
+        const int64_t piece = std::min(kPiece, count - i);
+        code_.quantize_row(static_cast<const std::byte*>(x.data) + i * size, x.dtype == DType::kBF16, piece, x_scale_, piece, false, out + i);
+      }
+    });
+  }
+
   const VectorCode& code_;
   Factors factors_;
   Attrs attrs_;
   std::vector<int64_t> kernel_;
   int64_t channels_;
   Activation activation_;
+  ops::RowScale x_scale_;
   bool activate_sum_;
 };
 

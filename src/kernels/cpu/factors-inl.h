@@ -41,20 +41,31 @@ void row_range(const void* x, bool bf16, int64_t k, float* low, float* high) {
 }
 
 #if HWY_TARGET != HWY_SCALAR
-// Sixteen (eight) elements as integers; x * inverse + zero lies within half a step of 0 … 255 (ops/quantize.h), or
-// row.step is NaN and nobody looks.
+struct LaneScale {
+  V inverse, least, most;
+  Raw zero;
+  explicit LaneScale(const ops::RowScale& row)
+      : inverse(set(row.inverse)),
+        least(set(static_cast<float>(-row.zero))),
+        most(set(static_cast<float>(255 - row.zero))),
+        zero(broadcast(row.zero)) {}
+};
+
+// ops::quantize of sixteen (eight) elements. The maximum of NaN and a number is here the number.
 template <class T>
-HWY_INLINE void quantize_lanes(V x, V inverse, Raw zero, T* out) {
+HWY_INLINE void quantize_lanes(V x, const LaneScale& row, T* out) {
+  const V scaled = hn::Mul(x, row.inverse);
 #if HWY_CAP_GE512
-  const Raw q = _mm512_add_epi32(_mm512_cvtps_epi32(hn::Mul(x, inverse).raw), zero);
+  const __m512 within = _mm512_min_ps(_mm512_max_ps(scaled.raw, row.least.raw), row.most.raw);
+  const Raw q = _mm512_add_epi32(_mm512_cvtps_epi32(within), row.zero);
   if constexpr (sizeof(T) == 1)
-    _mm_storeu_si128(reinterpret_cast<__m128i*>(out), _mm512_cvtusepi32_epi8(q));
+    _mm_storeu_si128(reinterpret_cast<__m128i*>(out), _mm512_cvtepi32_epi8(q));
   else
-    _mm256_storeu_si256(reinterpret_cast<__m256i*>(out), _mm512_cvtepi32_epi16(_mm512_min_epi32(q, broadcast(255))));
+    _mm256_storeu_si256(reinterpret_cast<__m256i*>(out), _mm512_cvtepi32_epi16(q));
 #else
-  const Raw q = _mm256_add_epi32(_mm256_cvtps_epi32(hn::Mul(x, inverse).raw), zero);
-  const Raw least = _mm256_min_epi32(q, broadcast(255));
-  const __m128i words = _mm_packs_epi32(_mm256_castsi256_si128(least), _mm256_extracti128_si256(least, 1));
+  const __m256 within = _mm256_min_ps(_mm256_max_ps(scaled.raw, row.least.raw), row.most.raw);
+  const Raw q = _mm256_add_epi32(_mm256_cvtps_epi32(within), row.zero);
+  const __m128i words = _mm_packs_epi32(_mm256_castsi256_si128(q), _mm256_extracti128_si256(q, 1));
   if constexpr (sizeof(T) == 1)
     _mm_storel_epi64(reinterpret_cast<__m128i*>(out), _mm_packus_epi16(words, words));
   else
@@ -70,11 +81,10 @@ void quantize_row_of(const typename Held::T* x, int64_t k, const ops::RowScale& 
 #if HWY_TARGET == HWY_SCALAR
   for (; end < k; ++end) out[end] = static_cast<T>(ops::quantize(hn::GetLane(Held::read(x + end, 1)), row));
 #else
-  const V inverse = set(row.inverse);
-  const Raw zero = broadcast(row.zero);
-  for (; end + kLanes <= k; end += kLanes) quantize_lanes(Held::read(x + end, kLanes), inverse, zero, out + end);
+  const LaneScale scale(row);
+  for (; end + kLanes <= k; end += kLanes) quantize_lanes(Held::read(x + end, kLanes), scale, out + end);
   if (const int64_t n = k - end; n > 0) {
-    quantize_lanes(Held::read(x + end, n), inverse, zero, out + end);
+    quantize_lanes(Held::read(x + end, n), scale, out + end);
     end += kLanes;
   }
 #endif

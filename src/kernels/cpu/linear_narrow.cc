@@ -5,6 +5,7 @@
 #include "kernels/cpu/kernels.h"
 #include "kernels/cpu/linear.h"
 #include "kernels/cpu/narrow_gemm.h"
+#include "ops/quantize_rows.h"
 
 namespace tenon::kernels::cpu {
 namespace {
@@ -103,6 +104,7 @@ class NarrowLauncher final : public Launcher {
         blocking_(blocking),
         factors_(factors),
         activation_(activation_of(problem.attrs)),
+        x_scale_(ops::given_scale(problem.attrs)),
         rows_are_bf16_(problem.inputs[kX].dtype == DType::kBF16),
         k_(problem.inputs[kW].shape[0].value()) {}
 
@@ -115,6 +117,7 @@ class NarrowLauncher final : public Launcher {
     narrow_gemm(code_,
                 {.factors = factors_,
                  .x = args.input(kX).data,
+                 .x_scale = x_scale_,
                  .w = args.input(kW).as<const std::byte>(),
                  .y = args.output().data,
                  .rows = rows_of(args),
@@ -131,6 +134,7 @@ class NarrowLauncher final : public Launcher {
   Blocking blocking_;
   Factors factors_;
   Activation activation_;
+  ops::RowScale x_scale_;
   bool rows_are_bf16_;
   int64_t k_;
 };

@@ -161,15 +161,24 @@ void round_rows(const VectorCode& code, const NarrowGemm& g, const Layout& layou
   const bool bf16 = g.epilogue.bf16;
   for (int64_t i = begin; i < end; ++i) {
     const std::byte* x = room;
+    std::byte* out = chunk + i * layout.stride;
+    if (g.source_is_rounded) {
+      scales[i] = g.x_scale;
+      g.source->write(first + i, out);
+      std::memset(out + g.k, 0, static_cast<size_t>(layout.depth - g.k));
+      continue;
+    }
     if (g.source != nullptr)
       g.source->write(first + i, room);
     else
       x = static_cast<const std::byte*>(g.x) + (first + i) * g.k * g.epilogue.element();
-    std::byte* out = chunk + i * layout.stride;
     if (is_integer(g.factors)) {
-      float low = 0, high = 0;
-      code.row_range(x, bf16, g.k, &low, &high);
-      scales[i] = ops::row_scale(low, high);
+      scales[i] = g.x_scale;
+      if (g.x_scale.step == 0) {
+        float low = 0, high = 0;
+        code.row_range(x, bf16, g.k, &low, &high);
+        scales[i] = ops::row_scale(low, high);
+      }
       code.quantize_row(x, bf16, g.k, scales[i], layout.depth, layout.code.wide, out);
       continue;
     }

@@ -15,7 +15,7 @@ namespace tenon::kernels::cpu {
 class RowSource {
  public:
   virtual ~RowSource() = default;
-  // Writes the k elements of a row, of X's type. Called by several threads.
+  // Writes the k elements of a row, of X's type or rounded to 8 bits. Called by several threads.
   virtual void write(int64_t row, std::byte* out) const = 0;
 };
 
@@ -23,6 +23,8 @@ struct NarrowGemm {
   Factors factors = Factors::kInt8;
   const void* x = nullptr;            // [rows, k]; bf16 where the epilogue is, else f32
   const RowSource* source = nullptr;  // in place of x
+  ops::RowScale x_scale = {};         // of integers: of all rows; its step 0: of each by its range
+  bool source_is_rounded = false;     // to that scale
   const std::byte* w = nullptr;       // packed_bytes(factors, k, columns)
   void* y = nullptr;  // [rows, columns], of the epilogue's type; shares no memory with x, and may be the residual
   int64_t rows = 0, k = 0, columns = 0;
