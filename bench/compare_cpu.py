@@ -1,15 +1,15 @@
 #!/usr/bin/env python3
 """Times Tenon against ONNX Runtime, OpenVINO and PyTorch on the CPU, interleaved; BERT-base shape, random weights.
 
-usage: compare_cpu.py TENON [--precisions fp32,bf16,int8,quantized] [--cases 1x16,1x128] [--layers 12] [--rounds 7] [--threads 2]
+usage: compare_cpu.py TENON [--precisions fp32,bf16,int8,quantized,static] [--cases 1x16,1x128] [--layers 12] [--rounds 7] [--threads 2]
                       [--peers onnxruntime,openvino,pytorch] [--gemm-bench PROGRAM] [--out FOLDER]
                       [--squad dev-v1.1.json --vocab vocab.txt] [--isa avx2]
 
 Each round runs each side in turn on as many threads; a row gives the medians over all rounds with their spread, and
 Tenon's share of each peer's time (the median of the rounds' shares). ONNX Runtime runs its fp32 session, beside int8
 the output of its own dynamic quantisation, which OpenVINO runs too (and as "quantized" Tenon, which else quantises the
-fp32 model); beside bf16 it runs fp32 (it has no bf16 on CPUs), the others bf16. Cases are BATCHxLENGTH at full length,
-and 32 rows of SQuAD lengths (question + context, cut at 384), padded to the longest, where --squad is given. "cosine" is
+fp32 model); as "static" both run what quantize_static makes of the linears; beside bf16 it runs fp32 (it has no bf16 on
+CPUs), the others bf16. Cases are BATCHxLENGTH at full length, and 32 rows of SQuAD lengths (question + context, cut at 384), padded to the longest, where --squad is given. "cosine" is
 of all hidden states to ONNX Runtime's in fp32.
 With --gemm-bench (the program of that name) a row also gives Tenon's share of the peak rate of multiply-adds that the
 processor reached just before. --isa hides from all sides what lies above that instruction set (mask_isa.cc; its library is
@@ -31,6 +31,8 @@ import time
 import numpy as np
 
 INPUTS = ["input_ids", "attention_mask", "token_type_ids"]
+# Files that ONNX Runtime quantises, by the precision whose row runs them.
+QUANTIZED = {"quantized": "int8.onnx", "static": "static.onnx"}
 
 
 def add_isa_argument(parser):
@@ -127,8 +129,32 @@ def onnxruntime_peers(model, precisions, threads):
 
         quantize_dynamic(str(model), str(model.with_name("int8.onnx")), weight_type=QuantType.QInt8)
         found["int8"] = session(model.with_name("int8.onnx"))
+    if "static" in precisions:
+        quantize_linears(model, model.with_name(QUANTIZED["static"]))
+        found["static"] = session(model.with_name(QUANTIZED["static"]))
     found["bf16"] = found["fp32"]
     return found
+
+
+def quantize_linears(model, path):
+    """Products by weights with QuantizeLinear and DequantizeLinear around them, by the ranges that eight texts show."""
+    import onnx
+    from onnxruntime.quantization import CalibrationDataReader, QuantFormat, QuantType, quantize_static
+
+    graph = onnx.load(model, load_external_data=False).graph
+    weights = {tensor.name for tensor in graph.initializer}
+    computed = [node.name for node in graph.node if node.op_type == "MatMul" and not weights & set(node.input)]
+
+    class Texts(CalibrationDataReader):
+        def __init__(self):
+            rng = np.random.default_rng(1)
+            self.left = [feeds([128], rng) for _ in range(8)]
+
+        def get_next(self):
+            return self.left.pop() if self.left else None
+
+    quantize_static(str(model), str(path), Texts(), quant_format=QuantFormat.QDQ, weight_type=QuantType.QInt8,
+                    op_types_to_quantize=["MatMul"], nodes_to_exclude=computed)
 
 
 def openvino_peers(model, precisions, threads):
@@ -282,8 +308,8 @@ def main():
         feed_of = {case: feeds(lengths, rng) for case, lengths in cases.items()}
         isa = args.isa or "cpu"
         for precision in precisions:
-            flags = [] if precision in ("fp32", "quantized") else [f"--{precision}"]
-            source = model.with_name("int8.onnx") if precision == "quantized" else model
+            flags = [] if precision in ("fp32", *QUANTIZED) else [f"--{precision}"]
+            source = model.with_name(QUANTIZED.get(precision, model.name))
             built = run(args.tenon, "build", str(source), "-o", str(engine), *flags)
             again = folder / "again.tenon"
             run(args.tenon, "build", str(source), "-o", str(again), *flags)
@@ -299,7 +325,7 @@ def main():
             say("|---" * (6 + 2 * len(peers)) + "|")
             for case, lengths in cases.items():
                 feed = feed_of[case]
-                found_isa, peak = measured_peak(args.gemm_bench, same, args.threads)
+                found_isa, peak = measured_peak(args.gemm_bench, "int8" if precision in QUANTIZED else same, args.threads)
                 isa = found_isa or isa
                 times, point = time_case(args.tenon, engine, peers, feed, lengths, folder, args)
                 np.savez(folder / "in.npz", **feed)
