@@ -159,10 +159,10 @@ TEST_P(LinearNarrow, GivenStepsSaturate) {
               {1}};
     expect(kind, step);
     const Tensor y = (*run_kernel(kind.kernel(), step, isa(), 1))[0];
-    const float high = y.as<float>()[0];
-    EXPECT_NEAR(high, 0.5 * 155, 0.01);
+    const float high = y.as<float>()[0], near = kind.kernel == linear_int8_kernel ? 0.01f : 0.7f;  // 1 is 127 of 128 quads
+    EXPECT_NEAR(high, 0.5 * 155, near);
     EXPECT_EQ(y.as<float>()[1], high);
-    EXPECT_NEAR(y.as<float>()[2], 0.5 * -100, 0.01) << "NaN is the least";
+    EXPECT_NEAR(y.as<float>()[2], 0.5 * -100, near) << "NaN is the least";
     EXPECT_EQ(y.as<float>()[3], high);
   }
 }

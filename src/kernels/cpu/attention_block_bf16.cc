@@ -10,6 +10,7 @@
 
 #include "kernels/cpu/attention_block.h"
 #include "kernels/cpu/cpu_kernel.h"
+#include "kernels/cpu/prefetch.h"
 
 namespace tenon::kernels::cpu {
 namespace {
@@ -62,10 +63,16 @@ class Bf16Attention {
     std::fill_n(s_.sum, b_.q.count, 0.0f);
     for (int64_t k = 0; k < b_.k.count; k += kKeyBlock) {
       const int64_t keys = std::min(kKeyBlock, b_.k.count - k);
+      prefetch_rows(row(b_.v, k), b_.v.stride * 2, keys, dim_ * 2);
       pack_keys(k, keys);
+      if (k == 0) prefetch_rows(row(b_.q, 0), b_.q.stride * 2, b_.q.count, dim_ * 2);
       code_.pack_pairs(row(b_.v, k), b_.v.stride, keys, dim_, groups_of(keys), s_.values);
-      for (int64_t q = 0; q < b_.q.count; q += dot_.rows)
-        run_tile(q, std::min<int64_t>(dot_.rows, b_.q.count - q), k, keys);
+      const bool is_last = k + keys == b_.k.count;
+      for (int64_t q = 0; q < b_.q.count; q += dot_.rows) {
+        const int64_t count = std::min<int64_t>(dot_.rows, b_.q.count - q);
+        if (is_last) prefetch_rows_to_write(result(q), b_.y_stride * 2, count, dim_ * 2);
+        run_tile(q, count, k, keys);
+      }
     }
     if (dot_.end != nullptr) dot_.end();
     finish();
@@ -75,6 +82,7 @@ class Bf16Attention {
   static const uint16_t* row(const HeadRows& rows, int64_t i) {
     return static_cast<const uint16_t*>(rows.data) + i * rows.stride;
   }
+  uint16_t* result(int64_t q) const { return static_cast<uint16_t*>(b_.y) + q * b_.y_stride; }
   // Pairs of keys, up to whole tiles of AMX.
   static int64_t groups_of(int64_t keys) { return ceil_div(keys, 2 * kGroupStep) * kGroupStep; }
 
@@ -134,7 +142,7 @@ class Bf16Attention {
 
   void finish() const {
     for (int64_t q = 0; q < b_.q.count; ++q) {
-      auto* to = static_cast<uint16_t*>(b_.y) + q * b_.y_stride;
+      uint16_t* to = result(q);
       // No sum: no key was visible.
       if (s_.sum[q] == 0.0f)
         std::fill_n(to, dim_, uint16_t{0});

@@ -206,7 +206,7 @@ class ConvWorker {
                  .next_rows = next_rows};
     // What is read or written when the sums are there.
     const auto* residual = static_cast<const float*>(c_.epilogue.residual);
-    if (t.accumulate || residual == nullptr) prefetch_rows(y, g_.filters * 4, rows, columns * 4);
+    if (t.accumulate || residual == nullptr) prefetch_rows_to_write(y, g_.filters * 4, rows, columns * 4);
     if (residual != nullptr) prefetch_rows(residual + row * g_.filters + column, g_.filters * 4, rows, columns * 4);
     if (through && k > 0)
       for (int r = 0; r < rows; ++r) std::copy_n(y + r * g_.filters, columns, t.c + r * t.c_stride);

@@ -131,7 +131,7 @@ class GemmWorker {
                .accumulate = pass_.k > 0,
                .prefetch = next};
     const Epilogue epilogue = g_.epilogue.at(row, column);
-    prefetch_rows(y, g_.y_stride * 4, rows, columns * 4);
+    prefetch_rows_to_write(y, g_.y_stride * 4, rows, columns * 4);
     if (epilogue.residual != nullptr)
       prefetch_rows(epilogue.residual, epilogue.residual_stride * epilogue.element(), rows,
                     columns * epilogue.element());

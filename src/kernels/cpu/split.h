@@ -3,6 +3,7 @@
 
 #include "kernels/cpu/blocking.h"
 #include "kernels/cpu/cpu_kernel.h"
+#include "kernels/cpu/prefetch.h"
 
 namespace tenon::kernels::cpu {
 
@@ -96,7 +97,6 @@ class TaskGrid {
   bool by_columns_ = false;
 };
 
-inline constexpr int64_t kCacheLine = 64;  // bytes
 
 // Shares the fetching of the panels that come next out to tiles in order.
 class PanelFetch {
@@ -131,12 +131,5 @@ class PanelFetch {
   int64_t sharers_ = 1, sharer_ = 0;  // tiles of a panel
 };
 
-// Brings `bytes` of each of `rows` rows near, which will be read or written when the sums are there: by then nobody
-// waits for them.
-inline void prefetch_rows(const void* first, int64_t stride, int rows, int64_t bytes) {
-  const auto* row = static_cast<const char*>(first);
-  for (int r = 0; r < rows; ++r, row += stride)
-    for (int64_t at = 0; at < bytes; at += kCacheLine) __builtin_prefetch(row + at);
-}
 
 }  // namespace tenon::kernels::cpu
