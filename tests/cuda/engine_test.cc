@@ -110,6 +110,7 @@ TEST_P(GpuEngine, AgreesWithTheRecordedOutputs) {
     config.gather_masked = false;
     config.target = "cuda";
     config.precision = precision;
+    const bool narrow = config.precision != "fp32";
     Builder().build(golden.path, path, config);
     const Engine engine = Engine::load(path, {.threads = 1});
     std::filesystem::remove(path);
@@ -135,7 +136,7 @@ TEST_P(GpuEngine, AgreesWithTheRecordedOutputs) {
         double largest = 1;
         for (int64_t i = 0; i < expected->numel(); ++i) largest = std::max(largest, std::abs(expected->at(i)));
         EXPECT_LE(worst_difference(tensor, *expected, golden.valid(shape), out.rows == "tokens"),
-                  std::max(allowed * largest, golden.tolerance))
+                  std::max({allowed * largest, golden.tolerance, narrow ? golden.rounding : 0}))
             << out.name << ", shape " << shape;
       }
     }

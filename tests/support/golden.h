@@ -27,6 +27,7 @@ struct GoldenCase {
   std::optional<bool> packable;  // nothing: either is right
   bool has_mask = false;
   double tolerance = 1e-4;
+  double rounding = 0;  // more is allowed in less than 32 bits: the file rounds to 8 bits, this way or that
   TensorMap recorded;
   int shapes = 0;
 
@@ -84,6 +85,7 @@ inline std::vector<GoldenCase> golden_cases(const std::string& kind) {
     }
     if (entry.contains("packable") && entry["packable"].is_boolean()) c.packable = entry["packable"].get<bool>();
     c.tolerance = entry.value("tolerance", 1e-4);
+    c.rounding = entry.value("rounding", 0.0);
     c.shapes = static_cast<int>(entry["shapes"].size());
     c.recorded = read_safetensors(golden_folder() + entry["recorded"].get<std::string>());
     cases.push_back(std::move(c));

@@ -76,7 +76,7 @@ class Case:
     recorded_by: str = "onnxruntime"
     external_data: bool = False
     tolerance: float = TOLERANCE
-    # how far the recorded outputs may be from PyTorch's where the file holds other numbers than the model
+    # what the file's own roundings to 8 bits may make of small differences: of PyTorch's outputs, and of 16-bit floats
     rounding: float = 0
     # a last rewrite of the exported ModelProto (local functions, other initializer encodings, ...)
     rewrite: object = None
@@ -341,6 +341,8 @@ def write_case(case, index):
         "checked_to": float(f"{worst:.1e}"),
         "notes": case.notes,
     }
+    if case.rounding:
+        entry["rounding"] = case.rounding
     index[case.name] = entry
     return entry
 
