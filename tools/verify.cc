@@ -56,6 +56,14 @@ Precision precision_of(const engine::Plan& plan) {
   return found;
 }
 
+// Whether the model rounds floats between its products: a last bit decides to which step then.
+bool rounds_floats(const engine::Plan& plan) {
+  return std::ranges::any_of(plan.steps, [](const engine::PlanStep& step) {
+    if (step.op == ir::Op::k_round) return true;
+    return step.op == ir::Op::k_pointwise && step.attrs.text("program").find("=round(") != std::string::npos;
+  });
+}
+
 const NamedTensors::value_type* find(const NamedTensors& tensors, const std::string& name) {
   for (const auto& entry : tensors)
     if (entry.first == name) return &entry;
@@ -179,7 +187,8 @@ class Packing {
 
 struct Allowed {
   Precision precision;
-  bool given = false;  // by --tolerance
+  bool given = false;   // by --tolerance
+  bool rounds = false;  // the model does, between its products
 };
 
 void print_results(const VerifyArgs& args, const Allowed& allowed, const std::vector<LayerResult>& layers, const std::vector<LayerResult>& outputs,
@@ -205,7 +214,7 @@ void print_results(const VerifyArgs& args, const Allowed& allowed, const std::ve
                first_bad->relative(), layers.size(), outputs.size());
   }
   fmt::print(" within {:g} of their largest element ({}).\nCompared: {} as it runs ({} products) and {} on the plain loops, as it was imported.\n", tolerance,
-             allowed.given ? "--tolerance" : fmt::format("the tolerance for {}; --tolerance sets another", allowed.precision.name), args.engine,
+             allowed.given ? "--tolerance" : fmt::format("the tolerance for {}{}; --tolerance sets another", allowed.precision.name, allowed.rounds ? " and the model's own roundings" : ""), args.engine,
              allowed.precision.name, args.model);
 }
 
@@ -287,8 +296,10 @@ int verify(const VerifyArgs& args) {
     compare_output(name, name, expected[i]);
     if (const auto* r = find(recorded, name)) compare_output(name, name + " (recorded)", r->second);
   }
-  Allowed allowed{precision_of(engine.executable()->plan()), args.tolerance > 0};
-  if (allowed.given) allowed.precision.tolerance = args.tolerance;
+  Allowed allowed{precision_of(engine.executable()->plan()), args.tolerance > 0, rounds_floats(engine.executable()->plan())};
+  double& tolerance = allowed.precision.tolerance;
+  if (allowed.rounds) tolerance = std::max(tolerance, kInt8.tolerance);
+  if (allowed.given) tolerance = args.tolerance;
   const LayerResult* first_bad = nullptr;
   for (const auto* list : {&layers, &outputs})
     for (const LayerResult& r : *list)

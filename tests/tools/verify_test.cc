@@ -64,6 +64,15 @@ TEST_F(Verify, LeavesOutRowsThatPackingHides) {
   }
 }
 
+// A last bit decides to which step a model that was quantised rounds.
+TEST_F(Verify, AllowsForRoundingsOfTheModel) {
+  for (const char* options : {"", "--fp32", "--bf16"}) {
+    const json report = verify("variant-quantized-static-signed-dynamo18", "variant-quantized-static-signed-dynamo18", options);
+    EXPECT_TRUE(report["passed"].get<bool>()) << options;
+    EXPECT_EQ(report["tolerance"], 0.15);
+  }
+}
+
 // Sums in another order differ in their last bits, which such a tolerance does not allow.
 TEST_F(Verify, NamesTheFirstValueThatDiffers) {
   const json fine = verify("resnet18-ts11-batch", "resnet18-ts11-batch");
