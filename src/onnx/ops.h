@@ -210,6 +210,8 @@ Status import_qlinear_leaky_relu(Call&);
 Status import_qlinear_softmax(Call&);
 Status import_qlinear_concat(Call&);
 Status import_qlinear_global_average_pool(Call&);
+Status import_qlinear_average_pool(Call&);
+Status import_qlinear_where(Call&);
 Status import_matmul_nbits(Call&);
 
 }  // namespace tenon::onnx

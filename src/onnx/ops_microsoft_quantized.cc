@@ -1,6 +1,7 @@
 // Quantised operators of ONNX Runtime's com.microsoft domain: what its quantisation tools and its optimiser leave in a
 // model.
 #include "onnx/ops.h"
+#include "onnx/window.h"
 #include "onnx/quantize.h"
 
 namespace tenon::onnx {
@@ -116,6 +117,20 @@ Status import_qlinear_global_average_pool(Call& c) {
   std::vector<int64_t> axes;
   for (int i = last ? 1 : 2; i < c.input(0)->rank() - (last ? 1 : 0); ++i) axes.push_back(i);
   return qlinear_unary(c, Op::k_reduce_mean, {{"axes", std::move(axes)}, {"keepdims", 1}});
+}
+
+Status import_qlinear_average_pool(Call& c) {
+  if (c.integer("channels_last", 0) != 0) return error(ErrorCode::kUnsupported, "channels that stand last");
+  TENON_ASSIGN(ir::Attrs attrs, average_pool_attributes(c));
+  return qlinear_unary(c, Op::k_average_pool, std::move(attrs));
+}
+
+// Inputs: condition, then x and y, each with scale and zero point, then those of the result.
+Status import_qlinear_where(Call& c) {
+  TENON_ASSIGN(auto* x, dequantize(c, c.input(1), c.input(2), c.input(3)));
+  TENON_ASSIGN(auto* y, dequantize(c, c.input(4), c.input(5), c.input(6)));
+  TENON_ASSIGN(auto* z, c.emit(Op::k_where, {c.input(0), x, y}));
+  return c.yield(quantize_as(c, z, c.input(7), c.input(8), c.input(1)->dtype()));
 }
 
 // Inputs: y's scale and zero point, then x, scale and zero point of each part.

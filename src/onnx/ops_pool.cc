@@ -77,9 +77,14 @@ Status import_max_pool(Call& c) {
   return {};
 }
 
-Status import_average_pool(Call& c) {
+Result<ir::Attrs> average_pool_attributes(Call& c) {
   TENON_ASSIGN(ir::Attrs attrs, pooling_attributes(c));
   attrs.set("count_include_pad", c.integer("count_include_pad", 0));
+  return attrs;
+}
+
+Status import_average_pool(Call& c) {
+  TENON_ASSIGN(ir::Attrs attrs, average_pool_attributes(c));
   return c.yield(Op::k_average_pool, {c.input(0)}, std::move(attrs));
 }
 

@@ -15,4 +15,7 @@ Result<WindowSteps> window_steps(Call& c, size_t axes);
 // unsupported.
 Result<ir::Attrs> window_attributes(Call& c, const Value* x, const std::vector<int64_t>& kernel);
 
+// All that an average_pool has. Errors: bad-model, unsupported.
+Result<ir::Attrs> average_pool_attributes(Call& c);
+
 }  // namespace tenon::onnx

@@ -57,6 +57,17 @@ void expect_equal(const ModelBuilder& fused, const ModelBuilder& standard) {
   for (int64_t i = 0; i < expected.numel(); ++i) EXPECT_NEAR(actual.at(i), expected.at(i), 1e-5) << i;
 }
 
+// "q": x in 8 bits; "other": skip in 8 bits of other steps; "positive": where x is.
+void quantize(ModelBuilder& b) {
+  b.floats("scale", {}, {0.01f});
+  b.floats("half", {}, {0.02f});
+  b.floats("none", {}, {0});
+  b.tensor("zero", kUInt8, {}).add_int32_data(101);
+  b.node("QuantizeLinear", {"x", "scale", "zero"}, {"q"});
+  b.node("QuantizeLinear", {"skip", "half", "zero"}, {"other"});
+  b.node("Greater", {"x", "none"}, {"positive"});
+}
+
 struct Pair {
   const char* name;
   void (*fused)(ModelBuilder&);
@@ -120,6 +131,34 @@ const Pair kPairs[] = {
        b.node("Add", {"m", "qkv_bias"}, {"a"});
        b.node("Split", {"a"}, {"q", "k", "v"}, {int_attribute("axis", 2), int_attribute("num_outputs", 3)});
        b.node("Attention", {"q", "k", "v"}, {"y"}, {int_attribute("q_num_heads", 2), int_attribute("kv_num_heads", 2)});
+     }},
+    {"QLinearAveragePool",
+     [](ModelBuilder& b) {
+       quantize(b);
+       b.node("QLinearAveragePool", {"q", "scale", "zero", "half", "zero"}, {"p"}, {ints_attribute("kernel_shape", {2}), ints_attribute("pads", {1, 0})})
+           .set_domain("com.microsoft");
+       b.node("DequantizeLinear", {"p", "half", "zero"}, {"y"});
+     },
+     [](ModelBuilder& b) {
+       quantize(b);
+       b.node("DequantizeLinear", {"q", "scale", "zero"}, {"r"});
+       b.node("AveragePool", {"r"}, {"a"}, {ints_attribute("kernel_shape", {2}), ints_attribute("pads", {1, 0})});
+       b.node("QuantizeLinear", {"a", "half", "zero"}, {"p"});
+       b.node("DequantizeLinear", {"p", "half", "zero"}, {"y"});
+     }},
+    {"QLinearWhere",
+     [](ModelBuilder& b) {
+       quantize(b);
+       b.node("QLinearWhere", {"positive", "q", "scale", "zero", "other", "half", "zero", "half", "zero"}, {"p"}).set_domain("com.microsoft");
+       b.node("DequantizeLinear", {"p", "half", "zero"}, {"y"});
+     },
+     [](ModelBuilder& b) {
+       quantize(b);
+       b.node("DequantizeLinear", {"q", "scale", "zero"}, {"r"});
+       b.node("DequantizeLinear", {"other", "half", "zero"}, {"s"});
+       b.node("Where", {"positive", "r", "s"}, {"w"});
+       b.node("QuantizeLinear", {"w", "half", "zero"}, {"p"});
+       b.node("DequantizeLinear", {"p", "half", "zero"}, {"y"});
      }},
 };
 

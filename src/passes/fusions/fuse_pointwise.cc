@@ -5,6 +5,7 @@
 // Declines: types other than f32; a value with several readers ends a chain.
 #include <map>
 
+#include "ops/interpret.h"
 #include "passes/passes.h"
 
 namespace tenon::passes {
@@ -64,7 +65,8 @@ class Program {
     // Only values of the result's shape are computed inside; smaller ones would be computed again for every row.
     const Node* producer = v->producer();
     const bool has_room = written_.count + begun_ < kMaxInstructions;
-    if (has_room && producer != nullptr && v->has_one_use() && v->shape() == root_.output()->shape() && !instruction_name(*producer).empty()) {
+    const bool is_own = producer != nullptr && v->has_one_use() && v->shape() == root_.output()->shape() && !instruction_name(*producer).empty();
+    if (has_room && is_own && !ops::is_constant_expression(*v)) {
       const Written before = written_;
       if (add(*producer)) {
         written_.absorbed.push_back(producer);
@@ -98,7 +100,8 @@ bool ends_chain(const Node& node) {
 }
 
 Result<bool> fuse_chain(Rewriter& rw, Node& node) {
-  if (node.num_outputs() != 1 || instruction_name(node).empty() || !ends_chain(node) || ir::all_const(node.output()->shape())) return rw.no_match();
+  if (node.num_outputs() != 1 || instruction_name(node).empty() || !ends_chain(node)) return rw.no_match();
+  if (ops::is_constant_expression(*node.output())) return rw.no_match();  // computed once, by fold-constants
   Program program(node);
   if (!program.add(node)) return rw.decline(node, "the chain has too many operands");
   if (program.count() < 2 || program.inputs().empty()) return rw.no_match();
