@@ -291,6 +291,18 @@ double flops(const Attrs& attrs, std::span<const TensorArg>, std::span<const Ten
 
 }  // namespace
 
+void run_on_floats(const PointwiseInstruction& instruction, const float* a, const float* b, float* out, int64_t n) {
+  Register left, right, result;
+  const Step step{.instruction = instruction, .in = {&left, &right, &right}, .out = &result};
+  for (int64_t i = 0; i < n; i += kBlock) {
+    const int64_t count = std::min(kBlock, n - i);
+    std::copy_n(a + i, count, left.as<float>());
+    if (instruction.arity > 1) std::copy_n(b + i, count, right.as<float>());
+    run_any<float>(step, count);
+    std::copy_n(result.as<float>(), count, out + i);
+  }
+}
+
 Status run_pointwise(const PointwiseProgram& program, const RunArgs& args) {
   TENON_TRY(check_broadcast(args));
   const TensorArg y = args.output();

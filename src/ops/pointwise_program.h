@@ -51,4 +51,7 @@ Result<PointwiseProgram> parse_pointwise(std::string_view text, std::span<const 
 // Runs a program over inputs that broadcast to the output. Errors: bad-input (integer division by zero; shapes).
 Status run_pointwise(const PointwiseProgram& program, const RunArgs& args);
 
+// One instruction whose operands and result are f32, on n elements of each; b is read if it takes two. `out` may be a or b.
+void run_on_floats(const PointwiseInstruction& instruction, const float* a, const float* b, float* out, int64_t n);
+
 }  // namespace tenon::ops

@@ -75,6 +75,19 @@ TEST(PointwiseKernel, RunsPrograms) {
   run("t0=leaky_relu(x0,0.2);t1=gelu_tanh(t0);t2=gelu_sigmoid(t1);t3=max(t2,x0)", DType::kF32, {x});
 }
 
+// Functions without a vector form run element by element, beside others that have one.
+TEST(PointwiseKernel, RunsEveryFunctionOfFloats) {
+  Random random;
+  SCOPED_TRACE(random.trace());
+  const Tensor x = random.tensor(DType::kF32, {3, 1025}, 0.1, 0.9), row = random.tensor(DType::kF32, {1025}, 0.1, 0.9);
+  for (const Op op : {Op::k_log, Op::k_sin, Op::k_cos, Op::k_tan, Op::k_asin, Op::k_acos, Op::k_atan, Op::k_sinh, Op::k_cosh, Op::k_asinh, Op::k_atanh, Op::k_softplus})
+    expect_like_reference(pointwise_kernel(), {op, {x}}, kAllowed);
+  expect_like_reference(pointwise_kernel(), {Op::k_pow, {x, row}}, kAllowed);
+  expect_like_reference(pointwise_kernel(),
+                        {Op::k_pointwise, {x, row}, {{"program", std::string("t0=softplus(x0);t1=tanh(t0);t2=mul(t1,x0);t3=pow(t2,x1);t4=mod(t3,0.3)")}, {"dtype", DType::kF32}}},
+                        kAllowed * 4);
+}
+
 TEST(PointwiseKernel, ANanStaysOne) {
   const Tensor x = floats({5}, {NAN, INFINITY, -INFINITY, 0.0f, -0.0f}), y = floats({5}, {1, 2, NAN, NAN, 3});
   for (const Op op :
@@ -88,7 +101,7 @@ TEST(PointwiseKernel, DeclinesWithAReason) {
   Random random;
   const Tensor x = random.tensor(DType::kF32, {4}), i = random.tensor(DType::kI64, {4});
   EXPECT_EQ(declined(pointwise_kernel(), {Op::k_add, {i, i}}), "input 0 is i64");
-  EXPECT_EQ(declined(pointwise_kernel(), {Op::k_log, {x}}), "log has no vector form");
+  EXPECT_EQ(declined(pointwise_kernel(), {Op::k_mod, {x, x}, {{"fmod", int64_t{1}}}}), "mod carries an attribute that programs do not");
   EXPECT_EQ(declined(pointwise_kernel(), {Op::k_softmax, {x}}), "not an elementwise op");
   EXPECT_EQ(declined(pointwise_kernel(),
                      {Op::k_pointwise,

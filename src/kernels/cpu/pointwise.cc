@@ -112,7 +112,8 @@ Support check_program(const Problem& problem, const PointwiseProgram& program) {
     if (!is_held(i.dtype) || !is_held(i.operand_dtype))
       return Support::no(
           fmt::format("{} works on {}", ir::op_name(i.op), dtype_name(is_held(i.dtype) ? i.operand_dtype : i.dtype)));
-    if (!cast && !function_of(i)) return Support::no(fmt::format("{} has no vector form", ir::op_name(i.op)));
+    const bool of_floats = i.dtype == DType::kF32 && i.operand_dtype == DType::kF32;
+    if (!cast && !function_of(i) && !of_floats) return Support::no(fmt::format("{} has no vector form", ir::op_name(i.op)));
   }
   return Support::yes();
 }
@@ -122,7 +123,8 @@ Support check_program(const Problem& problem, const PointwiseProgram& program) {
 
 // Which register an operand is in: inputs, then results, then literals.
 struct Step {
-  Function function{};
+  std::optional<Function> function;  // none: element by element
+  PointwiseInstruction instruction;
   bool copy = false;  // a cast: truth of a number, or nothing to do
   int in[3] = {0, 0, 0};
   int out = 0;
@@ -134,7 +136,7 @@ class PointwiseLauncher final : public Launcher {
       : code_(code), inputs_(static_cast<int>(program.inputs.size())) {
     const int results = static_cast<int>(program.instructions.size());
     for (const PointwiseInstruction& instruction : program.instructions) {
-      Step step{.out = inputs_ + static_cast<int>(steps_.size())};
+      Step step{.function = {}, .instruction = instruction, .out = inputs_ + static_cast<int>(steps_.size())};
       for (int i = 0; i < instruction.arity; ++i)
         step.in[i] = register_of(instruction.operands[static_cast<size_t>(i)], results);
       for (int i = instruction.arity; i < 3; ++i) step.in[i] = step.in[0];
@@ -144,7 +146,7 @@ class PointwiseLauncher final : public Launcher {
         step.function = Function::kOr;
         step.in[1] = step.in[0];
       } else {
-        step.function = *function_of(instruction);
+        step.function = function_of(instruction);
       }
       steps_.push_back(step);
     }
@@ -202,8 +204,11 @@ class PointwiseLauncher final : public Launcher {
       const Step& step = steps_[s];
       const bool last = s + 1 == steps_.size();
       float* out = last && direct != nullptr ? direct : registers + step.out * kBlock;
-      if (!step.copy) {
-        code_.apply(step.function, at[step.in[0]], at[step.in[1]], at[step.in[2]], out, count);
+      if (!step.copy && !step.function) {
+        ops::run_on_floats(step.instruction, at[step.in[0]], at[step.in[1]], out, count);
+        at[step.out] = out;
+      } else if (!step.copy) {
+        code_.apply(*step.function, at[step.in[0]], at[step.in[1]], at[step.in[2]], out, count);
         at[step.out] = out;
       } else if (last && direct != nullptr) {
         std::copy_n(at[step.in[0]], count, out);
@@ -247,6 +252,7 @@ class PointwiseKernel final : public CpuKernel {
     const bool elementwise =
         ops::op_def(problem.op).locality == ops::Locality::kElementwise && problem.op != Op::k_cast;
     if (!elementwise && problem.op != Op::k_where) return Support::no("not an elementwise op");
+    if (problem.op == Op::k_mod) return Support::no("mod carries an attribute that programs do not");
     for (size_t i = 0; i < problem.inputs.size(); ++i)
       if (!is_held(problem.inputs[i].dtype))
         return Support::no(fmt::format("input {} is {}", i, dtype_name(problem.inputs[i].dtype)));
