@@ -78,6 +78,7 @@ class Packer {
         case TokenRole::kSource:
         case TokenRole::kRowWise: status = pack_row_wise(*node); break;
         case TokenRole::kAttention: status = pack_attention(*node); break;
+        case TokenRole::kBias: status = pack_bias(*node); break;
         case TokenRole::kAlias: packed_[node->output()] = packed_.at(flow_.rows.at(node->output())); break;
         case TokenRole::kRowRead: status = read_rows(*node); break;
         case TokenRole::kReduce: status = reduce(*node); break;
@@ -97,6 +98,7 @@ class Packer {
   Status make_packing();
   Status pack_row_wise(Node& node);
   Status pack_attention(Node& node);
+  Status pack_bias(Node& node);
   Status read_rows(Node& node);
   Status reduce(Node& node);
   Status unpack_operands(Node& node);
@@ -257,6 +259,7 @@ Status Packer::pack_row_wise(Node& node) {
 Status Packer::pack_attention(Node& node) {
   Value* bias = nullptr;
   for (Value* v : biases_.at(&node).positional) {
+    if (packed_.contains(v)) v = packed_.at(v);
     if (bias == nullptr) {
       bias = v;
     } else {
@@ -272,6 +275,18 @@ Status Packer::pack_attention(Node& node) {
   if (by_position) inputs.insert(inputs.end(), {positions_, positions_, bias});
   TENON_ASSIGN(Value * rows, rw_.create(Op::k_attention, inputs, attrs));
   remember(node.output(), rows);
+  return {};
+}
+
+Status Packer::pack_bias(Node& node) {
+  std::vector<Value*> inputs(node.inputs().begin(), node.inputs().end());
+  inputs.resize(6);
+  inputs[0] = packed_.at(inputs[0]);
+  inputs[1] = packed_.at(inputs[1]);
+  inputs.insert(inputs.end(), {row_offsets_, key_begin_, key_end_, positions_, positions_});
+  TENON_ASSIGN(Value * bias, rw_.create(Op::k_disentangled_bias, inputs, node.attrs()));
+  packed_[node.output()] = bias;
+  graph_.replace_all_uses(node.output(), bias);
   return {};
 }
 

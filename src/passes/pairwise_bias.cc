@@ -38,6 +38,11 @@ bool PairTracer::follow(Value* v, const std::vector<Coordinate>& at) {
   if (depends_on_shapes_only(v)) return true;
   if (v->rank() == 3 && v->shape()[0] == batch_ && v->shape()[1] == seq_) return reads_pair(*v, at);
   if (v->is_input()) return fail("it depends on the input %" + v->name());
+  if (v->is(Op::k_disentangled_bias)) {
+    const std::vector<Coordinate> own{Coordinate::batch(), Coordinate::head(), Coordinate::query(), Coordinate::key()};
+    const auto same = [](const Coordinate& a, const Coordinate& b) { return !a.free && a.index == b.index; };
+    return std::ranges::equal(at, own, same) || fail("it reads other rows than its query's and key's");
+  }
   nodes_.insert(v->producer());
   return through(*v->producer(), at);
 }

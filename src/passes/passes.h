@@ -24,6 +24,7 @@ Status fuse_linear(Graph& graph, Decisions& decisions);
 Status fuse_rotary(Graph& graph, Decisions& decisions);
 Status split_interleaved_heads(Graph& graph, Decisions& decisions);
 Status fuse_attention(Graph& graph, Decisions& decisions);
+Status fuse_disentangled_bias(Graph& graph, Decisions& decisions);
 Status fold_attention_mask(Graph& graph, Decisions& decisions);
 
 // Padding removal.

@@ -38,6 +38,7 @@ constexpr Pass kPipeline[] = {
     {"fuse-rotary", fuse_rotary, "rotary position embedding of heads -> of rows"},
     {"split-interleaved-heads", split_interleaved_heads, "q, k and v that one product gives head by head -> products of their own"},
     {"fuse-attention", fuse_attention, "heads, scores, mask, softmax, context -> attention"},
+    {"fuse-disentangled-bias", fuse_disentangled_bias, "products of heads with vectors of their distances -> disentangled_bias"},
     {"simplify-layout", simplify_layout, "the head splits that attention absorbed leave reshapes behind"},
     {"fold-constants", fold_constants, "masks and scales that attention absorbed leave constants behind"},
     {"eliminate-common-subexpressions", eliminate_common_subexpressions, "the layers' masks become one"},

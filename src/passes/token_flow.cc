@@ -126,6 +126,9 @@ bool Tracer::visit(Node& node) {
     case Op::k_attention:
       if (!is_rows(node.input(0)) || !is_rows(node.input(1)) || !is_rows(node.input(2))) return refuse("attends between packed and other rows");
       return accept(node, TokenRole::kAttention);
+    case Op::k_disentangled_bias:
+      if (!is_rows(node.input(0)) || !is_rows(node.input(1))) return refuse("lies between packed and other rows");
+      return accept(node, TokenRole::kBias, false);
     case Op::k_reshape:
     case Op::k_slice:
     case Op::k_gather:

@@ -16,6 +16,7 @@ enum class TokenRole {
   kSource,   // embedding: makes rows from [batch, seq] indices
   kRowWise,  // each row from the same rows of its operands
   kAttention,
+  kBias,     // of attention, by the places of its rows: no rows itself
   kAlias,    // a product with the mask, or a where by it: on kept rows, its operand
   kRowRead,  // reads rows at fixed positions: slice or gather along the sequence
   kReduce,   // sums or maxima over the sequence that masked rows do not reach

@@ -5,6 +5,7 @@
 
 #include "base/thread_pool.h"
 #include "tests/cuda/projected_attention.h"
+#include "tests/kernels/disentangled_bias_step.h"
 
 namespace tenon::test {
 namespace {
@@ -18,7 +19,7 @@ struct Limits {
 };
 const std::map<std::string, Limits> kLimits{{"attention_f32.cu", {164, 96}},
                                             {"attention_row.cu", {64}},
-                                            {"attention_sm80.cu", {176, 16}},
+                                            {"attention_sm80.cu", {248, 16}},
                                             {"attention_sm90.cu", {168}},
                                             {"linear_few_sm90.cu", {184}},
                                             {"linear_narrow.cu", {64}},
@@ -30,6 +31,7 @@ const std::map<std::string, Limits> kLimits{{"attention_f32.cu", {164, 96}},
                                             {"conv_image.cu", {168}},
                                             {"windows.cu", {96}},
                                             {"matmul.cu", {128}},
+                                            {"disentangled_bias.cu", {168, 16, 8}},
                                             {"embedding.cu", {128}},
                                             {"softmax.cu", {32}},
                                             {"reduce.cu", {40}},
@@ -84,6 +86,7 @@ std::vector<Compilation> compilations() {
             {Op::k_layer_norm, {x, random.tensor(dtype, {kWidth}), random.tensor(dtype, {kWidth}), x}, {}, {1, 2}});
   }
   for (const DType dtype : {DType::kF16, DType::kBF16, DType::kF32}) {
+    add_all(list, disentangled_bias_kernel(), dense_bias(random, {.dtype = dtype}, 1, 70, 70));
     const Tensor a = random.tensor(dtype, {2, 100, 64}), b = random.tensor(dtype, {2, 64, 100});
     add_all(list, matmul_kernel(), {Op::k_matmul, {a, b}});
     add_all(list, matmul_kernel(),
@@ -110,6 +113,10 @@ std::vector<Compilation> compilations() {
     };
     add_all(list, attention_sm90_kernel(), attention(DType::kF16, 8));
     add_all(list, attention_sm80_kernel(), attention(DType::kF16, 8));
+    Step biased = attention(DType::kF16, 8);
+    biased.inputs.resize(8);
+    biased.inputs.push_back(random.tensor(DType::kF16, {2, 2, 8, 8}));
+    add_all(list, attention_sm80_kernel(), biased);
     add_all(list, attention_row_kernel(), attention(DType::kF16, 1));
     add_all(list, attention_f32_kernel(), attention(DType::kF32, 8));
     add_all(list, attention_f32_kernel(), attention(DType::kF16, 8));

@@ -12,6 +12,7 @@ std::span<const Kernel* const> cpu_kernel_list() {
       &linear_kernel(),
       &attention_kernel(),
       &attention_bf16_kernel(),
+      &disentangled_bias_kernel(),
       &layer_norm_kernel(),
       &layer_norm_bf16_kernel(),
       &rms_norm_kernel(),

@@ -19,6 +19,7 @@ const CpuKernel& conv_bf16_kernel();
 const CpuKernel& pool_kernel();
 const CpuKernel& attention_kernel();
 const CpuKernel& attention_bf16_kernel();
+const CpuKernel& disentangled_bias_kernel();
 const CpuKernel& layer_norm_kernel();
 const CpuKernel& layer_norm_bf16_kernel();
 const CpuKernel& rms_norm_kernel();

@@ -82,6 +82,22 @@ void softmax_rows(const SoftmaxRows& s) {
   }
 }
 
+void pick(const PickedRow& r) {
+  const DI di;
+  const V factor = set(r.factor);
+  const auto steps = hn::Mul(hn::Iota(di, 0), hn::Set(di, static_cast<int32_t>(r.step)));
+  for (int64_t j = 0; j < r.count; j += kLanes) {
+    const int64_t n = r.count - j < kLanes ? r.count - j : kLanes;
+    const auto used = hn::FirstN(di, static_cast<size_t>(n));
+    const auto base = hn::Add(steps, hn::Set(di, static_cast<int32_t>(j * r.step) - r.first));
+    const auto at = hn::MaskedLoad(used, di, r.index + j);
+    const V x = hn::GatherIndex(d, r.x, hn::IfThenElseZero(used, hn::Add(base, at)));
+    const auto read = [&] { return n < kLanes ? load(r.y + j, n) : load(r.y + j); };
+    const V y = r.accumulate ? hn::MulAdd(x, factor, read()) : hn::Mul(x, factor);
+    n < kLanes ? store(y, r.y + j, n) : store(y, r.y + j);
+  }
+}
+
 void scale(float* o, int64_t columns, float factor) {
   const V f = set(factor);
   int64_t j = 0;

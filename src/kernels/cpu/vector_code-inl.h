@@ -40,6 +40,7 @@ constexpr VectorCode table(Isa isa) {
   t.pack_pairs = pack_pairs;
   t.softmax_block = softmax_block;
   t.softmax_rows = rounds ? softmax_rows<true> : softmax_rows<false>;
+  t.pick = pick;
   t.scale = scale;
   t.add_scaled = add_scaled;
   t.layer_norm = layer_norm;

@@ -212,6 +212,18 @@ struct SoftmaxRows {
   int64_t padded = 0;  // a multiple of 16
 };
 
+// y[j] = (accumulate ? y[j] : 0) + factor * x[j * step + index[j] - first]
+struct PickedRow {
+  const float* x = nullptr;
+  int64_t step = 0;
+  const int32_t* index = nullptr;
+  int32_t first = 0;
+  int64_t count = 0;
+  float factor = 0;
+  bool accumulate = false;
+  float* y = nullptr;
+};
+
 // y = (x + residual) normalised over a row of `columns`; null gamma, beta or residual: absent. y may be x or residual.
 struct NormRow {
   const float* x = nullptr;
@@ -304,6 +316,7 @@ struct VectorCode {
 
   void (*softmax_block)(const SoftmaxBlock&);
   void (*softmax_rows)(const SoftmaxRows&);
+  void (*pick)(const PickedRow&);
   // o[i] *= f (o is [columns])
   void (*scale)(float* o, int64_t columns, float factor);
   // o[i] += factor * x[i]

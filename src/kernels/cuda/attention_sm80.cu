@@ -150,19 +150,37 @@ struct Rows {
   }
 };
 
-// `first` is the block's first key.
-TENON_DEVICE void hide_and_bias(const AttentionArgs& a, const Sequence& s, int head, int row, int first,
-                                float (&scores)[kKeys / 8][4]) {
-  const int key = first + static_cast<int>(threadIdx.x % 4) * 2;
-  const int q_position[2] = {query_position(a, s, row), query_position(a, s, row + 8)};
+// What scores of a block of keys, the first of which is `first`, are still to be told. Asked for before the product is
+// there.
+struct BlockVisibility {
+  int q_position[2], first;
+  int k_position[kKeys / 8][2];
+  float bias[kKeys / 8][4];
+
+  TENON_DEVICE void load(const AttentionArgs& a, const Sequence& s, int head, int row, int first_key) {
+    first = first_key + static_cast<int>(threadIdx.x % 4) * 2;
+    q_position[0] = query_position(a, s, row);
+    q_position[1] = query_position(a, s, row + 8);
+    const BiasRow biases[2] = {{a, s, head, q_position[0]}, {a, s, head, q_position[1]}};
 #pragma unroll
-  for (int n = 0; n < kKeys / 8; ++n) {
+    for (int n = 0; n < kKeys / 8; ++n)
 #pragma unroll
-    for (int i = 0; i < 4; ++i) {
-      scores[n][i] = visible_score(a, s, head, q_position[i / 2], key + n * 8 + i % 2, scores[n][i]);
-    }
+      for (int i = 0; i < 2; ++i) k_position[n][i] = key_position(a, s, first + n * 8 + i);
+#pragma unroll
+    for (int n = 0; n < kKeys / 8; ++n)
+#pragma unroll
+      for (int i = 0; i < 4; ++i) bias[n][i] = biases[i / 2].at(k_position[n][i % 2]);
   }
-}
+
+  TENON_DEVICE void apply(const AttentionArgs& a, const Sequence& s, float (&scores)[kKeys / 8][4]) const {
+#pragma unroll
+    for (int n = 0; n < kKeys / 8; ++n)
+#pragma unroll
+      for (int i = 0; i < 4; ++i)
+        scores[n][i] = visible_score(a, s, q_position[i / 2], first + n * 8 + i % 2, k_position[n][i % 2], scores[n][i],
+                                     bias[n][i]);
+  }
+};
 
 }  // namespace
 
@@ -201,9 +219,11 @@ extern "C" __global__ void __launch_bounds__(2 * kMostRows) attention(const Atte
       }
       __syncthreads();
       if (concerned) {
+        BlockVisibility visibility;
+        visibility.load(a, s, head, rows.row, first);
         float scores[kKeys / 8][4];
         rows.multiply_keys(scores, blocks.keys(slot));
-        hide_and_bias(a, s, head, rows.row, first, scores);
+        visibility.apply(a, s, scores);
         rows.absorb(scores);
         rows.add_values(scores, blocks.values(slot));
       }

@@ -10,6 +10,7 @@ std::span<const Kernel* const> cuda_kernel_list() {
       &cuda::attention_sm90_kernel(),
       &cuda::attention_sm80_kernel(),
       &cuda::attention_f32_kernel(),
+      &cuda::disentangled_bias_kernel(),
       &cuda::projected_attention_sm90_kernel(),
       &cuda::linear_sm90_kernel(),
       &cuda::linear_sm80_kernel(),

@@ -14,6 +14,7 @@ const Kernel& attention_sm80_kernel();  // attention_sm80.cc
 inline constexpr int kShortRows = 128;  // of a sequence that the next takes
 const Kernel& projected_attention_sm90_kernel();  // projected_attention_sm90.cc
 const Kernel& attention_f32_kernel();   // attention_f32.cc
+const Kernel& disentangled_bias_kernel();  // disentangled_bias.cc
 
 const Kernel& linear_sm90_kernel();  // linear_sm90.cc
 const Kernel& linear_sm80_kernel();  // linear_sm80.cc

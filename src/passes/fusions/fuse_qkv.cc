@@ -57,9 +57,40 @@ Result<Value*> merge_linears(Rewriter& rw, const std::vector<Value*>& parts) {
   return merged;
 }
 
+// The attention's bias where that reads q and k too, and nobody else reads it.
+Node* bias_of_rows(const Node& attention) {
+  Value* bias = attention.input(8);
+  return bias != nullptr && bias->is(Op::k_disentangled_bias) && bias->has_one_use() ? bias->producer() : nullptr;
+}
+
+// Whether the bias reads the rows that are operand `i` of the attention.
+bool shares_rows(const Node& attention, const Node* bias, int i) {
+  return bias != nullptr && i < 2 && bias->input(i) == attention.input(i);
+}
+
 bool is_mergeable(const Node& attention, int i) {
-  const bool is_whole = attention.attrs().integers("columns")[static_cast<size_t>(i)] == 0;
-  return is_whole && is_plain_linear(*attention.input(i), 1, nullptr);
+  const auto at = static_cast<size_t>(i);
+  const Node* bias = bias_of_rows(attention);
+  const bool is_shared = shares_rows(attention, bias, i);
+  const bool is_whole = attention.attrs().integers("columns")[at] == 0 && (!is_shared || bias->attrs().integers("columns")[at] == 0);
+  return is_whole && is_plain_linear(*attention.input(i), is_shared ? 2 : 1, nullptr);
+}
+
+// The attention's bias when those of its operands that were `moved` stand at `columns` of `rows`.
+Result<Value*> move_bias(Rewriter& rw, const Node& attention, const Node& bias, const std::vector<int>& moved, Value* rows,
+                         const std::vector<int64_t>& columns) {
+  std::vector<Value*> inputs(bias.inputs().begin(), bias.inputs().end());
+  Attrs attrs = bias.attrs();
+  std::vector<int64_t> own = attrs.integers("columns");
+  for (const int i : moved) {
+    if (!shares_rows(attention, &bias, i)) continue;
+    inputs[static_cast<size_t>(i)] = rows;
+    own[static_cast<size_t>(i)] = columns[static_cast<size_t>(i)];
+  }
+  attrs.set("columns", own);
+  TENON_ASSIGN(Value * result, rw.create(Op::k_disentangled_bias, inputs, attrs));
+  rw.absorb_origin(result->producer(), &bias);
+  return result;
 }
 
 Result<bool> merge_projections(Rewriter& rw, Node& node) {
@@ -84,6 +115,9 @@ Result<bool> merge_projections(Rewriter& rw, Node& node) {
   TENON_ASSIGN(Value * rows, merge_linears(rw, parts));
   std::vector<Value*> inputs(node.inputs().begin(), node.inputs().end());
   for (int i : merged) inputs[static_cast<size_t>(i)] = rows;
+  if (const Node* bias = bias_of_rows(node)) {
+    TENON_ASSIGN(inputs[8], move_bias(rw, node, *bias, merged, rows, columns));
+  }
   Attrs attrs = node.attrs();
   attrs.set("columns", columns);
   TENON_ASSIGN(Value * fused, rw.create(Op::k_attention, inputs, attrs));
