@@ -25,4 +25,8 @@ Result<ops::PointwiseProgram> elementwise_program(const Problem& problem) {
   return ops::parse_pointwise(text, dtypes, problem.outputs[0].dtype);
 }
 
+ops::PointwiseColumns columns_of(const Problem& problem) {
+  return problem.op == Op::k_pointwise ? ops::PointwiseColumns(problem.attrs) : ops::PointwiseColumns();
+}
+
 }  // namespace tenon::kernels

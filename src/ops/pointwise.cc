@@ -25,6 +25,18 @@ using Held = std::conditional_t<std::is_same_v<T, bool>, uint8_t, Compute<T>>;
 // One input, read at flat indices of the output that it broadcasts to.
 class Reader {
  public:
+  // Of `width` columns from `first` on.
+  Reader(const TensorArg& input, int64_t first, int64_t width, std::span<const int64_t> target)
+      : input_(input), shape_(target.begin(), target.end()), first_(first) {
+    std::vector<int64_t> part(input.shape.begin(), input.shape.end());
+    part.back() = width;
+    strides_ = broadcast_strides(part, target);
+    const std::vector<int64_t> whole = strides_of(input.shape);
+    for (size_t axis = 0; axis < whole.size(); ++axis) {
+      int64_t& stride = strides_[strides_.size() - whole.size() + axis];
+      if (stride != 0) stride = whole[axis];
+    }
+  }
   Reader(const TensorArg& input, std::span<const int64_t> target, int64_t count) : input_(input) {
     if (input.numel() == count || input.numel() == 1) {
       shape_ = {count};
@@ -46,7 +58,7 @@ class Reader {
     const Stored* data = input_.as<const Stored>();
     const int64_t step = strides_.back(), width = shape_.back();
     for (int64_t i = begin; i < begin + n;) {
-      int64_t rest = i, offset = 0;
+      int64_t rest = i, offset = first_;
       for (size_t axis = shape_.size(); axis-- > 0; rest /= shape_[axis]) offset += rest % shape_[axis] * strides_[axis];
       const int64_t run = std::min(begin + n - i, width - i % width);
       for (int64_t j = 0; j < run; ++j) {
@@ -59,6 +71,7 @@ class Reader {
 
   TensorArg input_;
   std::vector<int64_t> shape_, strides_;
+  int64_t first_ = 0;
 };
 
 // ---- Instructions ----------------------------------------------------------------------------------------------------
@@ -268,20 +281,56 @@ Result<PointwiseProgram> program_of(const Attrs& attrs, std::span<const DType> i
 Status infer(InferContext& c) {
   std::vector<DType> dtypes;
   Shape shape;
+  const PointwiseColumns columns(c.attrs);
   for (int i = 0; i < c.num_inputs(); ++i) {
     if (!c.has(i)) return error(ErrorCode::kBadModel, "input {} is missing", i);
     dtypes.push_back(c.dtype(i));
-    TENON_ASSIGN(shape, c.broadcast(shape, c.shape(i)));
+    Shape read = c.shape(i);
+    if (columns.is_part(static_cast<size_t>(i))) {
+      const int64_t first = columns.first(static_cast<size_t>(i)), given = read.empty() || !read.back().is_const() ? 0 : read.back().value();
+      if (first > given || columns.width() > given - first) {
+        return error(ErrorCode::kBadModel, "input {} of type {} has not {} columns from {} on", i, c.type(i).to_string(), columns.width(), first);
+      }
+      read.back() = Dim(columns.width());
+    }
+    TENON_ASSIGN(shape, c.broadcast(shape, read));
   }
   TENON_TRY(program_of(c.attrs, dtypes).status());
   return c.output(c.attrs.dtype("dtype"), std::move(shape));
 }
 
+// Errors: bad-input (integer division by zero; shapes).
 Status reference(const Attrs& attrs, const RunArgs& args) {
   std::vector<DType> dtypes;
   for (const TensorArg& input : args.inputs) dtypes.push_back(input.dtype);
   TENON_ASSIGN(const PointwiseProgram program, program_of(attrs, dtypes));
-  return run_pointwise(program, args);
+  const TensorArg y = args.output();
+  const int64_t count = y.numel();
+  const PointwiseColumns columns(attrs);
+  std::vector<Reader> readers;
+  for (size_t i = 0; i < args.inputs.size(); ++i) {
+    const TensorArg& input = args.inputs[i];
+    const bool is_part = columns.is_part(i);
+    std::vector<int64_t> read(input.shape.begin(), input.shape.end());
+    if (is_part) read.back() = columns.width();
+    TENON_TRY(check_broadcast(read, y.shape, i));
+    if (is_part) {
+      readers.emplace_back(input, columns.first(i), columns.width(), y.shape);
+    } else {
+      readers.emplace_back(input, y.shape, count);
+    }
+  }
+  Machine machine(program);
+  for (int64_t begin = 0; begin < count; begin += kBlock) {
+    const int64_t n = std::min(kBlock, count - begin);
+    for (size_t i = 0; i < readers.size(); ++i) readers[i].read(begin, n, machine.input(i));
+    TENON_TRY(machine.run(n));
+    visit_dtype(y.dtype, [&]<class T>() {
+      const Held<T>* result = machine.result().as<Held<T>>();
+      for (int64_t i = 0; i < n; ++i) y.as<T>()[begin + i] = convert<T>(result[i]);
+    });
+  }
+  return {};
 }
 
 double flops(const Attrs& attrs, std::span<const TensorArg>, std::span<const TensorArg> outputs) {
@@ -303,31 +352,14 @@ void run_on_floats(const PointwiseInstruction& instruction, const float* a, cons
   }
 }
 
-Status run_pointwise(const PointwiseProgram& program, const RunArgs& args) {
-  TENON_TRY(check_broadcast(args));
-  const TensorArg y = args.output();
-  const int64_t count = y.numel();
-  std::vector<Reader> readers;
-  for (const TensorArg& input : args.inputs) readers.emplace_back(input, y.shape, count);
-  Machine machine(program);
-  for (int64_t begin = 0; begin < count; begin += kBlock) {
-    const int64_t n = std::min(kBlock, count - begin);
-    for (size_t i = 0; i < readers.size(); ++i) readers[i].read(begin, n, machine.input(i));
-    TENON_TRY(machine.run(n));
-    visit_dtype(y.dtype, [&]<class T>() {
-      const Held<T>* result = machine.result().as<Held<T>>();
-      for (int64_t i = 0; i < n; ++i) y.as<T>()[begin + i] = convert<T>(result[i]);
-    });
-  }
-  return {};
-}
-
 OpDef define_pointwise() {
   return {.summary = "y = program(x0, x1, …), a chain of elementwise ops over inputs that broadcast together: "
                      "\"t0=add(x0,x1);t1=tanh(t0);t2=mul(t1,0.5)\" (ops/pointwise_program.h)",
           .inputs = {{"x", Arity::kVariadic}},
           .attrs = {{"program", std::string(), true, "instructions t<i>=function(operands), the last one gives y"},
-                    {"dtype", DType::kF32, true, "of y"}},
+                    {"dtype", DType::kF32, true, "of y"},
+                    {"width", int64_t{0}, false, "n > 0: of some inputs n columns of the last axis are read"},
+                    {"columns", std::vector<int64_t>{}, false, "for each input the first of them; -1: the input is read whole"}},
           .locality = Locality::kElementwise,
           .infer = infer,
           .flops = flops,

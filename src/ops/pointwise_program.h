@@ -48,8 +48,24 @@ struct PointwiseProgram {
 // `inputs` are the dtypes of x0, x1 …, `result` that of the last instruction. Errors: bad-model, naming the instruction.
 Result<PointwiseProgram> parse_pointwise(std::string_view text, std::span<const DType> inputs, DType result);
 
-// Runs a program over inputs that broadcast to the output. Errors: bad-input (integer division by zero; shapes).
-Status run_pointwise(const PointwiseProgram& program, const RunArgs& args);
+// Which columns of its inputs' last axes a program reads: attributes `columns` and `width` of pointwise.
+class PointwiseColumns {
+ public:
+  PointwiseColumns() = default;  // all of them
+  explicit PointwiseColumns(const Attrs& attrs) {
+    if (attrs.find("width") == nullptr || attrs.integer("width") <= 0) return;
+    width_ = attrs.integer("width");
+    first_ = attrs.integers("columns");
+  }
+  // Whether it reads `width` of input i's columns, from first(i) on.
+  bool is_part(size_t i) const { return i < first_.size() && first_[i] >= 0; }
+  int64_t first(size_t i) const { return is_part(i) ? first_[i] : 0; }
+  int64_t width() const { return width_; }
+
+ private:
+  int64_t width_ = 0;
+  std::vector<int64_t> first_;
+};
 
 // One instruction whose operands and result are f32, on n elements of each; b is read if it takes two. `out` may be a or b.
 void run_on_floats(const PointwiseInstruction& instruction, const float* a, const float* b, float* out, int64_t n);

@@ -85,17 +85,18 @@ Status check_sizes(const Shape& shape) {
   return {};
 }
 
-Status check_broadcast(const RunArgs& args) {
-  const std::span<const int64_t> target = args.output().shape;
-  for (size_t k = 0; k < args.inputs.size(); ++k) {
-    const std::span<const int64_t> shape = args.inputs[k].shape;
-    bool fits = shape.size() <= target.size();
-    for (size_t i = 0; fits && i < shape.size(); ++i) {
-      const int64_t wanted = target[target.size() - shape.size() + i];
-      fits = shape[i] == wanted || shape[i] == 1;
-    }
-    if (!fits) return error(ErrorCode::kBadInput, "input {} of shape {} does not broadcast to {}", k, shape_text(shape), shape_text(target));
+Status check_broadcast(std::span<const int64_t> shape, std::span<const int64_t> target, size_t input) {
+  bool fits = shape.size() <= target.size();
+  for (size_t i = 0; fits && i < shape.size(); ++i) {
+    const int64_t wanted = target[target.size() - shape.size() + i];
+    fits = shape[i] == wanted || shape[i] == 1;
   }
+  if (fits) return {};
+  return error(ErrorCode::kBadInput, "input {} of shape {} does not broadcast to {}", input, shape_text(shape), shape_text(target));
+}
+
+Status check_broadcast(const RunArgs& args) {
+  for (size_t k = 0; k < args.inputs.size(); ++k) TENON_TRY(check_broadcast(args.inputs[k].shape, args.output().shape, k));
   return {};
 }
 

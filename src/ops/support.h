@@ -113,6 +113,7 @@ Status check_same_dtype(const InferContext& context, int first = 0);
 Status check_sizes(const Shape& shape);
 // At run time: every given input broadcasts to the output's shape. Errors: bad-input.
 Status check_broadcast(const RunArgs& args);
+Status check_broadcast(std::span<const int64_t> shape, std::span<const int64_t> target, size_t input);
 
 std::string shape_text(std::span<const int64_t> shape);
 // The coordinates of element `flat` of a tensor: "[0,3]".

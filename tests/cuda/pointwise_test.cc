@@ -105,6 +105,21 @@ TEST(CudaPointwise, RunsPrograms) {
   run("t0=equal(x0,1);t1=not(t0);t2=cast_i64(t1);t3=mul(t2,x0);t4=add(t3,-4000000000)", DType::kI64, {ids});
 }
 
+TEST(CudaPointwise, ReadsColumnsOfWiderInputs) {
+  Random random;
+  SCOPED_TRACE(random.trace());
+  for (const DType dtype : kRowTypes) {
+    for (const auto& [width, first] : {std::pair<int64_t, int64_t>{1, 3}, {7, 7}, {64, 64}, {600, 8}, {32, 3}}) {
+      const Tensor x = random.tensor(dtype, {5, 2, width + first + 8}), row = random.tensor(dtype, {2, 1});
+      Attrs attrs{{"program", std::string("t0=gelu(x0);t1=mul(t0,x1);t2=add(t1,x2)")},
+                  {"dtype", dtype},
+                  {"columns", std::vector<int64_t>{first, 0, -1}},
+                  {"width", width}};
+      expect_like_reference(pointwise_kernel(), {Op::k_pointwise, {x, x, row}, attrs}, allowed_for(dtype) * 2);
+    }
+  }
+}
+
 TEST(CudaPointwise, ANanStaysOne) {
   const Tensor x = floats({5}, {NAN, INFINITY, -INFINITY, 0.0f, -0.0f}), y = floats({5}, {1, 2, NAN, NAN, 3});
   for (const Op op :

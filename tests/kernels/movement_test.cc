@@ -26,6 +26,24 @@ TEST(GatherKernel, AgreesWithReferenceOnEveryAxis) {
   }
 }
 
+// As rotary embeddings swap the halves of heads.
+TEST(GatherKernel, MovesNeighboursOfEveryRow) {
+  Random random;
+  SCOPED_TRACE(random.trace());
+  std::vector<int64_t> swapped;
+  for (const int64_t head : {0, 1, 2})
+    for (int64_t i = 0; i < 16; ++i) swapped.push_back(head * 16 + (i + 8) % 16);
+  swapped[40] = -1;
+  for (const DType dtype : kWidths)
+    expect_like_reference(
+        gather_kernel(),
+        {Op::k_gather, {random.tensor(dtype, {7, 300, 50}), Tensor::ints(swapped)}, {{"axis", int64_t{2}}}}, {});
+  swapped[3] = 50;
+  expect_same_error(
+      gather_kernel(),
+      {Op::k_gather, {random.tensor(DType::kF32, {7, 50}), Tensor::ints(swapped)}, {{"axis", int64_t{1}}}});
+}
+
 TEST(GatherKernel, NamesTheIndexThatIsOutOfRange) {
   Random random;
   const Tensor x = random.tensor(DType::kF32, {5, 2});

@@ -76,16 +76,34 @@ TEST(PointwiseKernel, RunsPrograms) {
 }
 
 // Functions without a vector form run element by element, beside others that have one.
+TEST(PointwiseKernel, ReadsColumnsOfWiderInputs) {
+  Random random;
+  SCOPED_TRACE(random.trace());
+  for (const int64_t width : {1, 7, 512, 600}) {
+    const Tensor x = random.tensor(DType::kF32, {3, 2, width * 2 + 5}), row = random.tensor(DType::kF32, {2, 1});
+    Attrs attrs{{"program", std::string("t0=gelu(x0);t1=mul(t0,x1);t2=add(t1,x2)")},
+                {"dtype", DType::kF32},
+                {"columns", std::vector<int64_t>{width + 3, 0, -1}},
+                {"width", width}};
+    expect_like_reference(pointwise_kernel(), {Op::k_pointwise, {x, x, row}, attrs}, kAllowed);
+  }
+}
+
 TEST(PointwiseKernel, RunsEveryFunctionOfFloats) {
   Random random;
   SCOPED_TRACE(random.trace());
   const Tensor x = random.tensor(DType::kF32, {3, 1025}, 0.1, 0.9), row = random.tensor(DType::kF32, {1025}, 0.1, 0.9);
-  for (const Op op : {Op::k_log, Op::k_sin, Op::k_cos, Op::k_tan, Op::k_asin, Op::k_acos, Op::k_atan, Op::k_sinh, Op::k_cosh, Op::k_asinh, Op::k_atanh, Op::k_softplus})
+  for (const Op op : {Op::k_log, Op::k_sin, Op::k_cos, Op::k_tan, Op::k_asin, Op::k_acos, Op::k_atan, Op::k_sinh,
+                      Op::k_cosh, Op::k_asinh, Op::k_atanh, Op::k_softplus})
     expect_like_reference(pointwise_kernel(), {op, {x}}, kAllowed);
   expect_like_reference(pointwise_kernel(), {Op::k_pow, {x, row}}, kAllowed);
-  expect_like_reference(pointwise_kernel(),
-                        {Op::k_pointwise, {x, row}, {{"program", std::string("t0=softplus(x0);t1=tanh(t0);t2=mul(t1,x0);t3=pow(t2,x1);t4=mod(t3,0.3)")}, {"dtype", DType::kF32}}},
-                        kAllowed * 4);
+  expect_like_reference(
+      pointwise_kernel(),
+      {Op::k_pointwise,
+       {x, row},
+       {{"program", std::string("t0=softplus(x0);t1=tanh(t0);t2=mul(t1,x0);t3=pow(t2,x1);t4=mod(t3,0.3)")},
+        {"dtype", DType::kF32}}},
+      kAllowed * 4);
 }
 
 TEST(PointwiseKernel, ANanStaysOne) {
@@ -101,7 +119,8 @@ TEST(PointwiseKernel, DeclinesWithAReason) {
   Random random;
   const Tensor x = random.tensor(DType::kF32, {4}), i = random.tensor(DType::kI64, {4});
   EXPECT_EQ(declined(pointwise_kernel(), {Op::k_add, {i, i}}), "input 0 is i64");
-  EXPECT_EQ(declined(pointwise_kernel(), {Op::k_mod, {x, x}, {{"fmod", int64_t{1}}}}), "mod carries an attribute that programs do not");
+  EXPECT_EQ(declined(pointwise_kernel(), {Op::k_mod, {x, x}, {{"fmod", int64_t{1}}}}),
+            "mod carries an attribute that programs do not");
   EXPECT_EQ(declined(pointwise_kernel(), {Op::k_softmax, {x}}), "not an elementwise op");
   EXPECT_EQ(declined(pointwise_kernel(),
                      {Op::k_pointwise,

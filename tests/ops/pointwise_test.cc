@@ -97,6 +97,30 @@ TEST(Pointwise, TakesScalarsAndEmptyTensors) {
   EXPECT_EQ(run("t0=add(x0,x1)", {floats({0, 3}, {}), floats({}, {3})}).numel(), 0);
 }
 
+Attrs of_columns(const std::string& text, std::vector<int64_t> columns, int64_t width) {
+  Attrs attrs = program(text);
+  attrs.set("columns", std::move(columns));
+  attrs.set("width", width);
+  return attrs;
+}
+
+TEST(Pointwise, ReadsColumnsOfWiderInputs) {
+  const Tensor x = floats({2, 4}, {1, 2, 3, 4, 5, 6, 7, 8}), row = floats({2}, {10, 20});
+  EXPECT_TRUE(close(output_of(run_op(Op::k_pointwise, {x, x, row}, of_columns("t0=mul(x0,x1);t1=add(t0,x2)", {2, 1, -1}, 2))),
+                    floats({2, 2}, {16, 32, 52, 76})));
+  EXPECT_TRUE(close(output_of(run_op(Op::k_pointwise, {floats({1, 4}, {1, 2, 3, 4}), floats({3, 2}, {0, 0, 1, 1, 2, 2})},
+                                     of_columns("t0=add(x0,x1)", {1, -1}, 2))),
+                    floats({3, 2}, {2, 3, 3, 4, 4, 5})));
+}
+
+TEST(Pointwise, RefusesColumnsThatAreNotThere) {
+  const Tensor x = floats({2, 4}, {1, 2, 3, 4, 5, 6, 7, 8});
+  for (const int64_t first : {int64_t{3}, int64_t{5}, std::numeric_limits<int64_t>::max()})
+    EXPECT_THAT(run_op(Op::k_pointwise, {x}, of_columns("t0=neg(x0)", {first}, 2)).status().message(), HasSubstr("2 columns from"));
+  EXPECT_THAT(inferred("%x: f32[n,m]", "pointwise(%x) {program = \"t0=neg(x0)\", dtype = f32, columns = [0], width = 2}"),
+              HasSubstr("2 columns from 0"));
+}
+
 TEST(Pointwise, DivisionByZeroIsAnErrorForIntegers) {
   const Tensor x = Tensor::from<int64_t>(DType::kI64, {2}, {1, 0});
   const auto result = run_op(Op::k_pointwise, {x}, program("t0=div(1,x0)", DType::kI64));

@@ -16,6 +16,12 @@ class GatherLauncher final : public Launcher {
  public:
   GatherLauncher(const Problem& problem, const VectorCode& code) : attrs_(problem.attrs), code_(code) {}
 
+  // Runs of indices, where they are used for more than one row.
+  size_t workspace(const RunArgs& args, int) const override {
+    const bool is_outermost = size_product(args.input(0).shape, 0, axis_of(attrs_, args.input(0).rank())) <= 1;
+    return is_outermost ? 0 : static_cast<size_t>(args.input(1).numel()) * sizeof(Run);
+  }
+
   Status launch(const RunArgs& args) const override {
     const bool wide = args.input(1).dtype == DType::kI64;
     return wide ? gather<int64_t>(args) : gather<int32_t>(args);
@@ -30,15 +36,50 @@ class GatherLauncher final : public Launcher {
     const auto* indices = args.input(1).as<const Index>();
     const int64_t outer = size_product(x.shape, 0, axis);
     const int64_t bytes = size_product(x.shape, axis + 1, x.rank()) * static_cast<int64_t>(dtype_size(x.dtype));
-    std::atomic<bool> inside = true;  // of -size … size - 1 are all indices
-    for (int64_t o = 0; o < outer; ++o) {
-      const auto* from = x.as<const std::byte>() + o * size * bytes;
-      auto* to = y.as<std::byte>() + o * count * bytes;
-      for_range(args.pool, count, y.numel() / outer, [&](int64_t begin, int64_t end, int) {
-        if (!gather_range(bytes, indices, size, begin, end, from, to)) inside = false;
+    if (outer > 1) {
+      auto* runs = static_cast<Run*>(args.workspace);
+      const int64_t found = find_runs(indices, count, size, runs);
+      if (found < 0) return reference_error(Op::k_gather, attrs_, args);
+      for_range(args.pool, outer, y.numel(), [&](int64_t begin, int64_t end, int) {
+        for (int64_t o = begin; o < end; ++o)
+          copy_runs({runs, static_cast<size_t>(found)}, bytes, x.as<const std::byte>() + o * size * bytes,
+                    y.as<std::byte>() + o * count * bytes);
       });
+      return {};
     }
+    std::atomic<bool> inside = true;  // of -size … size - 1 are all indices
+    for_range(args.pool, count, y.numel(), [&](int64_t begin, int64_t end, int) {
+      if (!gather_range(bytes, indices, size, begin, end, x.as<const std::byte>(), y.as<std::byte>())) inside = false;
+    });
     return inside ? Status() : reference_error(Op::k_gather, attrs_, args);
+  }
+
+  // Neighbours that stay neighbours.
+  struct Run {
+    int64_t from, count;
+  };
+
+  // How many there are; -1: an index is out of range.
+  template <class Index>
+  static int64_t find_runs(const Index* indices, int64_t count, int64_t size, Run* runs) {
+    int64_t found = 0;
+    for (int64_t j = 0; j < count; ++j) {
+      if (indices[j] < -size || indices[j] >= size) return -1;
+      const int64_t from = indices[j] < 0 ? indices[j] + size : indices[j];
+      if (j > 0 && runs[found - 1].from + runs[found - 1].count == from) {
+        ++runs[found - 1].count;
+      } else {
+        runs[found++] = {from, 1};
+      }
+    }
+    return found;
+  }
+
+  static void copy_runs(std::span<const Run> runs, int64_t bytes, const std::byte* from, std::byte* to) {
+    for (const Run& run : runs) {
+      std::memcpy(to, from + run.from * bytes, static_cast<size_t>(run.count * bytes));
+      to += run.count * bytes;
+    }
   }
 
   // False: an index is out of range.

@@ -9,6 +9,7 @@
 namespace tenon::kernels::cpu {
 namespace {
 
+using ops::PointwiseColumns;
 using ops::PointwiseInstruction;
 using ops::PointwiseOperand;
 using ops::PointwiseProgram;
@@ -132,8 +133,8 @@ struct Step {
 
 class PointwiseLauncher final : public Launcher {
  public:
-  PointwiseLauncher(const PointwiseProgram& program, const VectorCode& code)
-      : code_(code), inputs_(static_cast<int>(program.inputs.size())) {
+  PointwiseLauncher(const PointwiseProgram& program, const PointwiseColumns& columns, const VectorCode& code)
+      : code_(code), columns_(columns), inputs_(static_cast<int>(program.inputs.size())) {
     const int results = static_cast<int>(program.instructions.size());
     for (const PointwiseInstruction& instruction : program.instructions) {
       Step step{.function = {}, .instruction = instruction, .out = inputs_ + static_cast<int>(steps_.size())};
@@ -161,7 +162,7 @@ class PointwiseLauncher final : public Launcher {
     const TensorArg y = args.output();
     Broadcast grid(y.shape);
     for (int i = 0; i < inputs_; ++i) {
-      if (!grid.add(args.inputs[static_cast<size_t>(i)].shape))
+      if (!add_to(grid, columns_, static_cast<size_t>(i), args.inputs[static_cast<size_t>(i)].shape))
         return error(ErrorCode::kBadInput, "input {} does not fit the output's shape", i);
     }
     grid.merge_axes();
@@ -194,7 +195,8 @@ class PointwiseLauncher final : public Launcher {
     const float* at[kMostRegisters + 3 * kMostRegisters];
     for (int i = 0; i < registers_; ++i) at[i] = registers + i * kBlock;
     for (int i = 0; i < inputs_; ++i) {
-      const int64_t step = grid.step(i), offset = grid.offset(i, row) + column * step;
+      const int64_t step = grid.step(i);
+      const int64_t offset = columns_.first(static_cast<size_t>(i)) + grid.offset(i, row) + column * step;
       at[i] = read(args.inputs[static_cast<size_t>(i)], offset, step, count, registers + i * kBlock);
     }
     const TensorArg y = args.output();
@@ -239,6 +241,7 @@ class PointwiseLauncher final : public Launcher {
   }
 
   const VectorCode& code_;
+  PointwiseColumns columns_;
   int inputs_, registers_ = 0;
   std::vector<Step> steps_;
   std::vector<float> literals_;
@@ -269,7 +272,7 @@ class PointwiseKernel final : public CpuKernel {
  protected:
   std::unique_ptr<Launcher> make_launcher(const Problem& problem, const Config&,
                                           const VectorCode& code) const override {
-    return std::make_unique<PointwiseLauncher>(*elementwise_program(problem), code);
+    return std::make_unique<PointwiseLauncher>(*elementwise_program(problem), columns_of(problem), code);
   }
 };
 

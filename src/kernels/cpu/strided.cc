@@ -7,15 +7,17 @@ Broadcast::Broadcast(std::span<const int64_t> shape) {
   if (rank_ == 0) sizes_[rank_++] = 1;  // a scalar is one row of one
 }
 
-bool Broadcast::add(std::span<const int64_t> shape) {
+bool Broadcast::add(std::span<const int64_t> shape) { return add_columns(shape, shape.empty() ? 1 : shape.back()); }
+
+bool Broadcast::add_columns(std::span<const int64_t> shape, int64_t columns) {
   const int own_rank = static_cast<int>(shape.size());
   if (inputs_ == kMostInputs || (own_rank > rank_)) return false;
   int64_t stride = 1;
   for (int axis = rank_ - 1, own = own_rank - 1; axis >= 0; --axis, --own) {
-    const int64_t size = own >= 0 ? shape[static_cast<size_t>(own)] : 1;
+    const int64_t whole = own >= 0 ? shape[static_cast<size_t>(own)] : 1, size = axis == rank_ - 1 ? columns : whole;
     if (size != 1 && size != sizes_[axis]) return false;
     strides_[inputs_][axis] = size == 1 ? 0 : stride;
-    stride *= size;
+    stride *= whole;
   }
   ++inputs_;
   return true;

@@ -16,6 +16,8 @@ class Broadcast {
 
   // The next input, to be read as one of the output's shape; false when it does not broadcast to it.
   bool add(std::span<const int64_t> shape);
+  // The same, but of its last axis only so many columns are read, from wherever the caller begins.
+  bool add_columns(std::span<const int64_t> shape, int64_t columns);
   // The next input, by the strides (in elements) at which it is read along the output's axes.
   void add_view(std::span<const int64_t> strides);
   // Joins axes that all inputs step through alike, so that rows are as long as can be.

@@ -135,13 +135,13 @@ class PointwiseKernel final : public CudaKernel {
 
   Result<std::unique_ptr<Launcher>> load(const Problem& p, const Config&, const Device& device,
                                          Function function) const override {
-    return make_launcher([vector = vector_of(p), &device, function](const RunArgs& run) -> Status {
+    return make_launcher([columns = columns_of(p), vector = vector_of(p), &device, function](const RunArgs& run) -> Status {
       const TensorArg y = run.output();
       if (y.numel() == 0) return {};
       if (y.numel() > INT32_MAX) return error(ErrorCode::kUnsupported, "a tensor of more than 2^31 - 1 elements");
       cpu::Broadcast grid(y.shape);
       for (size_t i = 0; i < run.inputs.size(); ++i)
-        if (!grid.add(run.inputs[i].shape))
+        if (!add_to(grid, columns, i, run.inputs[i].shape))
           return error(ErrorCode::kBadInput, "input {} does not fit the output's shape", i);
       grid.merge_axes();
       PointwiseArgs args = {};
@@ -152,10 +152,12 @@ class PointwiseKernel final : public CudaKernel {
       bool vectors = is_aligned(y, vector) && (args.rank == 1 || grid.columns() % vector == 0);
       for (size_t k = 0; k < run.inputs.size(); ++k) {
         const int i = static_cast<int>(k);
-        args.x[i] = run.inputs[k].data;
+        TensorArg x = run.inputs[k];
+        x.data = x.as<std::byte>() + columns.first(k) * static_cast<int64_t>(dtype_size(x.dtype));
+        args.x[i] = x.data;
         for (int axis = 0; axis < args.rank; ++axis) args.strides[i][axis] = static_cast<int>(grid.stride(i, axis));
         if (grid.step(i) != 1) continue;
-        vectors = vectors && is_aligned(run.inputs[k], vector);
+        vectors = vectors && is_aligned(x, vector);
         for (int axis = 0; axis + 1 < args.rank; ++axis) vectors = vectors && grid.stride(i, axis) % vector == 0;
       }
       args.vectors = vectors;

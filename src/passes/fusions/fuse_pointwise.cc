@@ -1,8 +1,10 @@
 // A chain of elementwise ops, each read by the next alone   ->   pointwise(inputs) {program}
+// pointwise(slice(x, columns), …)                           ->   pointwise(x, …) {program, columns}
 //
 // Why:      one pass over memory instead of one per op.
 // Order:    last: what linear, norms and gelu can absorb is gone by now.
 // Declines: types other than f32; a value with several readers ends a chain.
+#include <algorithm>
 #include <map>
 
 #include "ops/interpret.h"
@@ -99,12 +101,44 @@ bool ends_chain(const Node& node) {
   return !out->has_one_use() || instruction_name(*out->uses()[0].node).empty() || out->uses()[0].node->output()->shape() != out->shape();
 }
 
+// What `v` cuts neighbouring columns out of, all rows of it; null: it is no such slice, or of a weight.
+Value* sliced_rows(const Value& v) {
+  if (!v.is(Op::k_slice) || !v.shape().back().is_const()) return nullptr;
+  const Attrs& slice = v.producer()->attrs();
+  Value* x = v.producer()->input(0);
+  const bool is_plain = slice.integers("axes") == std::vector<int64_t>{x->rank() - 1} && slice.integers("steps")[0] == 1 &&
+                        slice.shape("starts")[0].is_const() && x->shape().back().is_const();
+  return is_plain && !ops::is_constant_expression(*x) ? x : nullptr;
+}
+
+Result<bool> read_columns(Rewriter& rw, Node& node) {
+  if (!node.is(Op::k_pointwise) || node.attrs().integer("width") != 0 || node.output()->rank() == 0) return rw.no_match();
+  std::vector<Value*> inputs(node.inputs().begin(), node.inputs().end());
+  std::vector<int64_t> columns;
+  const Dim width = node.output()->shape().back();
+  for (Value*& v : inputs) {
+    Value* x = sliced_rows(*v);
+    const bool reads = x != nullptr && v->shape().back() == width;
+    columns.push_back(reads ? v->producer()->attrs().shape("starts")[0].value() : -1);
+    if (reads) v = x;
+  }
+  if (std::ranges::all_of(columns, [](int64_t c) { return c < 0; })) return rw.no_match();
+  Attrs attrs = node.attrs();
+  attrs.set("width", width.value());
+  attrs.set("columns", columns);
+  TENON_ASSIGN(Value * fused, rw.create(Op::k_pointwise, inputs, attrs));
+  if (fused->shape() != node.output()->shape()) return rw.decline(node, "a slice decides the shape");
+  rw.replace(node.output(), fused);
+  return rw.changed(*fused->producer(), "columns of wider rows are read in place");
+}
+
 Result<bool> fuse_chain(Rewriter& rw, Node& node) {
   if (node.num_outputs() != 1 || instruction_name(node).empty() || !ends_chain(node)) return rw.no_match();
   if (ops::is_constant_expression(*node.output())) return rw.no_match();  // computed once, by fold-constants
   Program program(node);
   if (!program.add(node)) return rw.decline(node, "the chain has too many operands");
-  if (program.count() < 2 || program.inputs().empty()) return rw.no_match();
+  const bool is_alone = program.count() < 2 && std::ranges::none_of(program.inputs(), [](Value* v) { return sliced_rows(*v) != nullptr; });
+  if (is_alone || program.inputs().empty()) return rw.no_match();
   TENON_ASSIGN(Value * fused, rw.create(Op::k_pointwise, program.inputs(), {{"program", program.text()}, {"dtype", DType::kF32}}));
   if (fused->shape() != node.output()->shape()) return rw.decline(node, "a scalar operand decides the shape");
   for (const Node* n : program.absorbed()) rw.absorb_origin(fused->producer(), n);
@@ -115,7 +149,7 @@ Result<bool> fuse_chain(Rewriter& rw, Node& node) {
 }  // namespace
 
 Status fuse_pointwise(Graph& graph, Decisions& decisions) {
-  TENON_TRY(apply_rules(graph, "fuse-pointwise", {fuse_chain}, decisions));
+  TENON_TRY(apply_rules(graph, "fuse-pointwise", {fuse_chain, read_columns}, decisions));
   return eliminate_dead_code(graph, decisions);
 }
 
