@@ -25,9 +25,9 @@ using Held = std::conditional_t<std::is_same_v<T, bool>, uint8_t, Compute<T>>;
 // One input, read at flat indices of the output that it broadcasts to.
 class Reader {
  public:
-  // Of `width` columns from `first` on.
-  Reader(const TensorArg& input, int64_t first, int64_t width, std::span<const int64_t> target)
-      : input_(input), shape_(target.begin(), target.end()), first_(first) {
+  // Of `width` columns from `first` on; of those blocks of `half` change places.
+  Reader(const TensorArg& input, int64_t first, int64_t width, int64_t half, std::span<const int64_t> target)
+      : input_(input), shape_(target.begin(), target.end()), first_(first), half_(half) {
     std::vector<int64_t> part(input.shape.begin(), input.shape.end());
     part.back() = width;
     strides_ = broadcast_strides(part, target);
@@ -60,7 +60,11 @@ class Reader {
     for (int64_t i = begin; i < begin + n;) {
       int64_t rest = i, offset = first_;
       for (size_t axis = shape_.size(); axis-- > 0; rest /= shape_[axis]) offset += rest % shape_[axis] * strides_[axis];
-      const int64_t run = std::min(begin + n - i, width - i % width);
+      int64_t run = std::min(begin + n - i, width - i % width);
+      if (half_ > 0) {
+        offset += PointwiseColumns::shift(i % width, half_);
+        run = std::min(run, half_ - i % width % half_);
+      }
       for (int64_t j = 0; j < run; ++j) {
         const auto v = static_cast<Held<T>>(data[offset + j * step]);
         *out++ = std::is_same_v<T, bool> && v != 0 ? Held<T>{1} : v;
@@ -71,7 +75,7 @@ class Reader {
 
   TensorArg input_;
   std::vector<int64_t> shape_, strides_;
-  int64_t first_ = 0;
+  int64_t first_ = 0, half_ = 0;
 };
 
 // ---- Instructions ----------------------------------------------------------------------------------------------------
@@ -291,6 +295,9 @@ Status infer(InferContext& c) {
       if (first > given || columns.width() > given - first) {
         return error(ErrorCode::kBadModel, "input {} of type {} has not {} columns from {} on", i, c.type(i).to_string(), columns.width(), first);
       }
+      if (const int64_t half = columns.half(static_cast<size_t>(i)); half < 0 || (half > 0 && columns.width() / 2 % half != 0) || (half > 0 && columns.width() % 2 != 0)) {
+        return error(ErrorCode::kBadModel, "{} columns are not of pairs of {}", columns.width(), half);
+      }
       read.back() = Dim(columns.width());
     }
     TENON_ASSIGN(shape, c.broadcast(shape, read));
@@ -315,7 +322,7 @@ Status reference(const Attrs& attrs, const RunArgs& args) {
     if (is_part) read.back() = columns.width();
     TENON_TRY(check_broadcast(read, y.shape, i));
     if (is_part) {
-      readers.emplace_back(input, columns.first(i), columns.width(), y.shape);
+      readers.emplace_back(input, columns.first(i), columns.width(), columns.half(i), y.shape);
     } else {
       readers.emplace_back(input, y.shape, count);
     }
@@ -359,7 +366,8 @@ OpDef define_pointwise() {
           .attrs = {{"program", std::string(), true, "instructions t<i>=function(operands), the last one gives y"},
                     {"dtype", DType::kF32, true, "of y"},
                     {"width", int64_t{0}, false, "n > 0: of some inputs n columns of the last axis are read"},
-                    {"columns", std::vector<int64_t>{}, false, "for each input the first of them; -1: the input is read whole"}},
+                    {"columns", std::vector<int64_t>{}, false, "for each input the first of them; -1: the input is read whole"},
+                    {"halves", std::vector<int64_t>{}, false, "for each input: h > 0: of those, blocks of h columns change places with the next"}},
           .locality = Locality::kElementwise,
           .infer = infer,
           .flops = flops,

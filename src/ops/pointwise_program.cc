@@ -1,5 +1,6 @@
 #include "ops/pointwise_program.h"
 
+#include <algorithm>
 #include <charconv>
 #include <cmath>
 
@@ -190,6 +191,17 @@ class Parser {
 
 Result<PointwiseProgram> parse_pointwise(std::string_view text, std::span<const DType> inputs, DType result) {
   return Parser(inputs, result).parse(text);
+}
+
+PointwiseColumns::PointwiseColumns(const Attrs& attrs) {
+  if (attrs.find("width") == nullptr || attrs.integer("width") <= 0) return;
+  width_ = attrs.integer("width");
+  first_ = attrs.integers("columns");
+  halves_ = attrs.integers("halves");
+}
+
+bool PointwiseColumns::any_half() const {
+  return std::ranges::any_of(halves_, [](int64_t h) { return h != 0; });
 }
 
 }  // namespace tenon::ops

@@ -48,23 +48,25 @@ struct PointwiseProgram {
 // `inputs` are the dtypes of x0, x1 …, `result` that of the last instruction. Errors: bad-model, naming the instruction.
 Result<PointwiseProgram> parse_pointwise(std::string_view text, std::span<const DType> inputs, DType result);
 
-// Which columns of its inputs' last axes a program reads: attributes `columns` and `width` of pointwise.
+// Which columns of its inputs' last axes a program reads: attributes `width`, `columns` and `halves` of pointwise.
 class PointwiseColumns {
  public:
   PointwiseColumns() = default;  // all of them
-  explicit PointwiseColumns(const Attrs& attrs) {
-    if (attrs.find("width") == nullptr || attrs.integer("width") <= 0) return;
-    width_ = attrs.integer("width");
-    first_ = attrs.integers("columns");
-  }
+  explicit PointwiseColumns(const Attrs& attrs);
+
   // Whether it reads `width` of input i's columns, from first(i) on.
   bool is_part(size_t i) const { return i < first_.size() && first_[i] >= 0; }
   int64_t first(size_t i) const { return is_part(i) ? first_[i] : 0; }
   int64_t width() const { return width_; }
+  // h > 0: of those blocks of h columns change places with the next, as rotary embeddings need them.
+  int64_t half(size_t i) const { return is_part(i) && i < halves_.size() ? halves_[i] : 0; }
+  bool any_half() const;
+  // How far from its own place the column stands that is read for column `c` of them; h > 0.
+  static int64_t shift(int64_t c, int64_t h) { return c / h % 2 == 0 ? h : -h; }
 
  private:
   int64_t width_ = 0;
-  std::vector<int64_t> first_;
+  std::vector<int64_t> first_, halves_;
 };
 
 // One instruction whose operands and result are f32, on n elements of each; b is read if it takes two. `out` may be a or b.

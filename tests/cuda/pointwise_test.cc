@@ -120,6 +120,24 @@ TEST(CudaPointwise, ReadsColumnsOfWiderInputs) {
   }
 }
 
+TEST(CudaPointwise, ReadsHalvesThatChangePlaces) {
+  Random random;
+  SCOPED_TRACE(random.trace());
+  for (const DType dtype : kRowTypes) {
+    for (const auto& [width, half] : {std::pair<int64_t, int64_t>{2, 1}, {80, 40}, {1536, 32}, {1200, 300}}) {
+      for (const int64_t first : {0, 3, 8}) {
+        const Tensor x = random.tensor(dtype, {9, width + first + 5}), table = random.tensor(dtype, {9, width});
+        Attrs attrs{{"program", std::string("t0=mul(x0,x1);t1=add(t0,x2)")},
+                    {"dtype", dtype},
+                    {"columns", std::vector<int64_t>{first, -1, first}},
+                    {"halves", std::vector<int64_t>{half, 0, 0}},
+                    {"width", width}};
+        expect_like_reference(pointwise_kernel(), {Op::k_pointwise, {x, table, x}, attrs}, allowed_for(dtype) * 2);
+      }
+    }
+  }
+}
+
 TEST(CudaPointwise, ANanStaysOne) {
   const Tensor x = floats({5}, {NAN, INFINITY, -INFINITY, 0.0f, -0.0f}), y = floats({5}, {1, 2, NAN, NAN, 3});
   for (const Op op :

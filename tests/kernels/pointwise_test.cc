@@ -89,6 +89,35 @@ TEST(PointwiseKernel, ReadsColumnsOfWiderInputs) {
   }
 }
 
+// As rotary embeddings need them; blocks that do not fit the kernel's.
+TEST(PointwiseKernel, ReadsHalvesThatChangePlaces) {
+  Random random;
+  SCOPED_TRACE(random.trace());
+  for (const auto& [width, half] : {std::pair<int64_t, int64_t>{2, 1}, {80, 40}, {1536, 32}, {1200, 300}}) {
+    for (const int64_t first : {0, 3}) {
+      const Tensor x = random.tensor(DType::kF32, {9, width + first}), table = random.tensor(DType::kF32, {9, width});
+      Attrs attrs{{"program", std::string("t0=mul(x0,x1);t1=add(t0,x2)")},
+                  {"dtype", DType::kF32},
+                  {"columns", std::vector<int64_t>{first, -1, first}},
+                  {"halves", std::vector<int64_t>{half, 0, 0}},
+                  {"width", width}};
+      expect_like_reference(pointwise_kernel(), {Op::k_pointwise, {x, table, x}, attrs}, kAllowed);
+    }
+  }
+}
+
+TEST(PointwiseKernel, DoesNotOverwriteWhatIsReadAtOtherPlaces) {
+  Random random;
+  const Tensor x = random.tensor(DType::kF32, {3, 8});
+  Attrs attrs{{"program", std::string("t0=add(x0,x1)")},
+              {"dtype", DType::kF32},
+              {"columns", std::vector<int64_t>{0, 0}},
+              {"width", int64_t{8}}};
+  EXPECT_TRUE(pointwise_kernel().in_place((*build({Op::k_pointwise, {x, x}, attrs}))->problem, 0));
+  attrs.set("halves", std::vector<int64_t>{0, 4});
+  EXPECT_FALSE(pointwise_kernel().in_place((*build({Op::k_pointwise, {x, x}, attrs}))->problem, 0));
+}
+
 TEST(PointwiseKernel, RunsEveryFunctionOfFloats) {
   Random random;
   SCOPED_TRACE(random.trace());

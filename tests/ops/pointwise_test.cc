@@ -113,6 +113,19 @@ TEST(Pointwise, ReadsColumnsOfWiderInputs) {
                     floats({3, 2}, {2, 3, 3, 4, 4, 5})));
 }
 
+TEST(Pointwise, ReadsHalvesThatChangePlaces) {
+  const Tensor x = floats({2, 5}, {0, 1, 2, 3, 4, 5, 6, 7, 8, 9});
+  Attrs attrs = of_columns("t0=neg(x0)", {1}, 4);
+  attrs.set("halves", std::vector<int64_t>{2});
+  EXPECT_TRUE(close(output_of(run_op(Op::k_pointwise, {x}, attrs)), floats({2, 4}, {-3, -4, -1, -2, -8, -9, -6, -7})));
+  attrs.set("halves", std::vector<int64_t>{1});
+  EXPECT_TRUE(close(output_of(run_op(Op::k_pointwise, {x}, attrs)), floats({2, 4}, {-2, -1, -4, -3, -7, -6, -9, -8})));
+  for (const int64_t wrong : {int64_t{4}, int64_t{-1}, std::numeric_limits<int64_t>::max()}) {
+    attrs.set("halves", std::vector<int64_t>{wrong});
+    EXPECT_THAT(run_op(Op::k_pointwise, {x}, attrs).status().message(), HasSubstr("not of pairs"));
+  }
+}
+
 TEST(Pointwise, RefusesColumnsThatAreNotThere) {
   const Tensor x = floats({2, 4}, {1, 2, 3, 4, 5, 6, 7, 8});
   for (const int64_t first : {int64_t{3}, int64_t{5}, std::numeric_limits<int64_t>::max()})

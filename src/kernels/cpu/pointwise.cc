@@ -114,7 +114,8 @@ Support check_program(const Problem& problem, const PointwiseProgram& program) {
       return Support::no(
           fmt::format("{} works on {}", ir::op_name(i.op), dtype_name(is_held(i.dtype) ? i.operand_dtype : i.dtype)));
     const bool of_floats = i.dtype == DType::kF32 && i.operand_dtype == DType::kF32;
-    if (!cast && !function_of(i) && !of_floats) return Support::no(fmt::format("{} has no vector form", ir::op_name(i.op)));
+    if (!cast && !function_of(i) && !of_floats)
+      return Support::no(fmt::format("{} has no vector form", ir::op_name(i.op)));
   }
   return Support::yes();
 }
@@ -197,7 +198,10 @@ class PointwiseLauncher final : public Launcher {
     for (int i = 0; i < inputs_; ++i) {
       const int64_t step = grid.step(i);
       const int64_t offset = columns_.first(static_cast<size_t>(i)) + grid.offset(i, row) + column * step;
-      at[i] = read(args.inputs[static_cast<size_t>(i)], offset, step, count, registers + i * kBlock);
+      const TensorArg& x = args.inputs[static_cast<size_t>(i)];
+      float* room = registers + i * kBlock;
+      const int64_t half = columns_.half(static_cast<size_t>(i));
+      at[i] = half > 0 ? read_halves(x, offset, column, half, count, room) : read(x, offset, step, count, room);
     }
     const TensorArg y = args.output();
     const int64_t first = row * grid.columns() + column;
@@ -222,6 +226,18 @@ class PointwiseLauncher final : public Launcher {
     const float* result = at[steps_.back().out];
     auto* bytes = y.as<uint8_t>() + first;
     for (int64_t i = 0; i < count; ++i) bytes[i] = result[i] != 0.0f;
+  }
+
+  // Where blocks of `half` columns change places; the first element read is that of `column`.
+  static const float* read_halves(const TensorArg& x, int64_t offset, int64_t column, int64_t half, int64_t count,
+                                  float* room) {
+    for (int64_t i = 0; i < count;) {
+      const int64_t c = column + i, run = std::min(count - i, half - c % half);
+      const float* from = read(x, offset + i + PointwiseColumns::shift(c, half), 1, run, room + i);
+      if (from != room + i) std::copy_n(from, run, room + i);
+      i += run;
+    }
+    return room;
   }
 
   static const float* read(const TensorArg& x, int64_t offset, int64_t step, int64_t count, float* room) {
@@ -264,9 +280,10 @@ class PointwiseKernel final : public CpuKernel {
     return check_program(problem, *program);
   }
 
-  // An operand that is read in whole blocks before they are written may be overwritten, if it is not broadcast.
+  // An operand that is read in whole blocks before they are written may be overwritten, if it is not broadcast, nor
+  // read at other places too.
   bool in_place(const Problem& problem, int index) const override {
-    return problem.inputs[static_cast<size_t>(index)] == problem.outputs[0];
+    return problem.inputs[static_cast<size_t>(index)] == problem.outputs[0] && !columns_of(problem).any_half();
   }
 
  protected:

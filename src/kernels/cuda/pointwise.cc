@@ -120,13 +120,14 @@ class PointwiseKernel final : public CudaKernel {
 
   // A thread reads all that it replaces before it writes.
   bool in_place(const Problem& p, int index) const override {
-    return p.inputs[static_cast<size_t>(index)] == p.outputs[0];
+    return p.inputs[static_cast<size_t>(index)] == p.outputs[0] && !columns_of(p).any_half();
   }
 
   std::optional<DeviceSource> code(const Problem& p, const Config&, int) const override {
     std::string inputs;
+    const ops::PointwiseColumns columns = columns_of(p);
     for (size_t i = 0; i < p.inputs.size(); ++i)
-      inputs += fmt::format("{}X({},{})", i == 0 ? "" : " ", i, dtype_name(p.inputs[i].dtype));
+      inputs += fmt::format("{}X({},{},{})", i == 0 ? "" : " ", i, dtype_name(p.inputs[i].dtype), columns.half(i));
     return DeviceSource{"pointwise.cu",
                         "pointwise",
                         {"INPUTS=" + inputs, fmt::format("RESULT={}", dtype_name(p.outputs[0].dtype)),
@@ -135,7 +136,8 @@ class PointwiseKernel final : public CudaKernel {
 
   Result<std::unique_ptr<Launcher>> load(const Problem& p, const Config&, const Device& device,
                                          Function function) const override {
-    return make_launcher([columns = columns_of(p), vector = vector_of(p), &device, function](const RunArgs& run) -> Status {
+    return make_launcher([columns = columns_of(p), vector = vector_of(p), &device,
+                          function](const RunArgs& run) -> Status {
       const TensorArg y = run.output();
       if (y.numel() == 0) return {};
       if (y.numel() > INT32_MAX) return error(ErrorCode::kUnsupported, "a tensor of more than 2^31 - 1 elements");
@@ -157,7 +159,7 @@ class PointwiseKernel final : public CudaKernel {
         args.x[i] = x.data;
         for (int axis = 0; axis < args.rank; ++axis) args.strides[i][axis] = static_cast<int>(grid.stride(i, axis));
         if (grid.step(i) != 1) continue;
-        vectors = vectors && is_aligned(x, vector);
+        vectors = vectors && is_aligned(x, vector) && columns.half(k) % vector == 0;
         for (int axis = 0; axis + 1 < args.rank; ++axis) vectors = vectors && grid.stride(i, axis) % vector == 0;
       }
       args.vectors = vectors;

@@ -1,6 +1,7 @@
 // y = program(x0, x1, …) over inputs that broadcast to y. A thread computes VECTOR neighbours.
 //
-//   INPUTS    X(0,f16) X(1,f32) …: the inputs with their element types
+//   INPUTS    X(0,f16,0) X(1,f32,32) …: the inputs with their element types; of the second, blocks of 32 columns change
+//             places with the next
 //   RESULT    element type of y
 //   PROGRAM   statements over x0, x1 … that end in a return: "const float t0=fn::add(x0,x1);return t0;"
 //   VECTOR    elements
@@ -9,12 +10,12 @@
 #include "pdl.cuh"
 #include "scalar.cuh"
 
-#define X(i, T) const Held<T> x##i,
+#define X(i, T, half) const Held<T> x##i,
 TENON_DEVICE Held<RESULT> compute(INPUTS int) { PROGRAM }
 #undef X
 
 constexpr int kInputs = 0
-#define X(i, T) +1
+#define X(i, T, half) +1
     INPUTS
 #undef X
     ;
@@ -60,27 +61,36 @@ TENON_DEVICE void write(T* y, const Held<T> (&v)[kN]) {
   }
 }
 
+// How far from its own place the column stands that is read for `column`.
+template <int kHalf>
+TENON_DEVICE int shift(unsigned column) {
+  constexpr unsigned kBlock = kHalf > 0 ? kHalf : 1;
+  return column / kBlock % 2 == 0 ? kHalf : -kHalf;
+}
+
 // Elements first … first + kN - 1 of y, neighbours along its last axis.
 template <int kN>
 TENON_DEVICE void run(const PointwiseArgs& args, unsigned first) {
   int offsets[kInputs] = {};
-  unsigned rest = first;
+  unsigned rest = first, column = 0;
   for (int axis = args.rank - 1; axis >= 0; --axis) {
     const unsigned outer = axis > 0 ? quotient(rest, args.sizes[axis]) : 0,
                    place = rest - outer * args.sizes[axis].value;
     rest = outer;
+    if (axis == args.rank - 1) column = place;
 #pragma unroll
     for (int i = 0; i < kInputs; ++i) offsets[i] += static_cast<int>(place) * args.strides[i][axis];
   }
-#define X(i, T)     \
-  Held<T> x##i[kN]; \
-  read<T, kN>(static_cast<const T*>(args.x[i]) + offsets[i], kN == 1 ? 0 : args.strides[i][args.rank - 1], x##i);
+#define X(i, T, half)                                                                                \
+  Held<T> x##i[kN];                                                                                  \
+  read<T, kN>(static_cast<const T*>(args.x[i]) + offsets[i] + (half == 0 ? 0 : shift<half>(column)), \
+              kN == 1 ? 0 : args.strides[i][args.rank - 1], x##i);
   INPUTS
 #undef X
   Held<RESULT> y[kN];
 #pragma unroll
   for (int j = 0; j < kN; ++j) {
-#define X(i, T) x##i[j],
+#define X(i, T, half) x##i[j],
     y[j] = compute(INPUTS 0);
 #undef X
   }

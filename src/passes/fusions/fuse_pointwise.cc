@@ -1,5 +1,6 @@
 // A chain of elementwise ops, each read by the next alone   ->   pointwise(inputs) {program}
 // pointwise(slice(x, columns), …)                           ->   pointwise(x, …) {program, columns}
+// pointwise(gather(x, halves of columns swapped), …)        ->   pointwise(x, …) {program, columns, halves}
 //
 // Why:      one pass over memory instead of one per op.
 // Order:    last: what linear, norms and gelu can absorb is gone by now.
@@ -8,6 +9,7 @@
 #include <map>
 
 #include "ops/interpret.h"
+#include "ops/pointwise_program.h"
 #include "passes/passes.h"
 
 namespace tenon::passes {
@@ -101,31 +103,59 @@ bool ends_chain(const Node& node) {
   return !out->has_one_use() || instruction_name(*out->uses()[0].node).empty() || out->uses()[0].node->output()->shape() != out->shape();
 }
 
-// What `v` cuts neighbouring columns out of, all rows of it; null: it is no such slice, or of a weight.
-Value* sliced_rows(const Value& v) {
-  if (!v.is(Op::k_slice) || !v.shape().back().is_const()) return nullptr;
-  const Attrs& slice = v.producer()->attrs();
-  Value* x = v.producer()->input(0);
-  const bool is_plain = slice.integers("axes") == std::vector<int64_t>{x->rank() - 1} && slice.integers("steps")[0] == 1 &&
-                        slice.shape("starts")[0].is_const() && x->shape().back().is_const();
-  return is_plain && !ops::is_constant_expression(*x) ? x : nullptr;
+// Columns of x, all rows of it, that a value is; null: it is none, or of a weight.
+struct Part {
+  Value* x = nullptr;
+  int64_t first = 0, half = 0;  // as the attributes of pointwise
+};
+
+// Indices first + h … first + 2h - 1, first … first + h - 1, first + 3h …
+std::optional<Part> swapped_halves(const Node& gather) {
+  constexpr int64_t kLeast = 8;  // columns of a block: fewer are not worth their moves
+  const Tensor* index = gather.input(1)->constant();
+  const int64_t axis = gather.attrs().integer("axis");
+  if ((axis != -1 && axis != gather.input(0)->rank() - 1) || index == nullptr || !index->has_data() || index->shape().size() != 1) return std::nullopt;
+  const int64_t count = index->numel();
+  int64_t half = 1;
+  while (half < count && index->int_at(half) == index->int_at(0) + half) ++half;
+  const Part part{gather.input(0), count == 0 ? -1 : index->int_at(0) - half, half};
+  if (half < kLeast || count % (2 * half) != 0 || part.first < 0) return std::nullopt;
+  for (int64_t c = 0; c < count; ++c)
+    if (index->int_at(c) != part.first + c + ops::PointwiseColumns::shift(c, half)) return std::nullopt;
+  return part;
+}
+
+std::optional<Part> part_of_rows(const Value& v) {
+  if (v.rank() == 0 || !v.shape().back().is_const()) return std::nullopt;
+  std::optional<Part> part;
+  if (v.is(Op::k_gather)) part = swapped_halves(*v.producer());
+  if (v.is(Op::k_slice)) {
+    const Attrs& slice = v.producer()->attrs();
+    const Dim& start = slice.shape("starts").empty() ? v.shape().back() : slice.shape("starts")[0];
+    const bool is_plain = slice.integers("axes") == std::vector<int64_t>{v.rank() - 1} && slice.integers("steps")[0] == 1;
+    if (is_plain && start.is_const()) part = Part{v.producer()->input(0), start.value(), 0};
+  }
+  if (!part || !part->x->shape().back().is_const() || ops::is_constant_expression(*part->x)) return std::nullopt;
+  return part;
 }
 
 Result<bool> read_columns(Rewriter& rw, Node& node) {
   if (!node.is(Op::k_pointwise) || node.attrs().integer("width") != 0 || node.output()->rank() == 0) return rw.no_match();
   std::vector<Value*> inputs(node.inputs().begin(), node.inputs().end());
-  std::vector<int64_t> columns;
+  std::vector<int64_t> columns, halves;
   const Dim width = node.output()->shape().back();
   for (Value*& v : inputs) {
-    Value* x = sliced_rows(*v);
-    const bool reads = x != nullptr && v->shape().back() == width;
-    columns.push_back(reads ? v->producer()->attrs().shape("starts")[0].value() : -1);
-    if (reads) v = x;
+    const auto part = part_of_rows(*v);
+    const bool reads = part && v->shape().back() == width;
+    columns.push_back(reads ? part->first : -1);
+    halves.push_back(reads ? part->half : 0);
+    if (reads) v = part->x;
   }
   if (std::ranges::all_of(columns, [](int64_t c) { return c < 0; })) return rw.no_match();
   Attrs attrs = node.attrs();
   attrs.set("width", width.value());
   attrs.set("columns", columns);
+  attrs.set("halves", halves);
   TENON_ASSIGN(Value * fused, rw.create(Op::k_pointwise, inputs, attrs));
   if (fused->shape() != node.output()->shape()) return rw.decline(node, "a slice decides the shape");
   rw.replace(node.output(), fused);
@@ -137,7 +167,7 @@ Result<bool> fuse_chain(Rewriter& rw, Node& node) {
   if (ops::is_constant_expression(*node.output())) return rw.no_match();  // computed once, by fold-constants
   Program program(node);
   if (!program.add(node)) return rw.decline(node, "the chain has too many operands");
-  const bool is_alone = program.count() < 2 && std::ranges::none_of(program.inputs(), [](Value* v) { return sliced_rows(*v) != nullptr; });
+  const bool is_alone = program.count() < 2 && std::ranges::none_of(program.inputs(), [](Value* v) { return part_of_rows(*v).has_value(); });
   if (is_alone || program.inputs().empty()) return rw.no_match();
   TENON_ASSIGN(Value * fused, rw.create(Op::k_pointwise, program.inputs(), {{"program", program.text()}, {"dtype", DType::kF32}}));
   if (fused->shape() != node.output()->shape()) return rw.decline(node, "a scalar operand decides the shape");
