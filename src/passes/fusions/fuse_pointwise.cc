@@ -111,7 +111,7 @@ struct Part {
 
 // Indices first + h … first + 2h - 1, first … first + h - 1, first + 3h …
 std::optional<Part> swapped_halves(const Node& gather) {
-  constexpr int64_t kLeast = 8;  // columns of a block: fewer are not worth their moves
+  constexpr int64_t kLeast = 8;  // columns of a block: kernels move fewer no faster than a gather does
   const Tensor* index = gather.input(1)->constant();
   const int64_t axis = gather.attrs().integer("axis");
   if ((axis != -1 && axis != gather.input(0)->rank() - 1) || index == nullptr || !index->has_data() || index->shape().size() != 1) return std::nullopt;
