@@ -39,6 +39,8 @@ TEST(DisentangledBiasKernel, AgreesWithReferenceOnPackedRows) {
                             packed_bias(random, {.heads = 3, .head_dim = 20, .table_rows = 100},
                                         {.lengths = {1, 0, 17, 100, 64}, .hidden = hidden, .surplus = 5}, gap),
                             kAllowed);
+  expect_like_reference(disentangled_bias_kernel(),
+                        packed_bias(random, {.head_dim = 8}, {.lengths = {3, 1, 0}, .hidden = 1}), kAllowed);
 }
 
 TEST(DisentangledBiasKernel, RefusesWhatIsNotThere) {

@@ -38,6 +38,9 @@ TEST(GatherKernel, MovesNeighboursOfEveryRow) {
     expect_like_reference(
         gather_kernel(),
         {Op::k_gather, {random.tensor(dtype, {7, 300, 50}), Tensor::ints(swapped)}, {{"axis", int64_t{2}}}}, {});
+  expect_like_reference(
+      gather_kernel(),
+      {Op::k_gather, {random.tensor(DType::kF32, {0, 50}), Tensor::ints(swapped)}, {{"axis", int64_t{1}}}}, {});
   swapped[3] = 50;
   expect_same_error(
       gather_kernel(),

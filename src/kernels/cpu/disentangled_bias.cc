@@ -78,8 +78,7 @@ class DisentangledBiasLauncher final : public Launcher {
     return true;
   }
 
-  // ---- Ranges of the tables that blocks reach: [batch][blocks] for queries, then for keys
-  // ----------------------------
+  // ---- Ranges of the tables that blocks reach: [batch][blocks] for queries, then for keys ----------------
 
   static int64_t blocks(const RunArgs& args, bool keys) {
     const TensorArg x = args.input(keys ? In::kK : In::kQ);
@@ -134,8 +133,7 @@ class DisentangledBiasLauncher final : public Launcher {
     return true;
   }
 
-  // ---- One head of one sequence
-  // --------------------------------------------------------------------------------------
+  // ---- One head of one sequence --------------------------------------------------------------------------
 
   // The scratch of a thread: a block's rows, packed; its products; a row of y and its indices where positions have
   // gaps.
@@ -206,6 +204,7 @@ class DisentangledBiasLauncher final : public Launcher {
   // or (by_key) a row for each key.
   void pick_row(const RunArgs& args, bool by_key, int64_t position, const SequenceRows& keys, int64_t first,
                 int64_t count, const float* products, const TableRange& range, float* square, const Scratch& s) const {
+    if (count == 0) return;
     const TensorArg index = args.input(by_key ? In::kKIndex : In::kQIndex);
     const int32_t* indices = index.as<const int32_t>() + position * index.dim(1);
     float* y = square + position * index.dim(1);

@@ -31,6 +31,7 @@ class GatherLauncher final : public Launcher {
   template <class Index>
   Status gather(const RunArgs& args) const {
     const TensorArg x = args.input(0), y = args.output();
+    if (y.numel() == 0) return {};
     const int axis = axis_of(attrs_, x.rank());
     const int64_t size = x.dim(axis), count = args.input(1).numel();
     const auto* indices = args.input(1).as<const Index>();

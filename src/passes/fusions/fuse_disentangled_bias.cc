@@ -1,17 +1,15 @@
 //   q heads -- matmul(tableᵀ) -- gather_elements(index) ----------------------------.
-//   k heads -- matmul(tableᵀ) -- gather_elements(index) -- transpose of the scores --+-- sum -- scale -- bias of
-//   attention
+//   k heads -- matmul(tableᵀ) -- gather_elements(index) -- transpose of the scores --+-- sum, scale -- bias of attention
 //                                          =>
 //   bias of attention = disentangled_bias(q rows, k rows, tables, indices)
 //
-// The disentangled attention of DeBERTa-v2 and -v3: either of the two summands may be missing, and others may be beside
-// them.
+// The disentangled attention of DeBERTa-v2 and -v3: either summand may be missing, and others may be beside them.
 //
 // Why:      a product with every row of the table and its gathered copy, [batch, heads, seq, rows] each, are never
-// stored; q
-//           and k stay rows, so that they pack and may come of one product.
+//           stored; q and k stay rows, so that they pack and may come of one product.
 // Order:    after fuse-attention, whose bias it is; before pack-tokens.
-// Declines: a table is computed from inputs, or an index from contents; the summands are of different scales.
+// Declines: a table is computed from inputs; an index from contents, or it may be negative; the summands are of
+//           different scales.
 #include <algorithm>
 
 #include "ir/pattern.h"
@@ -146,6 +144,32 @@ std::optional<Term> TermReader::read_gather(const Node& gather) const {
   return Term{*rows, from->rows, index, rows->scale * from->scale};
 }
 
+// Integers of which none can be below 0, as far as that is seen: from constants, positions and clamps.
+bool never_negative(const Value* v) {
+  if (const Tensor* t = v->constant(); t != nullptr && t->has_data()) {
+    for (int64_t i = 0; i < t->numel(); ++i)
+      if (t->int_at(i) < 0) return false;
+    return true;
+  }
+  const Node* node = v->producer();
+  if (node == nullptr || node->num_inputs() == 0 || is_float(v->dtype())) return false;
+  switch (node->op()) {
+    case Op::k_max:
+      return never_negative(node->input(0)) || never_negative(node->input(1));
+    case Op::k_min:
+    case Op::k_add:
+      return never_negative(node->input(0)) && never_negative(node->input(1));
+    case Op::k_cast:
+    case Op::k_reshape:
+    case Op::k_expand:
+    case Op::k_transpose:
+    case Op::k_gather:
+      return !is_float(node->input(0)->dtype()) && never_negative(node->input(0));
+    default:
+      return false;
+  }
+}
+
 // The index as i32 [q_len, k_len].
 Result<Value*> index_of(Rewriter& rw, const Term& term, bool by_key) {
   Value* index = term.index;
@@ -185,6 +209,7 @@ Result<bool> match_bias(Rewriter& rw, Node& node) {
       if (term.scale != scale) return rw.decline(node, "its gathered products are of different scales");
       if (!ops::is_constant_expression(*term.table)) return rw.decline(node, "a table is not constant");
       if (!depends_on_shapes_only(term.index)) return rw.decline(node, "an index depends on contents");
+      if (!never_negative(term.index)) return rw.decline(node, "an index may count from the end");
       const size_t i = by_key ? 1 : 0;
       inputs[i] = term.rows.rows;
       columns[i] = term.rows.column;
