@@ -64,8 +64,8 @@ class DisentangledBias final : public CudaKernel {
     const DType dtype = problem.outputs[0].dtype;
     if (!is_row_dtype(dtype)) return Support::no(fmt::format("computes no {}", dtype_name(dtype)));
     const auto size = static_cast<int64_t>(dtype_size(dtype)), dim = problem.attrs.integer("head_dim");
-    if (dim * size % 32 != 0 || dim > 128)
-      return Support::no(fmt::format("head_dim {} is not a multiple of {} up to 128", dim, 32 / size));
+    if (dim % 16 != 0 || dim > 128)
+      return Support::no(fmt::format("head_dim {} is not a multiple of 16 up to 128", dim));
     for (const int i : {BiasInput::kQ, BiasInput::kK}) {
       const auto index = static_cast<size_t>(i);
       const ir::Dim& width = problem.inputs[index].shape.back();

@@ -6,7 +6,7 @@
 // rows with 128 neighbours of the table (in f32 64) go through shared memory, where each thread picks its own; once
 // more while some are left.
 //
-// Macros: ELEMENT, HEAD_DIM (a multiple of 32 bytes), TERMS (factors.cuh).
+// Macros: ELEMENT, HEAD_DIM (a multiple of 16 up to 128), TERMS (factors.cuh).
 #include "disentangled_bias_args.cuh"
 #include "factors.cuh"
 #include "mbarrier.cuh"

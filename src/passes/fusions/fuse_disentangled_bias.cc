@@ -11,6 +11,7 @@
 // Declines: a table is computed from inputs; an index from contents, or it may be negative; the summands are of
 //           different scales.
 #include <algorithm>
+#include <ranges>
 
 #include "ir/pattern.h"
 #include "ops/interpret.h"
@@ -26,7 +27,8 @@ constexpr int kScoreBias = 8;  // of attention
 // One gathered product: scale * rows_h . table[index]_h.
 struct Term {
   HeadSource rows;         // those of queries, or of keys
-  Value* table = nullptr;  // [1, n, heads * dim] or [n, heads * dim]
+  Value* table = nullptr;  // [heads, n, dim], or `transposed` [heads, dim, n]; an axis of size 1 may stand ahead
+  bool transposed = false;
   Value* index = nullptr;  // [.., positions of rows, positions of the others], leading axes of size 1
   double scale = 1;
 };
@@ -45,7 +47,6 @@ class TermReader {
 
  private:
   std::optional<Term> read_gather(const Node& gather) const;
-  std::optional<HeadSource> trace_table(Value* v, bool transposed) const;
   const int64_t heads_, dim_;
 };
 
@@ -87,38 +88,19 @@ bool TermReader::read(Value* v, double scale, bool by_key, Terms& terms) const {
 
 // A table that is repeated for every text, as it was before; `transposed` follows its last two axes.
 Value* one_table(Value* v, bool& transposed) {
-  if (swaps_last_axes(*v->producer())) {
-    v = v->producer()->input(0);
-    transposed = !transposed;
+  while (Node* node = v->producer()) {
+    const bool is_tiled = node->is(Op::k_tile) && std::ranges::all_of(node->attrs().shape("repeats") | std::views::drop(1),
+                                                                      [](const Dim& d) { return d == Dim(1); });
+    const bool is_expanded = node->is(Op::k_expand) && node->input(0)->rank() == v->rank() &&
+                             std::equal(v->shape().begin() + 1, v->shape().end(), node->input(0)->shape().begin() + 1);
+    if (swaps_last_axes(*node)) {
+      transposed = !transposed;
+    } else if (!is_tiled && !is_expanded) {
+      break;
+    }
+    v = node->input(0);
   }
-  const bool repeated = v->is(Op::k_tile) && v->rank() == 3 && v->producer()->attrs().shape("repeats")[1] == Dim(1) &&
-                        v->producer()->attrs().shape("repeats")[2] == Dim(1);
-  return repeated ? v->producer()->input(0) : v;
-}
-
-// The table [1, n, heads * dim] or [n, heads * dim] whose heads `v` is.
-std::optional<HeadSource> TermReader::trace_table(Value* v, bool transposed) const {
-  if (auto table = trace_heads(v, heads_, dim_, transposed); table && table->rows->shape()[0] == Dim(1)) return table;
-  Value* source = v;
-  std::vector<const Node*> chain;
-  while (source->is(Op::k_reshape) || source->is(Op::k_transpose)) {
-    chain.insert(chain.begin(), source->producer());
-    source = source->producer()->input(0);
-  }
-  if (source->rank() != 2 || source->shape()[1] != Dim(heads_ * dim_)) return std::nullopt;
-  enum { kRow, kHead, kColumn };
-  Factors factors{{source->shape()[0], Dim(heads_), Dim(dim_)}, {}};
-  factors.axes = without_units({{kRow}, {kHead, kColumn}}, factors.sizes);
-  for (const Node* view : chain) {
-    auto next = apply_view(factors, *view);
-    if (!next) return std::nullopt;
-    factors = std::move(*next);
-  }
-  Grouping expected{{kHead}, {kRow}, {kColumn}};
-  if (transposed) std::swap(expected[1], expected[2]);
-  if (v->rank() == 4) expected.insert(expected.begin(), std::vector<int>{});
-  if (factors.axes != without_units(expected, factors.sizes)) return std::nullopt;
-  return HeadSource{.rows = source};
+  return v;
 }
 
 std::optional<Term> TermReader::read_gather(const Node& gather) const {
@@ -129,9 +111,11 @@ std::optional<Term> TermReader::read_gather(const Node& gather) const {
   if (product == nullptr || !product->is(Op::k_matmul) || product->input(1)->producer() == nullptr) return std::nullopt;
   bool transposed = true;
   Value* table = one_table(product->input(1), transposed);
-  const auto rows = trace_heads(product->input(0), heads_, dim_, false), from = trace_table(table, transposed);
-  if (!rows || !from || rows->group != 1 || from->group != 1) return std::nullopt;
-  if (from->column != 0 || from->rows->shape().back() != Dim(heads_ * dim_)) return std::nullopt;
+  const auto rows = trace_heads(product->input(0), heads_, dim_, false);
+  if (!rows || rows->group != 1 || table->rank() < 3 || table->rank() > 4) return std::nullopt;
+  const auto axis_of_table = [&](int from_end) { return table->shape()[static_cast<size_t>(table->rank() - from_end)]; };
+  const bool is_shared = table->rank() == 3 || axis_of_table(4) == Dim(1);
+  if (!is_shared || axis_of_table(3) != Dim(heads_) || axis_of_table(transposed ? 2 : 1) != Dim(dim_)) return std::nullopt;
   Value* index = gather.input(1);
   while (index->is(Op::k_expand) || (index->is(Op::k_reshape) && keeps_last_axes(*index->producer()))) {
     Value* before = index->producer()->input(0);
@@ -141,7 +125,20 @@ std::optional<Term> TermReader::read_gather(const Node& gather) const {
   }
   const Shape& shape = index->shape();
   if (!std::all_of(shape.begin(), shape.end() - 2, [](const Dim& d) { return d == Dim(1); })) return std::nullopt;
-  return Term{*rows, from->rows, index, rows->scale * from->scale};
+  return Term{*rows, table, transposed, index, rows->scale};
+}
+
+// The table's rows [n, heads * dim].
+Result<Value*> rows_of_table(Rewriter& rw, const Term& term) {
+  Value* table = term.table;
+  const Shape by_head(table->shape().end() - 3, table->shape().end());
+  if (table->rank() != 3) {
+    TENON_ASSIGN(table, rw.create(Op::k_reshape, {table}, {{"shape", by_head}}));
+  }
+  const std::vector<int64_t> perm = term.transposed ? std::vector<int64_t>{2, 0, 1} : std::vector<int64_t>{1, 0, 2};
+  TENON_ASSIGN(table, rw.create(Op::k_transpose, {table}, {{"perm", perm}}));
+  const Shape& rows = table->shape();
+  return rw.create(Op::k_reshape, {table}, {{"shape", Shape{rows[0], rows[1] * rows[2]}}});
 }
 
 // Integers of which none can be below 0, as far as that is seen: from constants, positions and clamps.
@@ -213,8 +210,7 @@ Result<bool> match_bias(Rewriter& rw, Node& node) {
       const size_t i = by_key ? 1 : 0;
       inputs[i] = term.rows.rows;
       columns[i] = term.rows.column;
-      const Shape table(term.table->shape().end() - 2, term.table->shape().end());
-      TENON_ASSIGN(inputs[2 + 2 * i], rw.create(Op::k_reshape, {term.table}, {{"shape", table}}));
+      TENON_ASSIGN(inputs[2 + 2 * i], rows_of_table(rw, term));
       TENON_ASSIGN(inputs[3 + 2 * i], index_of(rw, term, by_key));
     }
   }
