@@ -16,7 +16,7 @@ constexpr int64_t kBiasTile = 64, kBiasThreads = 256;  // as in the device code
 // Of a block, as `Shared` there.
 int64_t bias_shared_bytes(const Problem& problem) {
   const auto size = static_cast<int64_t>(dtype_size(problem.outputs[0].dtype));
-  const int64_t window = size == 4 ? 64 : 128, row = problem.attrs.integer("head_dim") * size;
+  const int64_t window = size == 4 ? 64 : 128, row = (problem.attrs.integer("head_dim") * size + 31) / 32 * 32;
   const int64_t pitch = row + (row / 16 % 2 == 0 ? 16 : 0);
   return 2 * (kBiasTile + window) * pitch + kBiasTile * (window + 4) * 4 + 2 * kBiasTile * 4 + kBiasThreads / 32 * 16;
 }
@@ -64,8 +64,8 @@ class DisentangledBias final : public CudaKernel {
     const DType dtype = problem.outputs[0].dtype;
     if (!is_row_dtype(dtype)) return Support::no(fmt::format("computes no {}", dtype_name(dtype)));
     const auto size = static_cast<int64_t>(dtype_size(dtype)), dim = problem.attrs.integer("head_dim");
-    if (dim % 16 != 0 || dim > 128)
-      return Support::no(fmt::format("head_dim {} is not a multiple of 16 up to 128", dim));
+    if (dim * size % 16 != 0 || dim > 128)
+      return Support::no(fmt::format("head_dim {} is not a multiple of {} up to 128", dim, 16 / size));
     for (const int i : {BiasInput::kQ, BiasInput::kK}) {
       const auto index = static_cast<size_t>(i);
       const ir::Dim& width = problem.inputs[index].shape.back();

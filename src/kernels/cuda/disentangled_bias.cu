@@ -6,7 +6,7 @@
 // rows with 128 neighbours of the table (in f32 64) go through shared memory, where each thread picks its own; once
 // more while some are left.
 //
-// Macros: ELEMENT, HEAD_DIM (a multiple of 16 up to 128), TERMS (factors.cuh).
+// Macros: ELEMENT, HEAD_DIM (a multiple of 16 bytes), TERMS (factors.cuh).
 #include "disentangled_bias_args.cuh"
 #include "factors.cuh"
 #include "mbarrier.cuh"
@@ -19,7 +19,7 @@ namespace {
 
 constexpr int kThreads = 256, kTile = 64;
 constexpr int kWindow = sizeof(T) == 4 ? 64 : 128;  // rows of a table at once: there is room for so many
-constexpr int kRowBytes = HEAD_DIM * sizeof(T), kUnits = kRowBytes / 16;
+constexpr int kRowBytes = (HEAD_DIM * sizeof(T) + 31) / 32 * 32, kUnits = kRowBytes / 16;  // filled up with zeros
 constexpr int kPitch = kRowBytes + (kUnits % 2 == 0 ? 16 : 0);  // an odd number of 16 bytes: eight rows meet all banks
 constexpr int kProductPitch = kWindow + 4;                      // floats
 constexpr int kWarps = kThreads / 32, kRowsOfWarp = kTile / kWarps, kColumns = kTile / 32;
@@ -39,8 +39,9 @@ TENON_DEVICE void copy_rows(unsigned char* to, const void* from, int64_t stride,
   for (int i = static_cast<int>(threadIdx.x); i < count * kUnits; i += kThreads) {
     const int row = i / kUnits, unit = i % kUnits;
     const bool valid = first + row < end;
+    const bool inside = kRowBytes == HEAD_DIM * sizeof(T) || unit * 16 < HEAD_DIM * static_cast<int>(sizeof(T));
     const T* source = static_cast<const T*>(from) + (valid ? first + row : 0) * stride;
-    copy_async(address + row * kPitch + unit * 16, source + unit * (16 / sizeof(T)), valid);
+    copy_async(address + row * kPitch + unit * 16, source + unit * (16 / sizeof(T)), valid && inside);
   }
 }
 

@@ -140,7 +140,7 @@ Result<ExportReport> export_file(const ir::Graph& graph, const std::string& path
 std::vector<std::string> passes_not_for_export(bool microsoft) {
   std::vector<std::string> names = {"pack-tokens",           "push-down-row-slices", "fold-attention-bias",
                                     "fold-norm-into-linear", "fuse-linear-epilogue", "fuse-pointwise",
-                                    "fuse-embedding"};
+                                    "fuse-embedding",        "fuse-disentangled-bias"};
   if (!microsoft) names.push_back("fuse-residual-norm");
   if (microsoft) names.push_back("fold-attention-scale");
   return names;
