@@ -11,7 +11,6 @@
 // Declines: a table is computed from inputs; an index from contents, or it may be negative; the summands are of
 //           different scales.
 #include <algorithm>
-#include <ranges>
 
 #include "ir/pattern.h"
 #include "ops/interpret.h"
@@ -89,8 +88,9 @@ bool TermReader::read(Value* v, double scale, bool by_key, Terms& terms) const {
 // A table that is repeated for every text, as it was before; `transposed` follows its last two axes.
 Value* one_table(Value* v, bool& transposed) {
   while (Node* node = v->producer()) {
-    const bool is_tiled = node->is(Op::k_tile) && std::ranges::all_of(node->attrs().shape("repeats") | std::views::drop(1),
-                                                                      [](const Dim& d) { return d == Dim(1); });
+    const Shape* repeats = node->is(Op::k_tile) ? &node->attrs().shape("repeats") : nullptr;
+    const bool is_tiled = repeats != nullptr && !repeats->empty() &&
+                          std::all_of(repeats->begin() + 1, repeats->end(), [](const Dim& d) { return d == Dim(1); });
     const bool is_expanded = node->is(Op::k_expand) && node->input(0)->rank() == v->rank() &&
                              std::equal(v->shape().begin() + 1, v->shape().end(), node->input(0)->shape().begin() + 1);
     if (swaps_last_axes(*node)) {
